@@ -1,0 +1,109 @@
+"""The app's settings: one dict, ``BROADCAST``, read when used, so that ``override_settings`` just works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, overload
+
+from django.conf import settings as django_settings
+
+T = TypeVar("T")
+
+Rules = Mapping[str, Mapping[str, Any]]
+
+DEFAULT_GROUPS: Rules = {
+    "broadcast": {
+        "subscribe": "anyone",
+        "publish": "authenticated",
+        "announce": "perm:broadcast.add_message",
+    },
+}
+
+
+def user_settings() -> Mapping[str, Any]:
+    """What the site wrote under ``BROADCAST``; empty when it wrote nothing."""
+    return getattr(django_settings, "BROADCAST", None) or {}
+
+
+class Setting(Generic[T]):
+    """One key of ``BROADCAST``: its default, and what a value must be."""
+
+    def __init__(self, default: T, expected: str, accepts: Callable[[Any], bool]) -> None:
+        self.default = default
+        self.expected = expected
+        self.accepts = accepts
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> Setting[T] | T:
+        if instance is None:
+            return self
+        value: T = user_settings().get(self.name, self.default)
+        return value
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_positive(value: Any) -> bool:
+    return is_number(value) and 0 < value < float("inf")
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def is_count_or_none(value: Any) -> bool:
+    return value is None or is_count(value)
+
+
+def is_positive_or_none(value: Any) -> bool:
+    return value is None or is_positive(value)
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def is_path(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("/")
+
+
+class Settings:
+    """Every setting of the app, with its default. Durations are in seconds."""
+
+    GROUPS = Setting[Rules](
+        DEFAULT_GROUPS,
+        "a dict of group names or patterns to rules",
+        lambda value: isinstance(value, Mapping),
+    )
+    MAX_BODY = Setting[int](4000, "a positive whole number of characters", is_count)
+    MAX_DATA = Setting[int](16384, "a positive whole number of bytes", is_count)
+    MESSAGE_RATE = Setting[float](20, "a positive number of frames a second", is_positive)
+    MESSAGE_BURST = Setting[int](60, "a positive whole number of frames", is_count)
+    MAX_GROUPS = Setting[int](50, "a positive whole number of groups", is_count)
+    KEEP_MESSAGES = Setting[int | None](
+        10_000, "a positive whole number of messages, or None for no limit", is_count_or_none
+    )
+    KEEP_SECONDS = Setting[float | None](
+        30 * 24 * 3600, "a positive number of seconds, or None for no limit", is_positive_or_none
+    )
+    POLL_INTERVAL = Setting[float](1.0, "a positive number of seconds", is_positive)
+    PING_INTERVAL = Setting[float](25.0, "a positive number of seconds", is_positive)
+    PAGE_MESSAGES = Setting[int](50, "a positive whole number of messages", is_count)
+    SOCKET_PATH = Setting[str]("/ws", "a path that starts with /", is_path)
+    CHANNEL_LAYER = Setting[str]("default", "the alias of a channel layer", is_text)
+
+
+conf = Settings()
+
+
+def known_settings() -> dict[str, Setting[Any]]:
+    """Each setting by its name, in the order in which they are declared."""
+    return {name: value for name, value in vars(Settings).items() if isinstance(value, Setting)}

@@ -1,0 +1,101 @@
+"""The log: the tables that hold every group's messages, in order."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+
+class Group(models.Model):
+    """A named stream of messages: how far it has got, and from where on it is kept."""
+
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    epoch = models.CharField(
+        _("epoch"),
+        max_length=22,
+        help_text=_("Changes whenever old offsets stop meaning what they meant."),
+    )
+    head = models.PositiveBigIntegerField(
+        _("head"), default=0, help_text=_("The offset of the newest message.")
+    )
+    floor = models.PositiveBigIntegerField(
+        _("floor"), default=0, help_text=_("Messages up to this offset are no longer kept.")
+    )
+
+    class Meta:
+        verbose_name = _("message group")
+        verbose_name_plural = _("message groups")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Message(models.Model):
+    """One message of a group's log.
+
+    ``offset`` and ``sent_at`` are null while the message waits to be sequenced: from its insertion
+    inside somebody's transaction until shortly after that transaction's commit.
+    """
+
+    class Source(models.TextChoices):
+        SERVER = "server", _("server")
+        USER = "user", _("user")
+        GUEST = "guest", _("guest")
+
+    # No foreign key in the database: a message sent inside a long transaction must not touch its group's row.
+    group = models.ForeignKey(
+        Group,
+        verbose_name=_("group"),
+        on_delete=models.CASCADE,
+        to_field="name",
+        db_column="group_name",
+        db_constraint=False,
+        db_index=False,
+        related_name="messages",
+    )
+    offset = models.PositiveBigIntegerField(_("offset"), null=True, editable=False)
+    source = models.CharField(
+        _("source"), max_length=6, choices=Source, default=Source.SERVER, editable=False
+    )
+    author = models.CharField(_("author"), max_length=255)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
+    )
+    body = models.TextField(_("body"))
+    data = models.JSONField(_("data"), null=True, blank=True)
+    ref = models.UUIDField(_("ref"), default=uuid.uuid4, editable=False)
+    sent_at = models.DateTimeField(_("sent at"), null=True, editable=False)
+
+    group_id: str
+    user_id: Any
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["group", "offset"], name="broadcast_one_offset"),
+            models.UniqueConstraint(
+                fields=["group", "ref", "source", "author"], name="broadcast_one_ref_per_author"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["group", "id"], condition=Q(offset__isnull=True), name="broadcast_waiting"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.author}: {self.body[:60]}"
