@@ -1,0 +1,51 @@
+# `make help` lists what there is.
+
+PYTHON ?= python3
+PORT ?= 8000
+
+BIN := .venv/bin
+INSTALLED := .venv/.requirements-installed
+SITE := http://127.0.0.1:$(PORT)
+
+# Strictness lives here, so that plain `pytest` stays lenient.
+STRICT := -W error --cov --cov-fail-under=95
+
+.DEFAULT_GOAL := help
+.PHONY: help run admin test lint format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@echo '  PYTHON=… chooses the interpreter for a new environment, PORT=… the port of `make run`.'
+
+run: $(INSTALLED) ## set everything up and serve the demo on http://127.0.0.1:8000
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@printf '\n  the page    %s\n  the admin   %s  (`make admin` makes a superuser)\n  to try      %s\n\n' \
+		'$(SITE)/' '$(SITE)/admin/' 'curl $(SITE)/broadcast/hello'
+	@exec $(BIN)/daphne --endpoint tcp:port=$(PORT):interface=127.0.0.1:backlog=1024 project.asgi:application
+
+admin: $(INSTALLED) ## make a superuser for the admin
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py createsuperuser
+
+test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
+	@.ci/system-packages
+	$(BIN)/python -m pytest $(STRICT) $(ARGS)
+
+lint: $(INSTALLED) ## check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## put the code in shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove the environment, the caches and the demo's database
+	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist htmlcov db.sqlite3*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@

@@ -1,0 +1,9 @@
+"""The host site's pages for a WSGI server. WebSockets need `project.asgi`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+application = get_wsgi_application()

@@ -1,0 +1,57 @@
+"""What all tests share: the host site as real processes, and a real browser."""
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.site import Daphne, Site, copied
+
+pytest_plugins = ["tests.chromium"] if find_spec("tests.chromium") else []
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and no rows, to be copied and not to be opened."""
+    return Site.migrated(tmp_path_factory.mktemp("database"))
+
+
+@pytest.fixture
+def database(migrated_database: Path, tmp_path: Path) -> Path:
+    """The database that this test's processes share, with all tables."""
+    return copied(migrated_database, tmp_path)
+
+
+@pytest.fixture
+def site(database: Path) -> Iterator[Site]:
+    """Commands against this test's database: `site.manage(…)` waits for the end, `site.spawn(…)` does not."""
+    site = Site(database)
+    yield site
+    site.end()
+
+
+@pytest.fixture
+def manage(site: Site) -> Callable[..., object]:
+    """`manage("broadcast", "send", "hello")` runs `manage.py` against the database that `daphne()` serves."""
+    return site.manage
+
+
+@pytest.fixture
+def daphne(database: Path) -> Iterator[Callable[..., Daphne]]:
+    """`daphne()` starts a server; keywords set its environment, `database=` another SQLite file.
+
+    All servers and commands of a test share one database. When the test fails, what the servers said is shown.
+    """
+    servers: list[Daphne] = []
+
+    def started(*, database: Path = database, **env: str) -> Daphne:
+        server = Daphne(database, **env)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield started
+    for server in servers:
+        server.end()
+        print(f"--- daphne on port {server.port}\n{server.log}")

@@ -1,0 +1,137 @@
+"""The host site as real processes: a database of its own, servers on it, and commands against it."""
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What the host site reads. A process of a test sees only those that the test gives it.
+SITE_VARIABLES = {
+    *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "LOG_LEVEL"),
+    *("OPEN_DEMO", "REDIS_LAYER", "REDIS_URL", "SECRET_KEY", "STATIC_ROOT"),
+}
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+class Site:
+    """A database, an environment, and the processes that run on them."""
+
+    def __init__(self, database: Path, **env: str) -> None:
+        self.database = database
+        inherited = {name: value for name, value in os.environ.items() if name not in SITE_VARIABLES}
+        self.env = inherited | {"DATABASE_URL": f"sqlite:///{database}", "PYTHONUNBUFFERED": "1"} | env
+        self.processes: list[subprocess.Popen[str]] = []
+
+    @classmethod
+    def migrated(cls, directory: Path) -> Path:
+        """Makes a database with all tables and returns its path."""
+        database = directory / "migrated.sqlite3"
+        cls(database).manage("migrate", "--verbosity", "0")
+        return database
+
+    def manage(self, *args: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs `manage.py args`. An exit other than 0 fails the test, unless `check` is off."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *args],
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            **options,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"manage.py {' '.join(args)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def spawn(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
+        """Starts a Python program, such as `manage.py broadcast tail`, that runs until it ends or the test does."""
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=self.env, stdin=subprocess.DEVNULL, text=True, **options
+        )
+        self.processes.append(process)
+        return process
+
+    def end(self) -> None:
+        """Ends what still runs, at once."""
+        for process in self.processes:
+            with process:  # closes its pipes, and waits
+                process.kill()
+        self.processes.clear()
+
+
+class Daphne(Site):
+    """A daphne that serves `project.asgi:application` on a port that stays the same when it starts again."""
+
+    def __init__(self, database: Path, **env: str) -> None:
+        super().__init__(database, **env)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ws_url = f"ws://127.0.0.1:{self.port}/ws"
+        self.log_file = database.with_name(f"daphne-{self.port}.log")
+        self.log_file.touch()
+
+    @property
+    def log(self) -> str:
+        """All that the server has said so far, over all its starts."""
+        return self.log_file.read_text()
+
+    @property
+    def process(self) -> "subprocess.Popen[str]":
+        """The server's process, running or ended, as of its last start."""
+        return self.processes[-1]
+
+    def start(self) -> None:
+        """Starts the server and returns when it accepts connections."""
+        said_before = len(self.log)
+        with self.log_file.open("a") as log:
+            process = self.spawn(
+                *("-m", "daphne", "--endpoint", f"tcp:port={self.port}:interface=127.0.0.1:backlog=1024"),
+                "project.asgi:application",
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while "Listening on TCP address" not in self.log[said_before:]:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"daphne did not start:\n{self.log[said_before:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """Asks the server to end, as a service manager does. Returns its exit status."""
+        self.process.terminate()
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """Ends the server at once, with nothing said to anyone."""
+        self.process.kill()
+        self.process.wait()
+
+
+def copied(database: Path, directory: Path) -> Path:
+    """Copies a database that no process has open."""
+    return Path(shutil.copy(database, directory / "site.sqlite3"))
+
+
+def free_port() -> int:
+    """Finds a port that nobody listens on, below those that the kernel gives to clients.
+
+    A client that keeps trying to reach a stopped server can then never be given the server's own port.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
