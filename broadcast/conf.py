@@ -21,8 +21,9 @@ DEFAULT_GROUPS: Rules = {
 
 
 def user_settings() -> Mapping[str, Any]:
-    """What the site wrote under ``BROADCAST``; empty when it wrote nothing."""
-    return getattr(django_settings, "BROADCAST", None) or {}
+    """What the site wrote under ``BROADCAST``; empty when it wrote nothing, or no dict."""
+    written = getattr(django_settings, "BROADCAST", None)
+    return written if isinstance(written, Mapping) else {}
 
 
 class Setting(Generic[T]):

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.http.request import split_domain_port, validate_host
+from django.utils.http import is_same_domain
 
 from .conf import conf
 
@@ -25,6 +25,7 @@ Action = Literal["subscribe", "publish", "announce"]
 
 ACTIONS: tuple[Action, ...] = ("subscribe", "publish", "announce")
 WORDS = ("anyone", "authenticated", "staff", "nobody", "self")
+PERMISSION = re.compile(r"perm:\w+\.\S+")
 
 GROUP_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,80}")
 """What a group may be called: a Channels group name, with room for the app's own prefix."""
@@ -37,6 +38,18 @@ def is_group_name(name: object) -> bool:
     return isinstance(name, str) and GROUP_NAME.fullmatch(name) is not None
 
 
+def is_group_pattern(name: object) -> bool:
+    """Whether ``name`` is the beginning of a group name, possibly empty, followed by ``*``."""
+    if not isinstance(name, str) or not name.endswith("*"):
+        return False
+    return name == "*" or is_group_name(name[:-1])
+
+
+def is_word(who: object) -> bool:
+    """Whether a rule may use ``who`` to say who may do something."""
+    return isinstance(who, str) and (who in WORDS or PERMISSION.fullmatch(who) is not None)
+
+
 def rule_for(group: str) -> tuple[str, Mapping[str, Any]] | None:
     """The name or pattern in ``GROUPS`` that ``group`` falls under, and its rule.
 
@@ -45,10 +58,11 @@ def rule_for(group: str) -> tuple[str, Mapping[str, Any]] | None:
     rules = conf.GROUPS
     if group in rules:
         return group, rules[group]
-    for pattern in sorted(rules, key=len, reverse=True):
-        if fnmatchcase(group, pattern):
-            return pattern, rules[pattern]
-    return None
+    patterns = [name for name in rules if is_group_pattern(name) and group.startswith(name[:-1])]
+    if not patterns:
+        return None
+    longest = max(patterns, key=len)
+    return longest, rules[longest]
 
 
 def needs_database(action: Action, group: str) -> bool:
@@ -60,13 +74,14 @@ def needs_database(action: Action, group: str) -> bool:
 def allows(user: Any, action: Action, group: str) -> bool:
     """Whether ``user`` (a user, an ``AnonymousUser`` or None) may do ``action`` in ``group``.
 
-    A ``perm:`` rule asks the user's authentication backends, which may query the database.
+    A ``perm:`` rule asks the user's authentication backends, which may query the database. A word
+    that is not known, or not one for this action, allows nobody.
     """
     found = rule_for(group)
     if found is None:
         return False
     pattern, rule = found
-    who = rule.get(action, "nobody")
+    who = str(rule.get(action, "nobody"))
     if who == "anyone":
         return True
     if not is_signed_in(user):
@@ -76,10 +91,15 @@ def allows(user: Any, action: Action, group: str) -> bool:
     if who == "staff":
         return bool(user.is_staff)
     if who == "self":
-        return pattern.endswith("*") and group[len(pattern) - 1 :] == str(user.pk)
+        return action != "announce" and is_own(group, pattern, user)
     if who.startswith("perm:"):
         return bool(user.has_perm(who.removeprefix("perm:")))
     return False
+
+
+def is_own(group: str, pattern: str, user: Any) -> bool:
+    """Whether the part of ``group`` that the ``*`` of ``pattern`` stands for is the user's primary key."""
+    return pattern.endswith("*") and group[len(pattern) - 1 :] == str(user.pk)
 
 
 def is_signed_in(user: Any) -> bool:
@@ -98,10 +118,7 @@ def refusal(action: Action, group: str) -> str:
         )
     pattern, rule = found
     who = rule.get(action, "nobody")
-    return (
-        f"You may not {doing[action]} {group!r}: "
-        f'BROADCAST["GROUPS"]["{pattern}"]["{action}"] is "{who}".'
-    )
+    return f'You may not {doing[action]} {group!r}: BROADCAST["GROUPS"]["{pattern}"]["{action}"] is "{who}".'
 
 
 def accepts_origin(headers: Mapping[bytes, bytes]) -> bool:
@@ -114,35 +131,29 @@ def accepts_origin(headers: Mapping[bytes, bytes]) -> bool:
     """
     if b"origin" not in headers:
         return True
-    origin = headers[b"origin"].decode("latin-1").lower()
-    if is_trusted_origin(origin):
-        return True
     try:
-        parts = urlsplit(origin)
-        scheme, netloc, hostname = parts.scheme, parts.netloc, parts.hostname
+        origin = urlsplit(headers[b"origin"].decode("latin-1").lower())
     except ValueError:
         return False
-    if scheme not in DEFAULT_PORTS or not hostname:
+    if is_trusted_origin(origin.scheme, origin.netloc):
+        return True
+    if origin.scheme not in DEFAULT_PORTS:
         return False
-    host = requested_host(headers) or netloc
-    allowed = django_settings.ALLOWED_HOSTS or LOCAL_HOSTS
+    host = requested_host(headers) or origin.netloc
     domain, _ = split_domain_port(host)
     return (
         bool(domain)
-        and validate_host(domain, allowed)
-        and with_port(netloc, scheme) == with_port(host, scheme)
+        and validate_host(domain, django_settings.ALLOWED_HOSTS or LOCAL_HOSTS)
+        and with_port(origin.netloc, origin.scheme) == with_port(host, origin.scheme)
     )
 
 
-def is_trusted_origin(origin: str) -> bool:
-    """Whether ``origin`` matches an entry of ``CSRF_TRUSTED_ORIGINS`` (``*.`` stands for any subdomain)."""
+def is_trusted_origin(scheme: str, host: str) -> bool:
+    """Whether an entry of ``CSRF_TRUSTED_ORIGINS`` names this origin; read as Django's CSRF check reads it."""
     for trusted in django_settings.CSRF_TRUSTED_ORIGINS:
-        scheme, _, host = trusted.lower().partition("://")
-        if origin == f"{scheme}://{host}":
+        trusted_scheme, _, pattern = trusted.lower().partition("://")
+        if scheme == trusted_scheme and is_same_domain(host, pattern.lstrip("*")):
             return True
-        if host.startswith("*.") and origin.startswith(f"{scheme}://"):
-            if origin.removeprefix(f"{scheme}://").endswith(host[1:]):
-                return True
     return False
 
 
@@ -157,3 +168,13 @@ def requested_host(headers: Mapping[bytes, bytes]) -> str:
 def with_port(host: str, scheme: str) -> str:
     domain, port = split_domain_port(host)
     return f"{domain}:{port or DEFAULT_PORTS[scheme]}"
+
+
+def retention(group: str) -> tuple[int | None, float | None]:
+    """How many of a group's messages are kept, and for how many seconds; None for no limit."""
+    found = rule_for(group)
+    rule = found[1] if found else {}
+    return (
+        rule.get("keep_messages", conf.KEEP_MESSAGES),
+        rule.get("keep_seconds", conf.KEEP_SECONDS),
+    )

@@ -1,0 +1,294 @@
+"""System checks: what is wrong with a site's settings, and how to put it right.
+
+Each function holds one rule and one id; ``docs/checks.md`` explains them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core import checks
+from django.db import Error as DatabaseFailure
+from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .conf import Setting, Settings, conf, known_settings, user_settings
+from .models import Message
+from .policy import ACTIONS, WORDS, is_group_name, is_group_pattern, is_word
+
+LIMITS: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
+RULE_KEYS = (*ACTIONS, *LIMITS)
+
+
+@checks.register("broadcast")
+def settings_are_a_dict(**kwargs: Any) -> list[checks.CheckMessage]:
+    written = getattr(django_settings, "BROADCAST", None)
+    if written is None or isinstance(written, Mapping):
+        return []
+    return [
+        checks.Error(
+            f"BROADCAST must be a dict, not {described(written)}.",
+            hint='Write BROADCAST = {"MAX_BODY": 4000, ...}, or leave it out for the defaults.',
+            id="broadcast.E001",
+        )
+    ]
+
+
+@checks.register("broadcast")
+def settings_are_known(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"BROADCAST has no setting {key!r}.",
+            hint=suggestion(str(key).upper(), known_settings()),
+            id="broadcast.E002",
+        )
+        for key in user_settings()
+        if key not in known_settings()
+    ]
+
+
+@checks.register("broadcast")
+def settings_have_their_types(**kwargs: Any) -> list[checks.CheckMessage]:
+    written = user_settings()
+    return [
+        checks.Error(
+            f'BROADCAST["{name}"] must be {setting.expected}, not {described(written[name])}.',
+            hint=f"Correct it, or leave it out for the default, {setting.default!r}.",
+            id="broadcast.E003",
+        )
+        for name, setting in known_settings().items()
+        if name in written and not setting.accepts(written[name])
+    ]
+
+
+@checks.register("broadcast")
+def groups_are_well_named(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f'BROADCAST["GROUPS"] names a group {name!r}, which no group can be called.',
+            hint="Use 1 to 80 ASCII letters, digits, dots, hyphens and underscores. "
+            "A pattern has one * more, at its end.",
+            id="broadcast.E004",
+        )
+        for name in groups()
+        if not is_group_name(name) and not is_group_pattern(name)
+    ]
+
+
+@checks.register("broadcast")
+def rules_are_dicts(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name)} must be a dict, not {described(rule)}.",
+            hint='Write a rule such as {"subscribe": "anyone", "publish": "authenticated"}.',
+            id="broadcast.E005",
+        )
+        for name, rule in groups().items()
+        if not isinstance(rule, Mapping)
+    ]
+
+
+@checks.register("broadcast")
+def rules_have_known_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name)} has a key {key!r}, which rules do not have.",
+            hint=suggestion(str(key).lower(), RULE_KEYS),
+            id="broadcast.E006",
+        )
+        for name, rule in rules()
+        for key in rule
+        if key not in RULE_KEYS
+    ]
+
+
+@checks.register("broadcast")
+def rules_use_known_words(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name, action)} must be {', '.join(WORDS)} or perm:<app_label>.<codename>, not {described(who)}.",
+            hint=suggestion(str(who).lower(), WORDS),
+            id="broadcast.E007",
+        )
+        for name, action, who in grants()
+        if not is_word(who)
+    ]
+
+
+@checks.register("broadcast")
+def self_means_somebody(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f'{place(name, action)} is "self", which allows nobody here.',
+            hint='Use "self" for "subscribe" and "publish" of a pattern such as "user.*", '
+            "where * stands for the user's primary key.",
+            id="broadcast.E008",
+        )
+        for name, action, who in grants()
+        if who == "self" and (action == "announce" or not is_group_pattern(name))
+    ]
+
+
+@checks.register("broadcast")
+def rules_keep_what_can_be_kept(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name, key)} must be {setting.expected}, not {described(rule[key])}.",
+            hint=f'Correct it, or leave it out for that of BROADCAST["{setting.name}"].',
+            id="broadcast.E009",
+        )
+        for name, rule in rules()
+        for key, setting in LIMITS.items()
+        if key in rule and not setting.accepts(rule[key])
+    ]
+
+
+@checks.register("broadcast")
+def daphne_precedes_staticfiles(**kwargs: Any) -> list[checks.CheckMessage]:
+    rivals = [app.name for app in apps.get_app_configs() if app.label in ("daphne", "staticfiles")]
+    if rivals != ["django.contrib.staticfiles", "daphne"]:
+        return []
+    return [
+        checks.Error(
+            "daphne comes after django.contrib.staticfiles in INSTALLED_APPS, "
+            "so runserver is not daphne's and speaks no WebSocket.",
+            hint='Put "daphne" first in INSTALLED_APPS.',
+            id="broadcast.E010",
+        )
+    ]
+
+
+@checks.register("broadcast")
+def channel_layer_exists(**kwargs: Any) -> list[checks.CheckMessage]:
+    alias, layers = str(conf.CHANNEL_LAYER), channel_layers()
+    if not layers or alias in layers:
+        return []
+    return [
+        checks.Error(
+            f'CHANNEL_LAYERS has no {alias!r}, which BROADCAST["CHANNEL_LAYER"] says to use.',
+            hint=suggestion(alias, layers),
+            id="broadcast.E011",
+        )
+    ]
+
+
+@checks.register("broadcast")
+def asgi_application_is_set(**kwargs: Any) -> list[checks.CheckMessage]:
+    if getattr(django_settings, "ASGI_APPLICATION", None):
+        return []
+    return [
+        checks.Warning(
+            "ASGI_APPLICATION is not set, and daphne's runserver does not start without it.",
+            hint='Set it to the application in your asgi.py, such as "project.asgi.application".',
+            id="broadcast.W001",
+        )
+    ]
+
+
+@checks.register("broadcast")
+def daphne_is_installed(**kwargs: Any) -> list[checks.CheckMessage]:
+    if apps.is_installed("daphne"):
+        return []
+    return [
+        checks.Warning(
+            "daphne is not in INSTALLED_APPS, so runserver speaks no WebSocket.",
+            hint='Put "daphne" first in INSTALLED_APPS.',
+            id="broadcast.W002",
+        )
+    ]
+
+
+@checks.register("broadcast")
+def channel_layer_reaches_other_processes(**kwargs: Any) -> list[checks.CheckMessage]:
+    alias = str(conf.CHANNEL_LAYER)
+    backend = channel_layers().get(alias, {}).get("BACKEND")
+    if django_settings.DEBUG or backend != "channels.layers.InMemoryChannelLayer":
+        return []
+    return [
+        checks.Warning(
+            f"The channel layer {alias!r} is in memory: what another process sends "
+            f"arrives up to {conf.POLL_INTERVAL} s late, and unlogged messages not at all.",
+            hint="Use a layer of channels_redis, or silence this if one process does everything.",
+            id="broadcast.W003",
+        )
+    ]
+
+
+@checks.register("broadcast", checks.Tags.database)
+def sqlite_writes_ahead(databases: Iterable[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    alias = router.db_for_write(Message)
+    if alias not in (databases or ()) or not lacks_write_ahead_log(connections[alias]):
+        return []
+    return [
+        checks.Warning(
+            f"The SQLite database {alias!r} has no write-ahead log, so whoever reads the log holds up whoever sends.",
+            hint=f'Add "init_command": "PRAGMA journal_mode=WAL" to DATABASES["{alias}"]["OPTIONS"].',
+            id="broadcast.W004",
+        )
+    ]
+
+
+@checks.register("broadcast", checks.Tags.security, deploy=True)
+def groups_are_guarded(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Warning(
+            f'{place(name, action)} is "anyone": every visitor may {action}, signed in or not.',
+            hint='Use "authenticated", "staff" or a permission, or silence this if it is meant.',
+            id="broadcast.W005",
+        )
+        for name, action, who in grants()
+        if who == "anyone" and action != "subscribe"
+    ]
+
+
+def groups() -> Mapping[Any, Any]:
+    """The ``GROUPS`` table, or nothing when it is no table."""
+    return conf.GROUPS if isinstance(conf.GROUPS, Mapping) else {}
+
+
+def rules() -> Iterator[tuple[Any, Mapping[Any, Any]]]:
+    """Each name or pattern in ``GROUPS`` whose rule is a dict, with that rule."""
+    return ((name, rule) for name, rule in groups().items() if isinstance(rule, Mapping))
+
+
+def grants() -> Iterator[tuple[Any, str, Any]]:
+    """Each name or pattern, action, and who may do it."""
+    return ((name, action, rule[action]) for name, rule in rules() for action in ACTIONS if action in rule)
+
+
+def channel_layers() -> Mapping[str, Mapping[str, Any]]:
+    return getattr(django_settings, "CHANNEL_LAYERS", None) or {}
+
+
+def lacks_write_ahead_log(connection: BaseDatabaseWrapper) -> bool:
+    """Whether this is an SQLite database in a file, not in WAL mode; no when it cannot be opened."""
+    if connection.vendor != "sqlite":
+        return False
+    try:
+        with connection.cursor() as cursor:
+            _, _, file = cursor.execute("PRAGMA database_list").fetchone()
+            (mode,) = cursor.execute("PRAGMA journal_mode").fetchone()
+    except DatabaseFailure:
+        return False
+    return bool(file) and mode != "wal"
+
+
+def place(name: object, key: str = "") -> str:
+    """Where in the settings a rule stands, or one key of it, as a site owner would write it."""
+    return f'BROADCAST["GROUPS"]["{name}"]' + (f'["{key}"]' if key else "")
+
+
+def described(value: object) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What to write instead of ``word``."""
+    nearest = get_close_matches(word, known, n=1)
+    if nearest:
+        return f"Did you mean {nearest[0]!r}?"
+    return f"Known are: {', '.join(known)}."
