@@ -110,8 +110,8 @@ def rules_have_known_keys(**kwargs: Any) -> list[checks.CheckMessage]:
 def rules_use_known_words(**kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
-            f"{place(name, action)} must be {', '.join(WORDS)} or perm:<app_label>.<codename>, not {described(who)}.",
-            hint=suggestion(str(who).lower(), WORDS),
+            f"{place(name, action)} must be a word for who may {action}, not {described(who)}.",
+            hint=f"Use {', '.join(WORDS)} or perm:<app_label>.<codename>.",
             id="broadcast.E007",
         )
         for name, action, who in grants()
