@@ -1,0 +1,145 @@
+import { localise } from "./moment.js";
+import { Source } from "./wire.js";
+
+/** How many messages stay on the page. */
+const LIMIT = 500;
+/** How near the end, in pixels, counts as reading the newest. */
+const NEAR = 48;
+
+/** The messages on the page: it follows the newest, unless the reader has scrolled up. */
+export class MessageLog {
+  #following = true;
+  #top = 0;
+  #unseen = 0;
+  #settling = false;
+
+  /** @param {HTMLElement} root the chat */
+  constructor(root) {
+    const part = (name) => root.querySelector(`[data-${name}]`);
+    this.scroller = part("scroller");
+    this.list = part("messages");
+    this.pending = part("pending");
+    this.jump = part("jump");
+    this.row = part("row-template").content.firstElementChild;
+    this.divider = part("divider-template").content.firstElementChild;
+    this.delivery = part("delivery-template").content.firstElementChild;
+    this.list.querySelectorAll("time").forEach(localise);
+    this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.jump.addEventListener("click", () => this.follow());
+    this.sizes = new ResizeObserver(() => this.#settle());
+    this.sizes.observe(this.scroller);
+    this.follow();
+  }
+
+  /**
+   * Adds a message at the end.
+   *
+   * @param {Record<string, any>} frame
+   * @param {boolean} isOwn whether the reader wrote it
+   */
+  add(frame, isOwn) {
+    const row = this.#rowFor(frame, isOwn);
+    row.toggleAttribute("data-follows", continues(this.list.lastElementChild, row));
+    this.list.append(row);
+    if (!this.#following) this.#count(this.#unseen + 1);
+    this.#changed();
+  }
+
+  /** Whether the message with this `ref` is on the page. @param {string} ref */
+  has(ref) {
+    return Boolean(this.list.querySelector(`[data-ref="${CSS.escape(ref)}"]`));
+  }
+
+  /** Marks that messages are missing here. */
+  divide() {
+    if (this.list.lastElementChild?.matches("[data-divider]")) return;
+    this.list.append(this.divider.cloneNode(true));
+    this.#changed();
+  }
+
+  /**
+   * Shows what is on its way.
+   *
+   * @param {import("./outbox.js").Letter} letter
+   * @returns {HTMLElement} its row, with a place for a note
+   */
+  expect({ ref, author, body }) {
+    const row = this.#rowFor({ ref, author, body, source: Source.USER }, true);
+    row.append(this.delivery.cloneNode(true));
+    this.pending.append(row);
+    this.follow();
+    return row;
+  }
+
+  /** Goes to the newest message and stays with what comes. */
+  follow() {
+    this.#following = true;
+    this.#count(0);
+    this.#settle();
+  }
+
+  close() {
+    this.sizes.disconnect();
+  }
+
+  #rowFor({ source, author, body, sent_at, offset, ref }, isOwn) {
+    const row = this.row.cloneNode(true);
+    const put = (name, text) => (row.querySelector(`[data-${name}]`).textContent = text);
+    row.dataset.source = source;
+    row.dataset.offset = offset ?? "";
+    row.dataset.ref = ref ?? "";
+    row.toggleAttribute("data-own", isOwn);
+    put("author", author);
+    put("initial", [...author][0]?.toUpperCase() ?? "");
+    put("body", body);
+    const time = row.querySelector("time");
+    time.dateTime = sent_at ?? new Date().toISOString();
+    localise(time);
+    return row;
+  }
+
+  #changed() {
+    if (this.list.childElementCount >= 2 * LIMIT) return this.#settle();
+    if (this.#settling) return;
+    this.#settling = true;
+    requestAnimationFrame(() => this.#settle());
+  }
+
+  /** Drops the oldest and puts the reader back where they were: at the end, or on the line they were reading. */
+  #settle() {
+    this.#settling = false;
+    const surplus = this.list.childElementCount - LIMIT;
+    const before = this.scroller.scrollHeight;
+    for (let i = 0; i < surplus; i++) this.list.firstElementChild.remove();
+    this.list.firstElementChild?.removeAttribute("data-follows");
+    const after = this.scroller.scrollHeight;
+    if (this.#following) this.scroller.scrollTop = after;
+    else if (surplus > 0) this.scroller.scrollTop -= before - after;
+    this.#top = this.scroller.scrollTop;
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    const isNear = scrollHeight - scrollTop - clientHeight <= NEAR;
+    // Only the reader scrolls up; a distance alone may be a message that was added since.
+    if (isNear && !this.#following) this.follow();
+    else if (!isNear && scrollTop < this.#top) this.#following = false;
+    this.#top = scrollTop;
+  }
+
+  #count(unseen) {
+    this.#unseen = unseen;
+    this.jump.hidden = unseen === 0;
+    this.jump.querySelector("[data-count]").textContent = unseen === 1 ? "1 new message" : `${unseen} new messages`;
+  }
+}
+
+/** Whether `row` goes on where the message above it stopped: then its author need not be named again. */
+function continues(above, row) {
+  const voice = (element) => [
+    element.dataset.source,
+    element.hasAttribute("data-own"),
+    element.querySelector("[data-author]")?.textContent,
+  ];
+  return above !== null && row.dataset.source !== Source.SERVER && `${voice(above)}` === `${voice(row)}`;
+}

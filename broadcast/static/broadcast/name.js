@@ -1,0 +1,44 @@
+const KEY = "broadcast.name";
+const INVISIBLE = /[\p{Cf}\p{Cc}\p{Mn}\p{Z}]/gu;
+
+const isServers = (name) => name.normalize("NFKC").replace(INVISIBLE, "").toLowerCase() === "server";
+
+/** The name a guest writes under: given at first, then the guest's own choice, remembered where the browser lets us. */
+export class GuestName {
+  /** @param {{storage?: () => Storage, random?: () => number}} [options] `storage` may throw, or what it returns */
+  constructor({ storage = () => localStorage, random = Math.random } = {}) {
+    this.storage = storage;
+    this.value = this.#remembered() ?? `Guest ${1 + Math.floor(random() * 999)}`;
+    this.#remember();
+  }
+
+  /**
+   * Takes another name; a blank one changes nothing.
+   *
+   * @param {string} name
+   * @returns {string} why it cannot be taken, or nothing
+   */
+  change(name) {
+    const wanted = name.trim();
+    if (isServers(wanted)) return "“Server” is the site’s own name. Please choose another.";
+    if (wanted) this.value = wanted;
+    this.#remember();
+    return "";
+  }
+
+  #remembered() {
+    try {
+      return this.storage().getItem(KEY) || null;
+    } catch {
+      return null;
+    }
+  }
+
+  #remember() {
+    try {
+      this.storage().setItem(KEY, this.value);
+    } catch {
+      // Then it lasts as long as the page.
+    }
+  }
+}

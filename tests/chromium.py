@@ -1,0 +1,43 @@
+"""The system's Chromium for tests: a fixture that starts it once per module."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-sandbox",
+)
+
+
+def chromium_path() -> str:
+    """Where Chromium is. Without one the test is skipped and says why; where ``CI`` is set, it fails."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path:
+        return path
+    missing = f"needs Chromium: none of {', '.join(NAMES)} is on the PATH"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+# Playwright's sync API keeps an event loop running in this thread: it has to end before the async tests of
+# other modules begin.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium_path()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser
+        browser.close()
