@@ -334,6 +334,7 @@ def test_any_host_may_be_allowed_but_not_any_page(settings):
     settings.ALLOWED_HOSTS = ["*"]
     assert accepts_origin(handshake("http://anything.example", "anything.example"))
     assert not accepts_origin(handshake("http://evil.example", "anything.example"))
+    assert not accepts_origin(handshake("http://no host", "no host"))
 
 
 def test_subdomains_may_be_allowed_but_each_only_to_itself(settings):
@@ -345,9 +346,9 @@ def test_subdomains_may_be_allowed_but_each_only_to_itself(settings):
 
 
 def test_a_trusted_origin_is_accepted(settings):
-    settings.CSRF_TRUSTED_ORIGINS = ["https://front.example", "https://dev.example:8443"]
+    settings.CSRF_TRUSTED_ORIGINS = ["HTTPS://Front.example", "https://dev.example:8443"]
     assert accepts_origin(handshake("https://front.example"))
-    assert accepts_origin(handshake("https://FRONT.example"))
+    assert accepts_origin(handshake("https://FRONT.Example"))
     assert accepts_origin(handshake("https://dev.example:8443"))
     assert not accepts_origin(handshake("http://front.example"))
     assert not accepts_origin(handshake("https://front.example:8443"))
