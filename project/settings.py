@@ -83,6 +83,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+TIME_ZONE = "UTC"
 USE_TZ = True
 
 # Where it keeps things

@@ -1,14 +1,13 @@
 """What all tests share: the host site as real processes, and a real browser."""
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.site import Daphne, Site, copied
 
-pytest_plugins = ["tests.chromium"] if find_spec("tests.chromium") else []
+pytest_plugins = ["tests.chromium"]
 
 
 @pytest.fixture(scope="session")
