@@ -20,9 +20,7 @@ class Group(models.Model):
         max_length=22,
         help_text=_("Changes whenever old offsets stop meaning what they meant."),
     )
-    head = models.PositiveBigIntegerField(
-        _("head"), default=0, help_text=_("The offset of the newest message.")
-    )
+    head = models.PositiveBigIntegerField(_("head"), default=0, help_text=_("The offset of the newest message."))
     floor = models.PositiveBigIntegerField(
         _("floor"), default=0, help_text=_("Messages up to this offset are no longer kept.")
     )
@@ -60,9 +58,7 @@ class Message(models.Model):
         related_name="messages",
     )
     offset = models.PositiveBigIntegerField(_("offset"), null=True, editable=False)
-    source = models.CharField(
-        _("source"), max_length=6, choices=Source, default=Source.SERVER, editable=False
-    )
+    source = models.CharField(_("source"), max_length=6, choices=Source, default=Source.SERVER, editable=False)
     author = models.CharField(_("author"), max_length=255)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -87,14 +83,10 @@ class Message(models.Model):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(fields=["group", "offset"], name="broadcast_one_offset"),
-            models.UniqueConstraint(
-                fields=["group", "ref", "source", "author"], name="broadcast_one_ref_per_author"
-            ),
+            models.UniqueConstraint(fields=["group", "ref", "source", "author"], name="broadcast_one_ref_per_author"),
         ]
         indexes = [
-            models.Index(
-                fields=["group", "id"], condition=Q(offset__isnull=True), name="broadcast_waiting"
-            ),
+            models.Index(fields=["group", "id"], condition=Q(offset__isnull=True), name="broadcast_waiting"),
         ]
 
     def __str__(self) -> str:

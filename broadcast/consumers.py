@@ -1,0 +1,251 @@
+"""The consumer: one WebSocket connection, greeted, fed and listened to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs
+
+from channels.consumer import AsyncConsumer
+
+from . import policy
+from .conf import conf
+from .engine.database import NoLog, reading
+from .engine.hub import current_hub
+from .engine.layer import DEFAULT_GROUP
+from .engine.log import Draft
+from .engine.publishing import relay
+from .engine.rate import Bucket
+from .engine.transports import AsgiTransport
+from .engine.validation import SERVER, is_servers_name
+from .engine.wire import (
+    SUBPROTOCOL,
+    BadFrame,
+    Command,
+    Dialect,
+    Ping,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    checked_epoch,
+    checked_offset,
+    command,
+    error_fields,
+    message_fields,
+    ref_in,
+)
+from .exceptions import InvalidMessage, LogUnavailable
+from .models import Message
+
+logger = logging.getLogger("broadcast")
+
+MAX_STRIKES = 20  # bad or refused frames in a row
+RETRY_AFTER = 1.0  # seconds, told to a client when the log is away
+
+UNAVAILABLE = 4003
+FORBIDDEN = 4500
+TOO_MANY_BAD_FRAMES = 4501
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
+    """Greets each client, relays what it says to everyone in the group, and delivers what others say.
+
+    It works with a bare ASGI scope, and with what session and authentication middleware and a URL
+    router add to it. Bad input gets an ``error`` frame and costs nobody else anything. A subclass
+    may set ``group``, the group joined where the address names none, and ``greeting``.
+    """
+
+    group = DEFAULT_GROUP
+    greeting = "Welcome!"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        self.headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
+        if not policy.accepts_origin(self.headers):
+            logger.warning("Refused a WebSocket from the origin %r", self.headers[b"origin"])
+            await send({"type": "websocket.close", "code": FORBIDDEN})
+            return
+        user = scope.get("user")
+        self.user: Any = user if policy.is_signed_in(user) else None
+        self.query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        self.bucket = Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
+        self.strikes = 0
+        self.closing = False
+        self.group = self.group_in(scope)
+        self.transport = AsgiTransport(send, self.dialect_of(scope))
+        self._send = send
+        try:
+            await self.accept(scope)
+            while not self.closing:
+                event = await receive()
+                if event["type"] != "websocket.receive":
+                    return
+                await self.answer(event.get("text"))
+        except OSError:
+            return  # the client went away while it was written to
+        finally:
+            await self.transport.close()
+
+    # Connecting
+
+    def dialect_of(self, scope: Scope) -> Dialect:
+        offered = SUBPROTOCOL in scope.get("subprotocols", ())
+        return Dialect.V1 if offered or self.query.get("v") == ["1"] else Dialect.PLAIN
+
+    def group_in(self, scope: Scope) -> str:
+        """The group that the address names: by the route, or as what follows the socket's path."""
+        if "url_route" in scope:
+            return str(scope["url_route"]["kwargs"].get("group", self.group))
+        prefix, path = conf.SOCKET_PATH.rstrip("/") + "/", scope.get("path", "").rstrip("/")
+        return path.removeprefix(prefix) if path.startswith(prefix) else self.group
+
+    async def accept(self, scope: Scope) -> None:
+        subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+        try:
+            after, epoch = self.asked_position()
+            await self.subscribe(self.group, after, epoch)
+        except BadFrame as error:
+            leaves = error.code == "unavailable"
+            await self.bye(UNAVAILABLE if leaves else FORBIDDEN, str(error), leaves)
+
+    def asked_position(self) -> tuple[int | None, str]:
+        """Where the address asks to go on from: ``?after=<offset>&epoch=<epoch>``."""
+        after = self.query.get("after", [""])[-1]
+        if not after:
+            return None, ""
+        try:
+            offset = int(after) if after.isascii() and after.isdecimal() and len(after) < 20 else -1
+            return checked_offset(offset), checked_epoch(self.query.get("epoch", [""])[-1])
+        except InvalidMessage as error:
+            raise BadFrame(f"In the address: {error}") from None
+
+    async def subscribe(self, group: str, after: int | None, epoch: str) -> None:
+        """Joins a group at a position and says so; whatever comes later follows the welcome."""
+        await self.require("subscribe", group)
+        followed = self.transport.positions
+        if group not in followed and len(followed) >= conf.MAX_GROUPS:
+            raise BadFrame(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
+        try:
+            position, recovered = await current_hub().join(self.transport, group, after, epoch)
+        except LogUnavailable:
+            raise BadFrame("Messages cannot be read right now. Try again.", "unavailable") from None
+        offset = position.offset if position.feed.is_logged else None
+        try:
+            await self.transport.write(
+                {
+                    "type": "welcome",
+                    "author": SERVER,
+                    "body": self.greeting,
+                    "group": group,
+                    "epoch": position.epoch,
+                    "offset": offset,
+                    "recovered": recovered,
+                    "user": self.user.get_username() if self.user is not None else None,
+                    "ping_ms": round(conf.PING_INTERVAL * 1000),
+                }
+            )
+        except BaseException:
+            position.leave()
+            raise
+        self.transport.follow(position)
+
+    async def bye(self, code: int, reason: str, reconnect: bool) -> None:
+        """Tells the client why it has to go, and whether to come back; then closes."""
+        self.closing = True
+        if self.transport.dialect is Dialect.V1:
+            after_ms = round(RETRY_AFTER * 1000) if reconnect else None
+            fields = {"type": "bye", "code": code, "reason": reason, "reconnect": reconnect}
+            await self.transport.write(fields | {"after_ms": after_ms})
+        await self._send({"type": "websocket.close", "code": code})
+
+    # Listening
+
+    async def answer(self, text: str | None) -> None:
+        """Does what a frame asks for; whatever is wrong with it is said to this client alone."""
+        try:
+            wait = self.bucket.take()
+            if wait:
+                raise BadFrame(
+                    f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment.",
+                    "rate_limited",
+                    ref_in(text),
+                    wait,
+                )
+            await self.perform(command(text))
+        except BadFrame as error:
+            await self.refuse(error)
+        else:
+            self.strikes = 0
+
+    async def refuse(self, error: BadFrame) -> None:
+        self.strikes += 1
+        await self.transport.write(error_fields(error.code, str(error), error.ref, error.retry_after))
+        if self.strikes >= MAX_STRIKES:
+            reason = f"{MAX_STRIKES} frames in a row were not acceptable."
+            await self.bye(TOO_MANY_BAD_FRAMES, reason, reconnect=False)
+
+    async def perform(self, asked: Command) -> None:
+        match asked:
+            case Publish():
+                await self.publish(asked)
+            case Subscribe():
+                await self.subscribe(asked.group, asked.after, asked.epoch)
+            case Unsubscribe():
+                self.transport.unfollow(asked.group)
+            case Ping():
+                await self.transport.write({"type": "pong"})
+
+    async def publish(self, asked: Publish) -> None:
+        group = asked.group or self.group
+        await self.require("publish", group, asked.ref)
+        position = self.transport.positions.get(group)
+        passed = position.offset if position else 0
+        try:
+            message = await relay(self.draft(asked, group))
+        except LogUnavailable:
+            text = "The message could not be kept, so it was not sent. Try again."
+            raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
+        if message.offset is not None and message.offset <= passed:
+            await self.transport.write(message_fields(message) | {"duplicate": True})
+
+    def draft(self, asked: Publish, group: str) -> Draft:
+        """The message under a name that nobody can forge: a user's own, or a guest's marked as such."""
+        draft = Draft(group, Message.Source.GUEST, asked.author or "Guest", asked.body, asked.data)
+        if self.user is not None:
+            draft = replace(
+                draft,
+                source=Message.Source.USER,
+                author=self.user.get_username(),
+                user_id=self.user.pk,
+            )
+        if is_servers_name(draft.author):
+            raise BadFrame(
+                f"{draft.author!r} is the name under which this site speaks. Take another.",
+                "forbidden",
+                asked.ref,
+            )
+        return draft if asked.ref is None else replace(draft, ref=asked.ref, own_ref=True)
+
+    async def require(self, action: policy.Action, group: str, ref: object = None) -> None:
+        """Raises BadFrame unless this connection's user may do ``action`` in ``group``."""
+        if not policy.is_group_name(group):
+            raise BadFrame(f"There is no group {group[:80]!r} here.", "invalid", ref)
+        try:
+            if policy.needs_database(action, group):
+                look = partial(policy.allows, self.user, action, group)
+                allowed = await current_hub().read(reading, look)
+            else:
+                allowed = policy.allows(self.user, action, group)
+        except (LogUnavailable, NoLog):
+            text = "Permissions cannot be looked up right now. Try again."
+            raise BadFrame(text, "unavailable", ref, RETRY_AFTER) from None
+        if not allowed:
+            raise BadFrame(policy.refusal(action, group), "forbidden", ref)

@@ -1,0 +1,114 @@
+"""Group commit: what is sent at the same time, by whatever threads of this process, is committed together."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from django.db import DataError, IntegrityError
+
+from ..exceptions import OutcomeUnknown
+from ..models import Message
+from . import log
+from .hints import tell_extensions
+from .retention import prune_behind
+
+MAX_BATCH = 500  # messages in one transaction
+
+
+class Entry:
+    """What one sender wants appended, and how it is told that it is its turn to commit for all."""
+
+    def __init__(self, drafts: Sequence[log.Draft], lead: Callable[[], None]) -> None:
+        self.drafts = drafts
+        self.lead = lead
+        self.result: Future[list[Message]] = Future()
+
+
+class GroupCommit:
+    """The first to come commits for all who wait; when its own are in, the next in line takes over."""
+
+    def __init__(self) -> None:
+        self.reset()
+        os.register_at_fork(after_in_child=self.reset)
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: deque[Entry] = deque()
+        self._has_leader = False
+
+    def put(self, entry: Entry) -> None:
+        """Queues an entry; calls its ``lead`` now, or later from another thread, unless others commit it."""
+        with self._lock:
+            self._entries.append(entry)
+            leads, self._has_leader = not self._has_leader, True
+        if leads:
+            entry.lead()
+
+    def commit(self) -> None:
+        """Commits one batch and passes the lead on. Only for whom ``lead`` was called."""
+        batch = self._next_batch()
+        try:
+            commit_batch(batch)
+        finally:
+            with self._lock:
+                following = self._entries[0] if self._entries else None
+                self._has_leader = following is not None
+            if following is not None:
+                following.lead()
+
+    def _next_batch(self) -> list[Entry]:
+        with self._lock:
+            batch = [self._entries.popleft()]
+            room = MAX_BATCH - len(batch[0].drafts)
+            while self._entries and len(self._entries[0].drafts) <= room:
+                batch.append(self._entries.popleft())
+                room -= len(batch[-1].drafts)
+            return batch
+
+
+def commit_batch(batch: list[Entry]) -> None:
+    """Appends in one transaction; if one entry's content spoils it, one by one, so that only that one fails."""
+    try:
+        appended = log.append([draft for entry in batch for draft in entry.drafts])
+    except Exception as error:
+        if len(batch) > 1 and isinstance(error.__cause__, IntegrityError | DataError):
+            for entry in batch:
+                commit_batch([entry])
+        else:
+            for entry in batch:
+                entry.result.set_exception(error)
+        return
+    except BaseException:
+        for entry in batch:
+            entry.result.set_exception(OutcomeUnknown("Sending was interrupted during COMMIT."))
+        raise
+    messages = iter(appended.messages)
+    for entry in batch:
+        entry.result.set_result([next(messages) for _ in entry.drafts])
+    extended(appended.extensions)
+
+
+def extended(extensions: Sequence[log.Extension]) -> None:
+    """What follows when logs have grown: those who listen are told, and what is too old goes."""
+    tell_extensions(extensions)
+    for extension in extensions:
+        prune_behind(extension)
+
+
+group_commit = GroupCommit()
+
+
+def append_together(drafts: Sequence[log.Draft]) -> list[Message]:
+    """Appends and hints from this thread; its turn may serve others, as theirs may serve it."""
+    turn = threading.Event()
+    entry = Entry(drafts, turn.set)
+    entry.result.add_done_callback(lambda _: turn.set())
+    group_commit.put(entry)
+    turn.wait()
+    if not entry.result.done():
+        group_commit.commit()
+    return entry.result.result()

@@ -1,0 +1,161 @@
+"""How the log uses the database: transactions of its own, retries, and what an error means."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..exceptions import LogUnavailable, OutcomeUnknown
+from ..models import Message
+
+T = TypeVar("T")
+
+TRIES = 6
+RETRY_FOR = 5.0  # seconds
+RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+SQLITE_BUSY, SQLITE_LOCKED = 5, 6
+
+
+class NoLog(Exception):
+    """There is no log here: its tables do not exist, or the database may not be used."""
+
+
+def alias() -> str:
+    """The database that the log lives in. It is read there too: a replica may lag behind."""
+    return router.db_for_write(Message)
+
+
+@contextmanager
+def log_access() -> Iterator[BaseDatabaseWrapper]:
+    """The log's connection; raises NoLog where there is none, LogUnavailable where it fails."""
+    connection = connections[alias()]
+    try:
+        # A test without database access refuses right here, each framework in its own way.
+        connection.cursor().close()
+    except (ImproperlyConfigured, RuntimeError, AssertionError) as error:
+        raise NoLog(f"the database may not be used ({error})") from error
+    except (DatabaseError, InterfaceError):
+        reconnect(connection)
+    try:
+        yield connection
+    except (DatabaseError, InterfaceError) as error:
+        if isinstance(error, DatabaseError) and lacks_tables(connection):
+            raise NoLog("its tables do not exist; run: python manage.py migrate") from error
+        raise LogUnavailable(f"The message log cannot be used right now: {error}") from error
+
+
+def reading(work: Callable[[], T]) -> T:
+    """Runs a read, once more on a new connection if the old one turns out to be dead."""
+    with log_access() as connection:
+        try:
+            return work()
+        except (DatabaseError, InterfaceError) as error:
+            if connection.in_atomic_block or not is_broken(connection, error):
+                raise
+            connection.close()
+            return work()
+
+
+def reconnect(connection: BaseDatabaseWrapper) -> None:
+    """Drops a dead connection and opens a new one, unless a transaction is lost with it."""
+    if connection.in_atomic_block:
+        return
+    connection.close()
+    try:
+        connection.ensure_connection()
+    except (DatabaseError, InterfaceError) as error:
+        raise LogUnavailable(f"The message log cannot be reached: {error}") from error
+
+
+def lacks_tables(connection: BaseDatabaseWrapper) -> bool:
+    try:
+        with connection.cursor() as cursor:
+            return Message._meta.db_table not in connection.introspection.table_names(cursor)
+    except (DatabaseError, InterfaceError):
+        return False
+
+
+def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether what is written now becomes visible only by the caller's commit.
+
+    The wrapper that a ``TestCase`` puts around a test does not count, so tests see messages at once.
+    """
+    if not connection.in_atomic_block:
+        return not connection.get_autocommit()
+    try:
+        with transaction.atomic(using=connection.alias, durable=True):
+            return False
+    except RuntimeError:
+        return True
+
+
+def in_own_transaction(work: Callable[[bool], T]) -> T:
+    """Runs ``work(again)`` in a short transaction, again on conflicts and lost connections.
+
+    ``again`` is true when an earlier try may have been committed: ``work`` must then look for what
+    it wrote. Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
+    """
+    connection = connections[alias()]
+    deadline = time.monotonic() + RETRY_FOR
+    uncertain = False
+    for attempt in range(1, TRIES + 1):
+        committing = False
+        try:
+            with transaction.atomic(using=connection.alias):
+                read_committed(connection)
+                result = work(attempt > 1)
+                committing = True
+            return result
+        except (DatabaseError, InterfaceError) as error:
+            broken = is_broken(connection, error)
+            uncertain = uncertain or (committing and broken)
+            if attempt == TRIES or time.monotonic() > deadline or not (broken or may_retry(error)):
+                if uncertain:
+                    raise OutcomeUnknown(
+                        "The database went away during COMMIT: the message may or may not have "
+                        "been sent. Send it again with the same ref to be sure."
+                    ) from error
+                raise
+            if broken:
+                connection.close()
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+    raise AssertionError("unreachable")
+
+
+def read_committed(connection: BaseDatabaseWrapper) -> None:
+    """Lets this transaction see what others committed meanwhile, whatever the site configured."""
+    if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
+def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:
+    """Whether the connection is gone, rather than a statement refused."""
+    if isinstance(error, InterfaceError):
+        return True
+    return isinstance(error, OperationalError) and not (connection.vendor == "sqlite" or connection.is_usable())
+
+
+def may_retry(error: Exception) -> bool:
+    """Whether the same work may succeed on another try: a conflict, a deadlock, a busy database."""
+    if isinstance(error, IntegrityError):
+        return True
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES:
+        return True
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)

@@ -1,0 +1,62 @@
+"""Hints: what has just come into the log, told to this process's hubs and, over the channel layer, to all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from asgiref.sync import async_to_sync
+from channels.layers import InMemoryChannelLayer
+
+from .layer import Hint, channels_group, current_layer, event_of
+from .layer_sender import layer_sender
+from .log import Extension
+from .outages import layer_failing
+from .wire import message_frame
+
+
+class Receiver(Protocol):
+    """A hub, as seen from any thread."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def hand_over(self, hint: Hint) -> bool: ...
+
+
+receivers: set[Receiver] = set()
+
+
+def tell_extensions(extensions: Iterable[Extension]) -> None:
+    for extension in extensions:
+        if extension.messages:
+            frames = [message_frame(message) for message in extension.messages]
+            tell(Hint(extension.group, frames, extension.epoch, frames[-1].offset))
+
+
+def tell(hint: Hint) -> None:
+    """Passes a hint on, from any thread, without waiting for anyone who listens. Never raises."""
+    for receiver in list(receivers):
+        if not receiver.hand_over(hint):
+            receivers.discard(receiver)
+    try:
+        layer = current_layer()
+        if isinstance(layer, InMemoryChannelLayer):
+            send_in_memory(layer, channels_group(hint.group), event_of(hint))
+        elif layer is not None:
+            layer_sender.put(layer, channels_group(hint.group), event_of(hint))
+    except Exception as error:
+        layer_failing.begins(error)
+
+
+def send_in_memory(layer: Any, group: str, event: dict[str, Any]) -> None:
+    """Sends in the loop that listens, for the queues of this layer belong to one; else right here."""
+    try:
+        loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        running = (receiver.loop for receiver in receivers if receiver.loop.is_running())
+        loop = next(running, None)
+    if loop is None:
+        async_to_sync(layer.group_send)(group, event)
+    else:
+        asyncio.run_coroutine_threadsafe(layer.group_send(group, event), loop)

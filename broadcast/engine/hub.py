@@ -1,0 +1,257 @@
+"""The hub: takes hints, keeps each group's feed, and asks the log about whatever it has not been told.
+
+One per event loop, made with the first connection and gone some seconds after the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ..conf import conf
+from ..exceptions import LogUnavailable
+from . import hints, log
+from .database import NoLog
+from .feed import PAGE, Feed, Follower, Position
+from .hints import tell_extensions
+from .layer import Hint
+from .membership import Membership
+from .outages import log_failing, no_log
+from .retention import prune_step
+from .ring import MAX_FRAMES
+from .threads import DatabaseThreads, database_threads
+from .wire import Frame, message_frame
+
+T = TypeVar("T")
+
+logger = logging.getLogger("broadcast")
+
+EARLY_PATIENCE = 0.005  # seconds that a missing hint may be late before the log is asked
+LINGER = 5.0  # seconds that a group, and then the hub, outlives its last connection
+PRUNE_EVERY = 60.0  # seconds
+
+
+class Hub:
+    """Feeds the connections of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.feeds: dict[str, Feed] = {}
+        self.membership = Membership(self.take)
+        self._threads: DatabaseThreads | None = None
+        self._opening: dict[str, asyncio.Task[Feed]] = {}
+        self._catching_up: dict[str, asyncio.Task[None]] = {}
+        self._polling: asyncio.Task[None] | None = None
+        self._next_prune = loop.time() + PRUNE_EVERY
+
+    # The database
+
+    async def read(self, function: Callable[..., T], *args: object) -> T:
+        return await self._guarded((await self.threads()).read(function, *args))
+
+    async def write(self, function: Callable[..., T], *args: object) -> T:
+        return await self._guarded((await self.threads()).write(function, *args))
+
+    async def threads(self) -> DatabaseThreads:
+        self._start()
+        if self._threads is None:
+            threads = await database_threads()
+            self._threads = self._threads or threads
+        return self._threads
+
+    async def _guarded(self, work: Awaitable[T]) -> T:
+        """Notes when the log is away, and when it is back."""
+        try:
+            result = await work
+        except NoLog as error:
+            no_log.begins(error)
+            raise
+        except LogUnavailable as error:
+            log_failing.begins(error)
+            raise
+        no_log.ends()
+        log_failing.ends()
+        return result
+
+    # Joining
+
+    async def join(
+        self, follower: Follower, group: str, after: int | None = None, epoch: str = ""
+    ) -> tuple[Position, bool]:
+        """A position in ``group`` and whether it is where ``after`` of ``epoch`` asked for.
+
+        Nothing that is sent from now on is missed. Raises LogUnavailable if the log fails.
+        """
+        feed = await self.open(group)
+        if after is not None and epoch == feed.epoch and after > feed.head:
+            await self.catch_up(feed)
+        return feed.follow(follower, after, epoch)
+
+    async def open(self, group: str) -> Feed:
+        """The feed of a group; the first to ask for it adds the hub to the group, then reads its head."""
+        self._start()
+        if group in self.feeds:
+            return self.feeds[group]
+        if group not in self._opening:
+            self._opening[group] = asyncio.create_task(self._open(group))
+            self._opening[group].add_done_callback(lambda _: self._opening.pop(group, None))
+        return await asyncio.shield(self._opening[group])
+
+    async def _open(self, group: str) -> Feed:
+        feed = Feed(group, self.read_page)
+        feed.idle_since = self.loop.time()
+        await self.membership.add(group)
+        try:
+            head = await self._log_join(group)
+            feed.restart(head.epoch, head.offset, head.floor)
+            self.feeds[group] = feed
+        except NoLog:
+            self.feeds[group] = feed
+        return feed
+
+    async def _log_join(self, group: str) -> log.Head:
+        head, extensions = await self.write(log.join, group)
+        tell_extensions(extensions)
+        return head
+
+    async def read_page(self, group: str, after: int) -> list[Frame]:
+        rows = await self.read(log.read, group, after, PAGE)
+        return [message_frame(row) for row in rows if (row.offset or 0) <= after + PAGE]
+
+    # Hints
+
+    def take(self, hint: Hint) -> None:
+        """Delivers a hint to the group's feed; what it shows to be missing is read from the log."""
+        feed = self.feeds.get(hint.group)
+        if feed is not None and feed.take(hint):
+            self.loop.call_later(EARLY_PATIENCE, self._look_again, feed, hint)
+
+    def hand_over(self, hint: Hint) -> bool:
+        """Takes a hint from any thread; false if the hub's loop has ended."""
+        try:
+            self.loop.call_soon_threadsafe(self.take, hint)
+        except RuntimeError:
+            return False
+        return True
+
+    def _look_again(self, feed: Feed, hint: Hint) -> None:
+        missing = hint.epoch != feed.epoch or (hint.head or 0) > feed.head
+        if missing and self.feeds.get(feed.name) is feed:
+            self._start_catching_up(feed)
+
+    # Catching up with the log
+
+    async def catch_up(self, feed: Feed) -> None:
+        """Reads what the log has beyond the feed; those who ask meanwhile wait for the same read."""
+        await asyncio.shield(self._start_catching_up(feed))
+
+    def _start_catching_up(self, feed: Feed) -> asyncio.Task[None]:
+        task = self._catching_up.get(feed.name)
+        if task is None:
+            task = asyncio.create_task(self._look([feed]))
+            self._catching_up[feed.name] = task
+            task.add_done_callback(lambda _: self._catching_up.pop(feed.name, None))
+        return task
+
+    async def _look(self, feeds: list[Feed]) -> None:
+        """Compares feeds with their heads in the log and brings them up to it; a log that is away can wait."""
+        delivered = {feed.name: feed.head for feed in feeds}
+        try:
+            heads = await self.read(log.heads, list(delivered))
+            waiting = [name for name, head in heads.items() if head.waiting]
+            if waiting:
+                tell_extensions(await self.write(log.sequence, waiting))
+            for feed in feeds:
+                head = heads.get(feed.name) or await self._log_join(feed.name)
+                await self._reconcile(feed, head, delivered[feed.name])
+        except (LogUnavailable, NoLog):
+            return
+
+    async def _reconcile(self, feed: Feed, head: log.Head, delivered: int) -> None:
+        if head.epoch != feed.epoch:
+            feed.restart(head.epoch, head.offset, head.floor)
+        elif head.offset < delivered:
+            # A backup was restored, or a failover lost commits: the offsets will be given again.
+            await self.write(log.renew_epoch, feed.name, feed.epoch, delivered)
+            renewed = (await self.read(log.heads, [feed.name])).get(feed.name)
+            if renewed is not None and renewed.epoch != feed.epoch:
+                feed.restart(renewed.epoch, renewed.offset, renewed.floor)
+        else:
+            feed.floor = head.floor
+            await self._fill(feed, head)
+
+    async def _fill(self, feed: Feed, head: log.Head) -> None:
+        """Reads what is missing below ``head``; of a very long gap only the newest part."""
+        if head.offset - feed.head > MAX_FRAMES:
+            feed.skip_to(head.offset - MAX_FRAMES)
+        while feed.epoch == head.epoch and feed.head < head.offset:
+            asked = feed.head
+            rows = await self.read(log.read, feed.name, asked, PAGE)
+            if feed.epoch == head.epoch:
+                feed.absorb([message_frame(row) for row in rows], asked, head.offset)
+        feed.notify()
+
+    # Polling and leaving
+
+    def _start(self) -> None:
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll())
+            hints.receivers.add(self)
+
+    async def _poll(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(conf.POLL_INTERVAL)
+                try:
+                    await self._tick()
+                except Exception:
+                    logger.exception("A look at the message log failed; the next follows")
+                if not self.feeds and not self._opening:
+                    return
+        finally:
+            await self._close()
+
+    async def _tick(self) -> None:
+        await self._look(list(self.feeds.values()))
+        await self.membership.renew()
+        now = self.loop.time()
+        for feed in list(self.feeds.values()):
+            if feed.idle_since is not None and now - feed.idle_since > LINGER:
+                del self.feeds[feed.name]
+                await self.membership.discard(feed.name)
+        if now >= self._next_prune:
+            self._next_prune = now + PRUNE_EVERY
+            for name in list(self.feeds):
+                await self._prune(name)
+
+    async def _prune(self, group: str) -> None:
+        try:
+            while await self.write(prune_step, group):
+                pass
+        except (LogUnavailable, NoLog):
+            return
+
+    async def _close(self) -> None:
+        hints.receivers.discard(self)
+        hubs.pop(self.loop, None)
+        for task in [*self._opening.values(), *self._catching_up.values()]:
+            task.cancel()
+        await self.membership.close()
+        if self._threads is not None:
+            self._threads.close()
+
+
+hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+def current_hub() -> Hub:
+    """The hub of the running event loop. It may end when it has no listeners: do not keep it."""
+    loop = asyncio.get_running_loop()
+    hub = hubs.get(loop)
+    if hub is None:
+        for ended in [other for other in list(hubs) if other.is_closed()]:
+            hints.receivers.discard(hubs.pop(ended, None))
+        hub = hubs[loop] = Hub(loop)
+    return hub

@@ -1,0 +1,90 @@
+"""The thread that talks to a networked channel layer, so that no sender ever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from .outages import layer_failing
+
+SEND_TIMEOUT = 2.0  # seconds
+PAUSE_AFTER_FAILURE = 1.0  # seconds without a try, so that a layer that hangs costs little
+IDLE_TIMEOUT = 30.0  # seconds without an event after which the thread ends
+FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits for the last events
+MAX_EVENTS = 1000
+
+Event = tuple[Any, str, dict[str, Any]]
+
+
+class LayerSender:
+    """One lazy thread per process with one event loop, which keeps the layer's connections.
+
+    At most ``MAX_EVENTS`` wait; then the oldest go. A hint that is lost costs time, never a message.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+        os.register_at_fork(after_in_child=self.reset)
+        atexit.register(self.flush)
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._is_sending = False
+
+    def put(self, layer: Any, group: str, event: dict[str, Any]) -> None:
+        with self._lock:
+            self._events.append((layer, group, event))
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=asyncio.run, args=(self._run(),), name="broadcast-layer", daemon=True
+                )
+                self._thread.start()
+            elif self._loop is not None and self._wake is not None:
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    def flush(self) -> None:
+        """Waits a moment for what is under way: a short-lived process should not lose its hints."""
+        deadline = time.monotonic() + FLUSH_TIMEOUT
+        while (self._events or self._is_sending) and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    async def _run(self) -> None:
+        wake = asyncio.Event()
+        with self._lock:
+            self._loop, self._wake = asyncio.get_running_loop(), wake
+        while True:
+            while self._events:
+                self._is_sending = True
+                await self._send(*self._events.popleft())
+                self._is_sending = False
+            try:
+                async with asyncio.timeout(IDLE_TIMEOUT):
+                    await wake.wait()
+            except TimeoutError:
+                with self._lock:
+                    if not self._events:
+                        self._thread = self._loop = self._wake = None
+                        return
+            wake.clear()
+
+    async def _send(self, layer: Any, group: str, event: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await layer.group_send(group, event)
+        except Exception as error:
+            layer_failing.begins(str(error) or type(error).__name__)
+            await asyncio.sleep(PAUSE_AFTER_FAILURE)
+        else:
+            layer_failing.ends()
+
+
+layer_sender = LayerSender()

@@ -1,0 +1,263 @@
+"""What sending does: check, append to the log, hint. The only way in for views, admin, commands and consumers."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+from weakref import WeakValueDictionary
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import transaction
+
+from ..exceptions import InvalidMessage, LogUnavailable
+from ..models import Message
+from . import log
+from .commits import Entry, append_together, extended, group_commit
+from .database import NoLog, alias, in_callers_transaction, log_access
+from .hints import tell
+from .hub import current_hub
+from .layer import DEFAULT_GROUP, Hint
+from .log import Draft
+from .outages import log_failing, no_log
+from .validation import (
+    SERVER,
+    checked_author,
+    checked_body,
+    checked_data,
+    checked_group,
+    checked_ref,
+    shown,
+)
+from .wire import message_frame
+
+Item = str | Mapping[str, Any]
+"""One of many messages: its body, or a dict of ``send``'s arguments (body, group, author, data, ref)."""
+
+ITEM_KEYS = {"body", "group", "author", "data", "ref"}
+
+listeners: list[Callable[[Sequence[Message]], None]] = []
+"""Told of whatever this process sends, in the sender's thread; how tests capture messages."""
+
+
+def send(
+    body: str,
+    *,
+    group: str = DEFAULT_GROUP,
+    author: Any = SERVER,
+    data: Mapping[str, Any] | None = None,
+    ref: uuid.UUID | str | None = None,
+    persist: bool = True,
+) -> Message:
+    """Sends one message to everyone who listens to ``group``, now or when they come back.
+
+    Outside a transaction the message is in the log when this returns. Inside one (``atomic()``,
+    ``ATOMIC_REQUESTS``) it becomes part of it: a rollback takes it along, and until the commit its
+    ``offset`` and ``sent_at`` are None. It never waits for listeners, however many or slow.
+
+    ``body`` is text, at most ``MAX_BODY`` characters. ``author`` is a name, or a user, whose name
+    then is the author. ``data`` is a JSON object of at most ``MAX_DATA`` bytes. ``ref`` is a UUID:
+    the same author's second message with it in the same group is not sent again, and the first is
+    returned. With ``persist=False`` the message is not logged but only shown to whoever is live
+    right now, transaction or not: for typing notices and progress.
+
+    Where there is no log (before ``migrate``, in a test without database access) messages are
+    delivered live only, with ``offset`` None; the log of the process says so once.
+
+    Raises InvalidMessage for arguments that will not do, LogUnavailable if the log cannot be
+    written (then nothing was sent), and its subclass OutcomeUnknown if the connection was lost
+    during COMMIT and nobody can say.
+    """
+    return publish([draft_of(body, group, author, data, ref)], persist)[0]
+
+
+async def asend(
+    body: str,
+    *,
+    group: str = DEFAULT_GROUP,
+    author: Any = SERVER,
+    data: Mapping[str, Any] | None = None,
+    ref: uuid.UUID | str | None = None,
+    persist: bool = True,
+) -> Message:
+    """``send`` for async code. Like the async ORM, it works in the thread of thread-sensitive calls."""
+    drafts = [draft_of(body, group, author, data, ref)]
+    return (await sync_to_async(publish)(drafts, persist))[0]
+
+
+def send_many(
+    messages: Iterable[Item],
+    *,
+    group: str = DEFAULT_GROUP,
+    author: Any = SERVER,
+    data: Mapping[str, Any] | None = None,
+    persist: bool = True,
+) -> list[Message]:
+    """Sends many messages in one transaction: all of them or none, in the order given.
+
+    Each item is a body, or a dict of ``send``'s arguments, for which the keyword arguments here are
+    the defaults. Everything is checked before anything is sent. Otherwise as ``send``.
+    """
+    return publish(drafts_of(messages, group, author, data), persist)
+
+
+async def asend_many(
+    messages: Iterable[Item],
+    *,
+    group: str = DEFAULT_GROUP,
+    author: Any = SERVER,
+    data: Mapping[str, Any] | None = None,
+    persist: bool = True,
+) -> list[Message]:
+    """``send_many`` for async code."""
+    return await sync_to_async(publish)(drafts_of(messages, group, author, data), persist)
+
+
+# Checking
+
+
+def drafts_of(messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
+    if isinstance(messages, str | Mapping):
+        raise InvalidMessage(f"send_many expects a list of messages; it came as {shown(messages)}.")
+    return [draft_of(**arguments_of(item, group, author, data)) for item in messages]
+
+
+def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, Any]:
+    given = {"body": item} if isinstance(item, str) else item
+    if not isinstance(given, Mapping):
+        raise InvalidMessage(f"A message must be text or a dict; it came as {shown(given)}.")
+    if unknown := given.keys() - ITEM_KEYS:
+        expected = ", ".join(sorted(ITEM_KEYS))
+        raise InvalidMessage(f"A message may have {expected}; it came with {sorted(unknown)}.")
+    return {"body": None, "group": group, "author": author, "data": data, "ref": None, **given}
+
+
+def draft_of(body: object, group: object, author: Any, data: object, ref: object) -> Draft:
+    name, source, user_id = identity_of(author)
+    return Draft(
+        group=checked_group(group),
+        source=source,
+        author=name,
+        user_id=user_id,
+        body=checked_body(body),
+        data=None if data is None else checked_data(data),
+        ref=uuid.uuid4() if ref is None else checked_ref(ref),
+        own_ref=ref is not None,
+    )
+
+
+def identity_of(author: Any) -> tuple[str, str, Any]:
+    """The name, the source and the user's key that stand for an author: a name, or a saved user."""
+    if not hasattr(author, "get_username"):
+        return checked_author(author), Message.Source.SERVER, None
+    if not author.is_authenticated or author.pk is None:
+        raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
+    return checked_author(author.get_username()[:255]), Message.Source.USER, author.pk
+
+
+# Sending
+
+
+def publish(drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
+    """Writes drafts to the log, or into the caller's transaction, and hints; or shows them live only."""
+    if not drafts:
+        return []
+    messages = written(drafts) if persist else shown_live(drafts)
+    notice(messages)
+    return messages
+
+
+def written(drafts: Sequence[Draft]) -> list[Message]:
+    try:
+        with log_access() as connection:
+            inside = in_callers_transaction(connection)
+            if inside:
+                messages = insert(drafts, on_commit=connection.get_autocommit())
+            elif connection.in_atomic_block:  # a TestCase's own transaction: nobody else's business
+                appended = log.append(drafts)
+                extended(appended.extensions)
+                messages = appended.messages
+            else:
+                messages = append_together(drafts)
+    except SynchronousOnlyOperation:
+        raise SynchronousOnlyOperation(
+            "send() and send_many() write to the database; in async code use: await asend(…)"
+        ) from None
+    except NoLog as error:
+        no_log.begins(error)
+        return shown_live(drafts)
+    except LogUnavailable as error:
+        log_failing.begins(error)
+        raise
+    no_log.ends()
+    log_failing.ends()
+    return messages
+
+
+def shown_live(drafts: Sequence[Draft]) -> list[Message]:
+    """Hints and nothing else: whoever is live sees the messages, nobody else ever will."""
+    messages = [draft.message() for draft in drafts]
+    for message in messages:
+        tell(Hint(message.group_id, [message_frame(message)]))
+    return messages
+
+
+def notice(messages: Sequence[Message]) -> None:
+    for listener in list(listeners):
+        listener(messages)
+
+
+# Inside the caller's transaction
+
+waiting: WeakValueDictionary[int, Message] = WeakValueDictionary()
+"""Messages that senders hold and that have no offset yet, by primary key."""
+
+
+def insert(drafts: Sequence[Draft], on_commit: bool) -> list[Message]:
+    """Inserts the drafts; their offsets come with the commit, or with the next look of any hub."""
+    messages = log.insert_waiting(drafts)
+    waiting.update({message.pk: message for message in messages if message.pk and message.offset is None})
+    if on_commit:
+        transaction.on_commit(lambda: sequence(messages), using=alias(), robust=True)
+    return messages
+
+
+def sequence(messages: Sequence[Message]) -> None:
+    """Gives committed messages their offsets, and hints. If this fails, a hub's next look does it."""
+    groups = {message.group_id for message in messages if message.offset is None}
+    if not groups:
+        return
+    extensions = log.sequence(groups)
+    for extension in extensions:
+        for message in extension.messages:
+            held = waiting.pop(message.pk, None)
+            if held is not None:
+                held.offset, held.sent_at = message.offset, message.sent_at
+    extended(extensions)
+
+
+# From a connection
+
+
+async def relay(draft: Draft) -> Message:
+    """Sends what a client said, in the threads of this loop's hub. Raises LogUnavailable."""
+    threads = await current_hub().threads()
+    if threads.are_callers:
+        return (await threads.write(publish, [draft]))[0]
+    entry = Entry([draft], lambda: threads.submit_write(group_commit.commit))
+    group_commit.put(entry)
+    try:
+        messages = await asyncio.wrap_future(entry.result)
+    except NoLog as error:
+        no_log.begins(error)
+        messages = shown_live([draft])
+    except LogUnavailable as error:
+        log_failing.begins(error)
+        raise
+    else:
+        no_log.ends()
+        log_failing.ends()
+    notice(messages)
+    return messages[0]

@@ -1,0 +1,92 @@
+"""How bytes leave: each connection reads its groups' feeds at the speed of its own socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..conf import conf
+from ..exceptions import LogUnavailable
+from .database import NoLog
+from .feed import Position
+from .wire import Dialect, Fields, Frame
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+logger = logging.getLogger("broadcast")
+
+FRAMES_AT_ONCE = 64
+INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
+
+
+class AsgiTransport:
+    """Writes to one connection by ASGI's ``send``, in a task of its own.
+
+    A client that reads slowly holds up this task alone; what it has not got yet is a position.
+    """
+
+    def __init__(self, send: Send, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.positions: dict[str, Position] = {}
+        self._send = send
+        self._wake = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+
+    async def write(self, fields: Fields) -> None:
+        """Writes one frame for this connection alone."""
+        await self.write_frame(Frame(fields))
+
+    async def write_frame(self, frame: Frame) -> None:
+        if text := frame.text(self.dialect):
+            await self._send({"type": "websocket.send", "text": text})
+
+    def follow(self, position: Position) -> None:
+        """Starts to deliver from a position; an earlier one in the same group ends."""
+        self.unfollow(position.feed.name)
+        self.positions[position.feed.name] = position
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._deliver())
+        self.notify()
+
+    def unfollow(self, group: str) -> None:
+        position = self.positions.pop(group, None)
+        if position is not None:
+            position.leave()
+
+    def notify(self) -> None:
+        """Tells the transport that there may be something to deliver."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Ends every position and the task; returns when nothing is written any more."""
+        for group in list(self.positions):
+            self.unfollow(group)
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+
+    async def _deliver(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for position in list(self.positions.values()):
+                    await self._deliver_some(position)
+        except OSError:
+            return  # the client went away
+        except Exception:
+            logger.exception("A connection could not be written to and is closed")
+            await self._send({"type": "websocket.close", "code": INTERNAL_ERROR})
+
+    async def _deliver_some(self, position: Position) -> None:
+        try:
+            frames = await position.feed.next_frames(position, FRAMES_AT_ONCE)
+        except (LogUnavailable, NoLog):
+            asyncio.get_running_loop().call_later(conf.POLL_INTERVAL, self.notify)
+            return
+        for frame in frames:
+            await self.write_frame(frame)
+        if not position.feed.is_at_end(position):
+            self.notify()

@@ -1,0 +1,126 @@
+"""What a message may consist of. Everything is checked all the way down before anything is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+import uuid
+from typing import Any
+
+from ..conf import conf
+from ..exceptions import InvalidMessage
+from ..policy import GROUP_NAME, is_group_name
+
+MAX_AUTHOR = 255  # characters, the column's width
+MAX_DEPTH = 32
+INT64 = range(-(2**63), 2**63)  # what every channel layer's serializer can carry
+SERVER = "Server"
+
+
+def checked_body(body: object) -> str:
+    text = checked_text(body, "body")
+    if not text.strip():
+        raise InvalidMessage("The body must be text that is not empty; it came empty.")
+    if len(text) > conf.MAX_BODY:
+        raise InvalidMessage(f"The body may have {conf.MAX_BODY} characters; it came with {len(text)}.", "too_large")
+    return text
+
+
+def checked_author(author: object) -> str:
+    text = checked_text(author, "author")
+    if not text.strip():
+        raise InvalidMessage("The author must be text that is not empty; it came empty.")
+    if len(text) > MAX_AUTHOR:
+        raise InvalidMessage(f"The author may have {MAX_AUTHOR} characters; it came with {len(text)}.", "too_large")
+    return text
+
+
+def checked_group(group: object) -> str:
+    if not is_group_name(group):
+        raise InvalidMessage(f"The group must be text that matches {GROUP_NAME.pattern}; it came as {shown(group)}.")
+    return str(group)
+
+
+def checked_ref(ref: object) -> uuid.UUID:
+    if isinstance(ref, uuid.UUID):
+        return ref
+    try:
+        if isinstance(ref, str):
+            return uuid.UUID(ref)
+    except ValueError:
+        pass
+    raise InvalidMessage(f"The ref must be a UUID; it came as {shown(ref)}.")
+
+
+def checked_data(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise InvalidMessage(f"The data must be a JSON object; it came as {shown(data)}.")
+    checked_json(data, "data", MAX_DEPTH)
+    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > conf.MAX_DATA:
+        raise InvalidMessage(f"The data may have {conf.MAX_DATA} bytes as JSON; it came with {size}.", "too_large")
+    return dict(data)
+
+
+def checked_json(value: object, path: str, depth: int) -> None:
+    """Raises if anything in ``value`` cannot go through JSON, the database and a channel layer unchanged."""
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):
+        checked_text(value, path)
+    elif isinstance(value, int):
+        if value not in INT64:
+            raise InvalidMessage(f"A whole number must fit into 64 bits; {path} does not.")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidMessage(f"A number must be finite; {path} came as {value}.")
+    elif depth == 0:
+        raise InvalidMessage(f"The data may be nested {MAX_DEPTH} deep; {path} goes deeper.")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            checked_text(key, f"a key of {path}")
+            checked_json(item, f"{path}.{key}", depth - 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            checked_json(item, f"{path}[{index}]", depth - 1)
+    else:
+        raise InvalidMessage(f"The data must be made of JSON values; {path} came as {shown(value)}.")
+
+
+def checked_text(text: object, what: str) -> str:
+    """Text that UTF-8 and PostgreSQL can hold: no NUL, no lone surrogate."""
+    if not isinstance(text, str):
+        raise InvalidMessage(f"The {what} must be text; it came as {shown(text)}.")
+    if "\x00" in text:
+        raise InvalidMessage(f"The {what} must not contain the NUL character.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidMessage(f"The {what} must be valid Unicode; it came with a lone surrogate.") from None
+    return str(text)
+
+
+def is_servers_name(name: str) -> bool:
+    """Whether people would read ``name`` as the name under which the site itself speaks."""
+    visible = "".join(
+        char
+        for char in unicodedata.normalize("NFKC", name)
+        if unicodedata.category(char) not in ("Cf", "Cc", "Mn", "Zs", "Zl", "Zp")
+    )
+    return visible.casefold() == SERVER.casefold()
+
+
+def shown(value: object) -> str:
+    """A value in an error's sentence: short, and in words that mean something outside Python too."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:40] + "…")
+    kinds: dict[type, str] = {
+        type(None): "nothing",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return kinds.get(type(value), type(value).__name__)

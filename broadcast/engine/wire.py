@@ -1,0 +1,236 @@
+"""The two dialects on the wire: what clients may say, and what they are told.
+
+Plain: ``{"author", "body"}`` both ways and nothing else. ``broadcast.v1``: the same with further keys,
+``type`` first. docs/protocol.md has every frame.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ..conf import conf
+from ..exceptions import InvalidMessage
+from ..models import Message
+from .validation import (
+    SERVER,
+    checked_author,
+    checked_body,
+    checked_data,
+    checked_group,
+    checked_ref,
+    shown,
+)
+
+SUBPROTOCOL = "broadcast.v1"
+
+Fields = dict[str, Any]
+
+
+class Dialect(StrEnum):
+    PLAIN = "plain"
+    V1 = SUBPROTOCOL
+
+
+def encoded(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def message_fields(message: Message) -> Fields:
+    """A message as clients of ``broadcast.v1`` see it, and as hints carry it between processes."""
+    fields: Fields = {
+        "type": "message",
+        "author": message.author,
+        "body": message.body,
+        "group": message.group_id,
+        "offset": message.offset,
+        "sent_at": message.sent_at.isoformat() if message.sent_at else None,
+        "source": str(message.source),
+        "ref": str(message.ref),
+    }
+    if message.source == Message.Source.GUEST:
+        fields["guest"] = True
+    if message.data is not None:
+        fields["data"] = message.data
+    return fields
+
+
+class Frame:
+    """One frame for many connections, encoded once per dialect, when first asked for."""
+
+    __slots__ = ("fields", "offset", "texts")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.offset: int | None = fields.get("offset")
+        self.texts: dict[Dialect, str] = {}
+
+    def text(self, dialect: Dialect) -> str:
+        """The frame as it is sent; empty if the dialect has no such frame."""
+        text = self.texts.get(dialect)
+        if text is None:
+            text = self.texts[dialect] = in_dialect(self.fields, dialect)
+        return text
+
+
+def in_dialect(fields: Fields, dialect: Dialect) -> str:
+    """A frame's text in a dialect: plain has only what an author says, and knows no positions."""
+    if dialect is Dialect.V1:
+        return encoded(fields)
+    if "author" not in fields:
+        return ""
+    return encoded({"author": fields["author"], "body": fields["body"]})
+
+
+def message_frame(message: Message) -> Frame:
+    return Frame(message_fields(message))
+
+
+def reset_fields(group: str, epoch: str, offset: int | None, reason: str) -> Fields:
+    return {"type": "reset", "group": group, "epoch": epoch, "offset": offset, "reason": reason}
+
+
+def error_fields(code: str, text: str, ref: object = None, retry_after: float | None = None) -> Fields:
+    """What a client is told of a frame that was refused; ``retry_after`` is in seconds."""
+    fields: Fields = {"type": "error", "author": SERVER, "body": text, "code": code}
+    if isinstance(ref, str | uuid.UUID):
+        fields["ref"] = str(ref)
+    if retry_after is not None:
+        fields["retry_after_ms"] = round(retry_after * 1000)
+    return fields
+
+
+@dataclass(slots=True, frozen=True)
+class Publish:
+    """``{"body": …}``: say something to a group; None means the address's own group, or no name given."""
+
+    body: str
+    author: str | None
+    group: str | None
+    ref: uuid.UUID | None
+    data: Fields | None
+
+
+@dataclass(slots=True, frozen=True)
+class Subscribe:
+    group: str
+    after: int | None
+    epoch: str
+
+
+@dataclass(slots=True, frozen=True)
+class Unsubscribe:
+    group: str
+
+
+@dataclass(slots=True, frozen=True)
+class Ping:
+    pass
+
+
+Command = Publish | Subscribe | Unsubscribe | Ping
+
+
+class BadFrame(Exception):
+    """A frame that is not acceptable: the sentence that the client is told, a code, and the frame's ref.
+
+    ``retry_after`` is in seconds, for what may be accepted later.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        code: str = "invalid",
+        ref: object = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.code = code
+        self.ref = ref
+        self.retry_after = retry_after
+
+
+def max_frame() -> int:
+    """How many characters a frame may have: every character of body and data escaped, and then some."""
+    return 12 * conf.MAX_BODY + 6 * conf.MAX_DATA + 4096
+
+
+def command(text: str | None) -> Command:
+    """Reads one frame of a client; ``text`` is None for a binary one. Raises BadFrame."""
+    if text is None:
+        raise BadFrame("A frame must be text; it came as binary.")
+    if len(text) > max_frame():
+        raise BadFrame(f"A frame may have {max_frame()} characters; it came with {len(text)}.", "too_large")
+    fields = decoded(text)
+    ref = fields.get("ref")
+    try:
+        return command_of(fields)
+    except InvalidMessage as error:
+        raise BadFrame(str(error), error.code, ref) from None
+
+
+def decoded(text: str) -> Fields:
+    try:
+        fields = json.loads(text, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadFrame(f"A frame must be a JSON object; this is not JSON ({error}).") from None
+    if not isinstance(fields, dict):
+        raise BadFrame(f"A frame must be a JSON object; it came as {shown(fields)}.")
+    return fields
+
+
+def ref_in(text: str | None) -> object:
+    """The ref of a frame that is refused unread, if it has one."""
+    try:
+        return decoded(text).get("ref") if text and len(text) <= max_frame() else None
+    except BadFrame:
+        return None
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def command_of(fields: Fields) -> Command:
+    kind = fields.get("type", "message")
+    if kind == "message":
+        return Publish(
+            body=checked_body(fields.get("body")),
+            author=optional(checked_author, fields.get("author")),
+            group=optional(checked_group, fields.get("group")),
+            ref=optional(checked_ref, fields.get("ref")),
+            data=optional(checked_data, fields.get("data")),
+        )
+    if kind == "subscribe":
+        return Subscribe(
+            checked_group(fields.get("group")),
+            optional(checked_offset, fields.get("after")),
+            checked_epoch(fields.get("epoch")),
+        )
+    if kind == "unsubscribe":
+        return Unsubscribe(checked_group(fields.get("group")))
+    if kind == "ping":
+        return Ping()
+    raise InvalidMessage(f"The type must be message, subscribe, unsubscribe or ping; it came as {shown(kind)}.")
+
+
+def optional(check: Any, value: object) -> Any:
+    return None if value is None else check(value)
+
+
+def checked_offset(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise InvalidMessage(f"The offset must be a whole number from 0 on; it came as {shown(value)}.")
+
+
+def checked_epoch(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) and len(value) <= 64:
+        return value
+    raise InvalidMessage(f"The epoch must be the text of a welcome; it came as {shown(value)}.")

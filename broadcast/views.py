@@ -1,0 +1,119 @@
+"""The log over HTTP: a page to read and chat on, and an address that announces what stands behind it."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import get_script_prefix
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from . import policy
+from .conf import conf
+from .engine import log
+from .engine.database import NoLog
+from .engine.hints import tell_extensions
+from .engine.layer import DEFAULT_GROUP
+from .engine.log import Head
+from .engine.publishing import send
+from .engine.wire import message_fields
+from .exceptions import InvalidMessage, LogUnavailable
+from .models import Message
+
+
+@transaction.non_atomic_requests
+@never_cache
+@require_GET
+def log_resource(request: HttpRequest) -> HttpResponse:
+    """The group's log as a page: the latest messages as served, and the chat that goes on from there.
+
+    403 for those who may not read it; 503 if the log exists and cannot be read.
+    """
+    group = DEFAULT_GROUP
+    user = getattr(request, "user", None)
+    if not policy.allows(user, "subscribe", group):
+        return answer(request, policy.refusal("subscribe", group), "forbidden", 403)
+    try:
+        head, messages = latest(group)
+    except LogUnavailable as error:
+        return answer(request, str(error), "unavailable", 503)
+    signed_in = policy.is_signed_in(user)
+    return render(
+        request,
+        "broadcast/chat.html",
+        {
+            "group": group,
+            "messages": messages,
+            "epoch": head.epoch if head else "",
+            "offset": (messages[-1].offset if messages else head.offset) if head else None,
+            "socket_path": get_script_prefix().rstrip("/") + conf.SOCKET_PATH,
+            "user_name": user.get_username() if signed_in and user is not None else "",
+            "may_publish": policy.allows(user, "publish", group),
+            "max_body": conf.MAX_BODY,
+            "ping_ms": round(conf.PING_INTERVAL * 1000),
+        },
+    )
+
+
+def latest(group: str) -> tuple[Head | None, list[Message]]:
+    """The position to go on from and the messages before it; None where there is no log."""
+    try:
+        # The head comes first: a message that arrives in between is in the list, or comes live.
+        head, extensions = log.join(group)
+        tell_extensions(extensions)
+        return head, log.newest(group, conf.PAGE_MESSAGES)
+    except NoLog:
+        return None, []
+
+
+@transaction.non_atomic_requests
+@never_cache
+@require_GET
+def announce(request: HttpRequest, msg: str) -> HttpResponse:
+    """Pushes ``msg`` to everyone in the default group as "Server", and says so.
+
+    It answers to ``GET``, so that it works from an address bar and from curl. Therefore it asks who
+    comes and from where: 403 for those who may not announce, for prefetches and for other sites'
+    pages; 400 for a message that is empty or too long; 503 if the log cannot be written.
+    """
+    user = getattr(request, "user", None)
+    if reason := unasked_for(request):
+        return answer(request, reason, "forbidden", 403)
+    if not policy.allows(user, "announce", DEFAULT_GROUP):
+        return answer(request, policy.refusal("announce", DEFAULT_GROUP), "forbidden", 403)
+    try:
+        message = send(msg)
+    except InvalidMessage as error:
+        return answer(request, str(error), error.code, 400)
+    except LogUnavailable as error:
+        return answer(request, str(error), "unavailable", 503)
+    if wants_json(request):
+        return JsonResponse(message_fields(message))
+    return HttpResponse(f"Broadcasting {msg}", content_type="text/plain; charset=utf-8")
+
+
+def unasked_for(request: HttpRequest) -> str:
+    """Why a request was not made by a person or program on purpose; empty if it was.
+
+    Browsers send these headers by themselves (Fetch Metadata Request Headers, W3C; ``Sec-Purpose``,
+    WHATWG Fetch). curl and scripts send none.
+    """
+    purpose = request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose", "")
+    if "prefetch" in purpose:
+        return "A prefetch announces nothing. Open the address itself."
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in ("none", "same-origin"):
+        return f"A page of another site ({site}) may not announce here. Open the address itself."
+    return ""
+
+
+def wants_json(request: HttpRequest) -> bool:
+    return request.get_preferred_type(["text/plain", "application/json"]) == "application/json"
+
+
+def answer(request: HttpRequest, text: str, code: str, status: int) -> HttpResponse:
+    """A refusal as a sentence, or as JSON when JSON is asked for."""
+    if wants_json(request):
+        return JsonResponse({"code": code, "body": text}, status=status)
+    return HttpResponse(text + "\n", status=status, content_type="text/plain; charset=utf-8")
