@@ -13,6 +13,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
+    # A page whose answer a test has changed counts as coming from elsewhere, and might not connect to loopback.
+    "--disable-features=LocalNetworkAccessChecks",
     "--disable-gpu",
     "--disable-quic",
     "--disable-sync",

@@ -1,0 +1,389 @@
+import { Chat } from "/static/broadcast/chat.js";
+import { Clock, Server, equal, frame, ok, test } from "./harness.js";
+
+const part = (name) => document.querySelector(`[data-${name}]`);
+const rows = (list = "messages") => [...part(list).children];
+const bodies = (list) => rows(list).map((row) => row.querySelector("[data-body]")?.textContent ?? "—");
+
+function chat({ user = "", storage, reading = false } = {}) {
+  const server = new Server();
+  const clock = new Clock();
+  const root = part("broadcast-chat");
+  root.dataset.user = user;
+  if (reading) root.querySelector("form").remove();
+  const form = root.querySelector("form");
+  const it = new Chat(root, { WebSocket: server.WebSocket, clock, random: () => 0.5, storage });
+  it.open();
+  return { server, clock, root, form, chat: it, box: form?.elements.body, name: form?.elements.author };
+}
+
+function live(options) {
+  const it = chat(options);
+  it.server.welcome({ offset: 3 });
+  return it;
+}
+
+function press(box, fields = {}) {
+  const event = new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true, ...fields });
+  box.dispatchEvent(event);
+  return event;
+}
+
+function write(it, text) {
+  it.box.value = text;
+  it.box.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function say(it, text) {
+  write(it, text);
+  press(it.box);
+  return it.server.received.at(-1)?.ref;
+}
+
+const refuse = (it, ref, code, fields = {}) =>
+  it.server.say({ type: "error", author: "Server", body: "A sentence.", code, ref, ...fields });
+
+test("it connects to the page's own host and resumes after the last message as served", () => {
+  const { server } = chat();
+  const { protocol, host, pathname, search } = server.socket.url;
+  equal([protocol, host, pathname, search], ["ws:", location.host, "/ws", "?after=3&epoch=e1"]);
+});
+
+test("messages as served stay, and new ones follow", () => {
+  const { server } = live();
+  const before = rows().length;
+  server.message(4, { body: "live", author: "bob", source: "guest", guest: true });
+  equal(rows().length, before + 1);
+  const row = rows().at(-1);
+  equal([row.dataset.offset, row.dataset.source], ["4", "guest"]);
+  equal(row.querySelector("[data-author]").textContent, "bob");
+  equal(row.querySelector("[data-initial]").textContent, "B");
+  equal(row.querySelector("time").dateTime, "2026-03-01T12:00:00+00:00");
+});
+
+test("text is inserted as text, the author's name too", async () => {
+  const { server } = live();
+  globalThis.hacked = false;
+  const attack = '<img src="/static/none" onerror="hacked = true"><script>hacked = true</script>';
+  server.message(4, { body: attack, author: attack, ref: attack });
+  await frame();
+  const row = rows().at(-1);
+  equal(row.querySelector("[data-body]").textContent, attack);
+  equal(row.querySelector("[data-author]").textContent, attack);
+  equal([part("messages").querySelectorAll("img, script").length, globalThis.hacked], [0, false]);
+});
+
+test("announcements and guests are told apart, in the style and in words", () => {
+  const { server } = live();
+  const seen = (source) => {
+    server.message(server.offset = (server.offset ?? 3) + 1, { source });
+    return [...rows().at(-1).querySelectorAll(".broadcast-tag")]
+      .filter((tag) => getComputedStyle(tag).display !== "none")
+      .map((tag) => tag.textContent);
+  };
+  equal(["server", "guest", "user"].map(seen), [["announcement"], ["guest"], []]);
+});
+
+test("moments are written as the reader writes them", () => {
+  chat();
+  const time = part("messages").querySelector("time");
+  const moment = new Date(time.dateTime);
+  ok(time.title.includes(String(moment.getFullYear())), "the full moment as a title");
+  ok(time.textContent !== "" && !time.textContent.includes("T"), "a short moment");
+});
+
+test("someone who goes on is not named again, but an announcement always is", () => {
+  const { server } = live();
+  const follows = (offset, fields) => {
+    server.message(offset, fields);
+    return rows().at(-1).hasAttribute("data-follows");
+  };
+  equal(
+    [
+      follows(4, { author: "bob" }),
+      follows(5, { author: "bob" }),
+      follows(6, { author: "bob", source: "guest" }),
+      follows(7, { author: "Server", source: "server" }),
+      follows(8, { author: "Server", source: "server" }),
+    ],
+    [false, true, false, false, false],
+  );
+});
+
+test("Enter sends and empties the box", () => {
+  const it = live();
+  write(it, "hello");
+  ok(press(it.box).defaultPrevented, "no line break");
+  equal(it.server.received.map(({ body, author }) => [body, author]), [["hello", it.name.value]]);
+  equal(it.box.value, "");
+});
+
+test("Shift and Enter break the line", () => {
+  const it = live();
+  write(it, "hello");
+  ok(!press(it.box, { shiftKey: true }).defaultPrevented, "the browser's own line break");
+  equal(it.server.received, []);
+});
+
+test("Enter that ends an input method's composition does not send", () => {
+  const it = live();
+  write(it, "にほ");
+  ok(!press(it.box, { isComposing: true }).defaultPrevented, "left to the input method");
+  ok(!press(it.box, { keyCode: 229 }).defaultPrevented, "left to the input method, in Safari");
+  equal(it.server.received, []);
+});
+
+test("the button sends too", () => {
+  const it = live();
+  write(it, "hello");
+  it.form.querySelector("[type=submit]").click();
+  equal(it.server.received.length, 1);
+});
+
+test("a blank message is not sent", () => {
+  const it = live();
+  say(it, " \n ");
+  equal(it.server.received, []);
+});
+
+test("a signed-in user sends no name", () => {
+  const it = live({ user: "ann" });
+  say(it, "hello");
+  equal(Object.keys(it.server.received[0]).sort(), ["body", "ref"]);
+});
+
+test("what is on its way is shown once, then where the log has it", () => {
+  const it = live();
+  const ref = say(it, "hello");
+  equal(bodies("pending"), ["hello"]);
+  it.server.message(4, { body: "hello", author: it.name.value, source: "guest", ref });
+  equal([bodies("pending"), bodies().at(-1)], [[], "hello"]);
+  ok(rows().at(-1).hasAttribute("data-own"), "marked as the reader's own");
+});
+
+test("a signed-in user's messages from another tab are theirs too", () => {
+  const { server } = live({ user: "ann" });
+  server.message(4, { author: "ann", source: "user" });
+  server.message(5, { author: "ann", source: "guest" });
+  equal(rows().slice(-2).map((row) => row.hasAttribute("data-own")), [true, false]);
+});
+
+test("a message written while offline waits in sight and is delivered once", () => {
+  const it = live();
+  it.server.drop();
+  say(it, "from the tunnel");
+  equal(bodies("pending"), ["from the tunnel"]);
+  it.clock.pass(500);
+  it.server.welcome({ offset: 3 });
+  const [{ ref }] = it.server.received;
+  it.server.message(4, { body: "from the tunnel", ref });
+  it.server.message(4, { body: "from the tunnel", ref, duplicate: true });
+  equal([bodies("pending"), bodies().filter((body) => body === "from the tunnel").length], [[], 1]);
+});
+
+test("an own message in a part that was skipped is shown when the server confirms it", () => {
+  const it = live();
+  const ref = say(it, "hello");
+  it.server.say({ type: "reset", group: "broadcast", epoch: "e2", offset: 90, reason: "" });
+  it.server.message(60, { body: "hello", ref, duplicate: true });
+  equal([bodies("pending"), bodies().at(-1)], [[], "hello"]);
+});
+
+test("a refused text goes back into the empty box, with the server's sentence", () => {
+  for (const code of ["invalid", "forbidden", "too_large"]) {
+    const it = live();
+    refuse(it, say(it, "hello"), code);
+    equal([it.box.value, part("notice").textContent, bodies("pending")], ["hello", "A sentence.", []], code);
+    it.chat.close();
+    it.box.value = "";
+  }
+});
+
+test("a refused text stays in sight when the box is in use, and can be restored", () => {
+  const it = live();
+  const ref = say(it, "first");
+  write(it, "second");
+  refuse(it, ref, "forbidden");
+  const [row] = rows("pending");
+  equal([row.dataset.failed, row.querySelector("[data-note]").textContent], ["", "A sentence."]);
+  equal(it.box.value, "second");
+  row.querySelector("[data-restore]").click();
+  equal([it.box.value, bodies("pending")], ["first\nsecond", []]);
+});
+
+test("a busy server's sentence stands by the message that waits", () => {
+  const it = live();
+  refuse(it, say(it, "hello"), "rate_limited", { retry_after_ms: 2_000 });
+  const [row] = rows("pending");
+  equal([row.querySelector("[data-note]").textContent, row.dataset.failed], ["A sentence.", undefined]);
+  it.clock.pass(2_000);
+  equal(it.server.received.length, 2);
+});
+
+test("an error that belongs to no message is shown under the box", () => {
+  const it = live();
+  refuse(it, undefined, "invalid");
+  equal(part("notice").textContent, "A sentence.");
+});
+
+test("with the connection closed for good the text stays in the box", () => {
+  const it = live();
+  it.server.say({ type: "bye", code: 4500, reason: "You were signed out.", reconnect: false });
+  say(it, "hello");
+  equal([it.box.value, bodies("pending")], ["hello", []]);
+  equal(part("notice").textContent, "Not sent: You were signed out.");
+});
+
+test("over-long text is told before it is sent", () => {
+  const it = live();
+  write(it, "x".repeat(95));
+  equal([part("counter").textContent, part("notice").textContent], ["5", ""]);
+  write(it, "😀".repeat(101));
+  equal(part("notice").textContent, "The message is 1 character too long.");
+  equal([it.box.getAttribute("aria-invalid"), part("counter").textContent], ["true", "-1"]);
+  press(it.box);
+  equal([it.server.received.length, [...it.box.value].length], [0, 101]);
+  write(it, "😀".repeat(100));
+  equal([part("notice").textContent, it.box.getAttribute("aria-invalid")], ["", "false"]);
+  press(it.box);
+  equal(it.server.received.length, 1);
+});
+
+test("a guest's new name is remembered and used", () => {
+  const it = live();
+  it.name.value = "Zoë";
+  it.name.dispatchEvent(new Event("change"));
+  say(it, "hello");
+  equal([it.server.received[0].author, localStorage.getItem("broadcast.name")], ["Zoë", "Zoë"]);
+});
+
+test("the site's own name is refused, and nothing is sent under it", () => {
+  const it = live();
+  it.name.value = "server";
+  say(it, "hello");
+  equal([it.server.received.length, it.box.value, it.name.getAttribute("aria-invalid")], [0, "hello", "true"]);
+  ok(part("notice").textContent.includes("Server"), "a sentence why");
+  it.name.value = "";
+  press(it.box);
+  equal([it.server.received[0].author, it.name.value], ["Guest 500", "Guest 500"]);
+});
+
+test("the state of the connection is on the page", () => {
+  const it = chat();
+  const shown = () => [it.root.dataset.state, part("status").textContent, part("countdown").textContent];
+  equal(shown(), ["connecting", "Connecting…", ""]);
+  it.server.welcome({ offset: 3 });
+  equal(shown(), ["live", "Live", ""]);
+  it.server.say({ type: "bye", code: 4000, reason: "Restarting.", reconnect: true, after_ms: 3_000 });
+  equal(shown(), ["reconnecting", "Restarting. Reconnecting", "in 4 s"]);
+  it.clock.pass(1_000);
+  equal(shown(), ["reconnecting", "Restarting. Reconnecting", "in 3 s"]);
+  part("retry").click();
+  equal(shown(), ["connecting", "Connecting…", ""]);
+  it.server.drop(4500, "You may not read this.");
+  equal(shown(), ["closed", "You may not read this.", ""]);
+  equal(part("retry").hidden, false);
+});
+
+test("a reset leaves one quiet divider, and the chat goes on", () => {
+  const { server } = live();
+  const reset = { type: "reset", group: "broadcast", epoch: "e2", offset: 9, reason: "" };
+  server.say(reset);
+  server.say(reset);
+  server.message(10);
+  const last = rows().slice(-3);
+  equal(last.map((row) => row.matches("[data-divider]")), [false, true, false]);
+  equal(last[1].textContent, "Some messages are no longer available");
+});
+
+test("a reader at the end stays with the newest", async () => {
+  const { server } = live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  ok(scroller.scrollHeight > scroller.clientHeight, "enough messages to scroll");
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+  equal(part("jump").hidden, true);
+});
+
+test("a reader who scrolled up stays there, and is told how many are new", async () => {
+  const { server } = live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  scroller.scrollTop = 200;
+  await frame();
+  server.message(60);
+  await frame();
+  equal([scroller.scrollTop, part("jump").hidden, part("count").textContent], [200, false, "1 new message"]);
+  server.message(61);
+  equal(part("count").textContent, "2 new messages");
+  part("jump").click();
+  await frame();
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+  equal(part("jump").hidden, true);
+});
+
+test("scrolling back to the end takes the button away", async () => {
+  const { server } = live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  scroller.scrollTop = 0;
+  await frame();
+  server.message(60);
+  scroller.scrollTop = scroller.scrollHeight;
+  await frame();
+  equal(part("jump").hidden, true);
+});
+
+test("sending brings the reader to the end", async () => {
+  const it = live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) it.server.message(offset);
+  await frame();
+  scroller.scrollTop = 0;
+  await frame();
+  say(it, "hello");
+  await frame();
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+});
+
+test("the page keeps five hundred messages", async () => {
+  const { server } = live();
+  for (let offset = 4; offset < 1_700; offset++) server.message(offset);
+  await frame();
+  equal([rows().length, bodies().at(0), bodies().at(-1)], [500, "message 1200", "message 1699"]);
+  equal(rows()[0].hasAttribute("data-follows"), false);
+});
+
+test("dropping the oldest does not move what the reader is reading", async () => {
+  const { server } = live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 540; offset++) server.message(offset);
+  await frame();
+  scroller.scrollTop -= 3_000;
+  await frame();
+  const read = rows().find((row) => row.getBoundingClientRect().top > scroller.getBoundingClientRect().top);
+  const before = read.getBoundingClientRect().top;
+  for (let offset = 540; offset < 600; offset++) server.message(offset);
+  await frame();
+  equal(rows().length, 500);
+  ok(Math.abs(read.getBoundingClientRect().top - before) < 2, "the same line at the same place");
+});
+
+test("a page to read only shows what comes and needs no box", () => {
+  const { server } = live({ reading: true });
+  server.message(4);
+  refuse({ server }, undefined, "invalid");
+  equal(bodies().at(-1), "message 4");
+});
+
+test("storage that is forbidden does not keep the page from working", () => {
+  const it = live({
+    storage: () => {
+      throw new DOMException("denied", "SecurityError");
+    },
+  });
+  equal(it.name.value, "Guest 500");
+});

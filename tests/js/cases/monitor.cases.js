@@ -1,0 +1,81 @@
+import { Monitor } from "/static/broadcast/monitor.js";
+import { Clock, equal, test } from "./harness.js";
+
+function watched(pingMs = 25_000) {
+  const clock = new Clock();
+  const told = [];
+  const monitor = new Monitor({ clock, pingMs, ping: () => told.push("ping"), stale: () => told.push("stale") });
+  return { clock, told, monitor };
+}
+
+function live() {
+  const it = watched();
+  it.monitor.start();
+  it.monitor.alive();
+  return it;
+}
+
+test("a link that never shows life is stale after ten seconds", () => {
+  const { clock, told, monitor } = watched();
+  monitor.start();
+  clock.pass(9_999);
+  equal(told, []);
+  clock.pass(1);
+  equal(told, ["stale"]);
+});
+
+test("it asks after a silence, and gives up when no answer comes", () => {
+  const { clock, told } = live();
+  clock.pass(24_999);
+  equal(told, []);
+  clock.pass(1);
+  equal(told, ["ping"]);
+  clock.pass(10_000);
+  equal(told, ["ping", "stale"]);
+  equal(clock.pending, 0);
+});
+
+test("an answered ping keeps the link", () => {
+  const { clock, told, monitor } = live();
+  for (let i = 0; i < 3; i++) {
+    clock.pass(25_000);
+    monitor.alive();
+  }
+  equal(told, ["ping", "ping", "ping"]);
+});
+
+test("any traffic counts as life: a busy link is never asked", () => {
+  const { clock, told, monitor } = live();
+  for (let i = 0; i < 20; i++) {
+    clock.pass(20_000);
+    monitor.alive();
+  }
+  equal(told, []);
+});
+
+test("any traffic answers a ping", () => {
+  const { clock, told, monitor } = live();
+  clock.pass(25_000);
+  clock.pass(9_000);
+  monitor.alive();
+  clock.pass(2_000);
+  equal(told, ["ping"]);
+});
+
+test("a probe asks at once, and once", () => {
+  const { clock, told, monitor } = live();
+  clock.pass(1_000);
+  monitor.probe();
+  clock.pass(6_000);
+  monitor.probe();
+  clock.pass(4_000);
+  equal(told, ["ping", "stale"]);
+});
+
+test("a stopped monitor is silent", () => {
+  const { clock, told, monitor } = live();
+  monitor.stop();
+  clock.pass(1_000_000);
+  equal(told, []);
+  equal(clock.pending, 0);
+});

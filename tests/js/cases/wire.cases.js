@@ -1,0 +1,55 @@
+import { Position } from "/static/broadcast/position.js";
+import { newRef } from "/static/broadcast/ref.js";
+import { isFinal, parse, passes, resumeAddress } from "/static/broadcast/wire.js";
+import { equal, ok, test } from "./harness.js";
+
+const UUID4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+test("the address carries the position there is", () => {
+  equal(resumeAddress("ws://here/ws", new Position("a+b&c", 7)), "ws://here/ws?after=7&epoch=a%2Bb%26c");
+  equal(resumeAddress("ws://here/ws", new Position("e", 0)), "ws://here/ws?after=0&epoch=e");
+});
+
+test("the address asks for nothing where there is no log", () => {
+  equal(resumeAddress("ws://here/ws", new Position("", null)), "ws://here/ws");
+  equal(resumeAddress("ws://here/ws?x=1", new Position("e", null)), "ws://here/ws?x=1");
+});
+
+test("codes from 4500 to 4999 are final", () => {
+  equal([1000, 1006, 1012, 4000, 4499, 4500, 4501, 4999, 5000].filter(isFinal), [4500, 4501, 4999]);
+});
+
+test("only what passes is sent again", () => {
+  equal(["invalid", "too_large", "forbidden", "rate_limited", "unavailable"].filter(passes), [
+    "rate_limited",
+    "unavailable",
+  ]);
+});
+
+test("what is no JSON object is no frame", () => {
+  equal(["", "{", "null", "3", '"x"'].map(parse), [null, null, null, null, null]);
+  equal(parse('{"type":"pong"}'), { type: "pong" });
+});
+
+test("a position passes each offset once", () => {
+  const position = new Position("e", 5);
+  equal([5, 6, 6, 4, 9].map((offset) => position.advance(offset)), [false, true, false, false, true]);
+  equal(position.offset, 9);
+});
+
+test("what has no offset is always new and moves nothing", () => {
+  const position = new Position("e", 5);
+  equal([position.advance(null), position.advance(undefined), position.offset], [true, true, 5]);
+});
+
+test("a ref is a UUID and never the same", () => {
+  ok(UUID4.test(newRef()), "a version 4 UUID");
+  ok(newRef() !== newRef(), "two different ones");
+});
+
+test("a ref is a UUID also where the page is no secure context", () => {
+  Object.defineProperty(crypto, "randomUUID", { value: undefined, configurable: true });
+  const refs = Array.from({ length: 50 }, newRef);
+  ok(refs.every((ref) => UUID4.test(ref)), "version 4 UUIDs");
+  equal(new Set(refs).size, 50);
+});

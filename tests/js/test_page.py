@@ -1,0 +1,180 @@
+"""The chat page as the template draws it: as served, then alive under a strict Content-Security-Policy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import override_settings
+from playwright.sync_api import expect
+
+from .conftest import OpenPage
+from .pages import chat_html
+from .samples import ATTACK, CHAT, message
+
+LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
+
+CONTRASTS = """(selectors) => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const mixed = (colours) => {
+    for (const colour of colours) {
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const below = (element) => (element ? [...below(element.parentElement), getComputedStyle(element).backgroundColor] : []);
+  return Object.fromEntries(selectors.map((selector) => {
+    const element = document.querySelector(selector);
+    const behind = below(element);
+    const pair = [behind, [...behind, getComputedStyle(element).color]].map((colours) => luminance(mixed(colours)));
+    return [selector, (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)];
+  }));
+}"""
+WRITTEN = [
+    *("h1", "[data-status]", "[data-retry]", "textarea", ".broadcast-keys", ".broadcast-as label", "[name=author]"),
+    *(".site-name", ".site-header nav a", "form button"),
+    *(
+        f"[data-messages] [data-source={source}] {part}"
+        for source in ("server", "user", "guest")
+        for part in (".broadcast-initial", "[data-author]", "[data-body]", "time")
+    ),
+    *("[data-source=server] [data-for=server]", "[data-source=guest] [data-for=guest]"),
+]
+
+
+def test_nothing_is_inline() -> None:
+    html = chat_html(CHAT)
+    assert re.findall(r"<script\b[^>]*>", html) == ['<script type="module" src="/static/broadcast/page.js">']
+    assert not re.search(r"<style\b|\sstyle=|javascript:", html)
+    assert not re.search(r"<[^>]*\son\w+\s*=", html)
+
+
+def test_the_messages_are_there_without_javascript(chat_page: OpenPage) -> None:
+    page = chat_page(javascript=False)
+    expect(page.locator("[data-messages] [data-body]")).to_have_text(["Welcome to the demo.", "two\n lines", ATTACK])
+    expect(page.locator("[data-messages] [data-author]")).to_have_text(["Server", "ann", ATTACK])
+    expect(page.locator("time").first).to_have_attribute("datetime", "2026-02-28T09:30:00+00:00")
+    assert page.locator("[data-status]").inner_text() == "Reload the page to see what is new."
+    expect(page.locator("form")).to_be_hidden()
+
+
+def test_it_comes_to_life_under_a_strict_policy(chat_page: OpenPage) -> None:
+    page = chat_page()
+    expect(page.get_by_label("Your name")).to_have_value(re.compile(r"Guest \d+"))
+    # Nobody answers WebSockets here: that it goes on trying shows that the policy let it try.
+    expect(page.locator("[data-broadcast-chat]")).to_have_attribute("data-state", "reconnecting")
+    expect(page.get_by_text("Reconnecting")).to_be_visible()
+    assert page.title() != "hacked"
+
+
+def test_parts_have_names_for_assistive_technology(chat_page: OpenPage) -> None:
+    page = chat_page()
+    expect(page.get_by_role("log", name="New messages")).to_be_visible()
+    expect(page.get_by_role("region", name="Messages")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_editable()
+    expect(page.get_by_role("textbox", name="Your name")).to_be_editable()
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+
+
+FOCUSED = """() => {
+  const it = document.activeElement;
+  const frame = it.closest(".broadcast-field:has(textarea:focus)") ?? it;
+  return [it.dataset.scroller === "" ? "messages" : it.name || it.type, getComputedStyle(frame).outlineStyle];
+}"""
+
+
+def test_the_keyboard_reaches_every_control_and_sees_where_it_is(chat_page: OpenPage) -> None:
+    page = chat_page()
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    page.get_by_role("button", name="Send").focus()
+    reached = []
+    for _ in range(4):
+        reached.append(page.evaluate(FOCUSED))
+        page.keyboard.press("Shift+Tab")
+    assert reached == [["submit", "solid"], ["body", "solid"], ["author", "solid"], ["messages", "solid"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_background(chat_page: OpenPage, scheme: str) -> None:
+    page = chat_page()
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    contrasts = page.evaluate(CONTRASTS, WRITTEN)
+    assert {selector: ratio for selector, ratio in contrasts.items() if ratio < LEAST_CONTRAST} == {}
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+def test_a_narrow_page_does_not_scroll_sideways(chat_page: OpenPage, direction: str) -> None:
+    long = message(1, "a" * 200, "b" * 3000, "guest")
+    page = chat_page(messages=[long, long], max_body=4000)
+    page.evaluate("direction => { document.documentElement.dir = direction }", direction)
+    page.set_viewport_size({"width": 320, "height": 600})
+    page.locator("textarea").fill("c" * 3000)
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    assert page.locator("[data-scroller]").evaluate("it => it.scrollWidth - it.clientWidth") == 0
+    expect(page.get_by_role("button", name="Send")).to_be_in_viewport()
+
+
+def test_it_begins_at_the_newest_message(chat_page: OpenPage) -> None:
+    many = [message(offset, "ann", f"message {offset}", "user") for offset in range(1, 51)]
+    page = chat_page(messages=many, offset=50)
+    expect(page.get_by_text("message 50", exact=True)).to_be_in_viewport()
+
+
+def test_someone_who_goes_on_is_named_once() -> None:
+    ann = [message(offset, "ann", "hi", "user") for offset in (1, 2)]
+    server = [message(offset, "Server", "hear", "server") for offset in (3, 4)]
+    html = chat_html(CHAT | {"messages": [*ann, *server]})
+    assert [" data-follows" in row for row in re.findall(r"<li class=\"broadcast-row\"[^>]*>", html)[:4]] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_user_writes_under_their_own_name(chat_page: OpenPage) -> None:
+    page = chat_page(user_name="ann")
+    expect(page.get_by_text("Writing as ann")).to_be_visible()
+    expect(page.get_by_label("Your name")).to_have_count(0)
+    expect(page.locator("[data-messages] [data-own] [data-author]")).to_have_text(["ann"])
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({}, "You can read here. To write, sign in first."),
+        ({"sign_in_url": "/admin/login/"}, "Sign in to write."),
+        ({"user_name": "ann"}, "You can read here, but your account may not write."),
+    ],
+)
+def test_who_may_not_write_sees_why_instead_of_a_box(chat_page: OpenPage, given: dict[str, str], sentence: str) -> None:
+    page = chat_page(may_publish=False, **given)
+    expect(page.get_by_text(sentence)).to_be_visible()
+    expect(page.locator("form")).to_have_count(0)
+    expect(page.locator("[data-broadcast-chat]")).to_have_attribute("data-state", "reconnecting")
+
+
+@pytest.mark.parametrize(("offset", "written"), [(1234567, "1234567"), (0, "0"), (None, "")])
+def test_numbers_for_the_script_are_not_written_for_people(offset: int | None, written: str) -> None:
+    with override_settings(USE_THOUSAND_SEPARATOR=True):
+        html = chat_html(CHAT | {"offset": offset, "messages": [message(7654321, "ann", "hi", "user")]})
+    assert f'data-offset="{written}"' in html
+    assert 'data-offset="7654321"' in html
+    assert 'data-ping-ms="25000"' in html
+
+
+def test_motion_is_only_for_those_who_want_it(chat_page: OpenPage) -> None:
+    page = chat_page()
+    moving = """() => {
+      document.querySelector("[data-broadcast-chat]").dataset.state = "connecting";
+      return document.getAnimations().length;
+    }"""
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(moving) == 1
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(moving) == 0
