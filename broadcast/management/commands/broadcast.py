@@ -1,0 +1,135 @@
+"""``manage.py broadcast send`` and ``manage.py broadcast tail``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from broadcast.engine.layer import DEFAULT_GROUP
+from broadcast.engine.publishing import send
+from broadcast.engine.reader import messages
+from broadcast.engine.validation import SERVER, checked_group
+from broadcast.engine.wire import Fields, checked_offset
+from broadcast.exceptions import BroadcastError
+from broadcast.models import Message
+
+JOINERS = "\u200c\u200d"  # invisible and harmless: they hold scripts and emoji together
+
+
+class Command(BaseCommand):
+    help = "Sends a message to everyone who listens, or prints messages as they come."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        sending = actions.add_parser("send", help="send a message to everyone who listens, now or later")
+        sending.add_argument("text", help="what to say; - reads it from standard input")
+        add_group(sending)
+        sending.add_argument("--author", default=SERVER, help="the name it is sent under (default: %(default)s)")
+        sending.add_argument("--data", type=json_value, help="a JSON object to go with it")
+        tailing = actions.add_parser("tail", help="print messages as they come, until Ctrl-C")
+        add_group(tailing)
+        tailing.add_argument("--after", type=int, metavar="OFFSET", help="first those with offsets above this one")
+
+    def handle(self, *, action: str, **options: Any) -> None:
+        actions: dict[str, Callable[..., None]] = {"send": self.send, "tail": self.tail}
+        try:
+            actions[action](**options)
+        except BroadcastError as error:
+            raise CommandError(str(error)) from error
+
+    # send
+
+    def send(self, text: str, group: str, author: str, data: Any, **options: Any) -> None:
+        body = typed_in() if text == "-" else text
+        message = send(body, group=group, author=author, data=data)
+        self.stdout.write(outcome(message))
+
+    # tail
+
+    def tail(self, group: str, after: int | None, **options: Any) -> None:
+        checked_group(group)
+        if after is not None:
+            checked_offset(after)
+        try:
+            asyncio.run(self.follow(group, after))
+        except KeyboardInterrupt:
+            return
+        except BrokenPipeError:
+            # What is still buffered cannot be written either, and Python tries once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+
+    async def follow(self, group: str, after: int | None) -> None:
+        async with aclosing(messages(group, after)) as frames:
+            async for frame in frames:
+                self.print(frame.fields)
+
+    def print(self, fields: Fields) -> None:
+        if fields["type"] == "message":
+            self.stdout.write(line(fields))
+            self.stdout.flush()
+        elif fields["type"] == "reset":
+            self.stderr.write(f"{fields['reason']} Going on after {shown_offset(fields)}.")
+
+
+def add_group(parser: CommandParser) -> None:
+    parser.add_argument("--group", default=DEFAULT_GROUP, help="the group (default: %(default)s)")
+
+
+def json_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentTypeError(f"it must be a JSON object, and this is not JSON ({error}).") from None
+
+
+def typed_in() -> str:
+    """Standard input as a message, without the end of its last line."""
+    try:
+        return sys.stdin.read().rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"What came from standard input is not text ({error}).") from None
+
+
+def outcome(message: Message) -> str:
+    if message.offset is not None:
+        return f"Sent to {message.group_id} as message {message.offset}."
+    if message.pk is not None:
+        return f"Goes to {message.group_id} when the transaction is committed."
+    return f"Sent live only to {message.group_id}: there is no message log that keeps it (see manage.py migrate)."
+
+
+def line(fields: Fields) -> str:
+    """A message in one line: offset, time, author and body between tabs."""
+    guest = " (guest)" if fields.get("guest") else ""
+    columns = (shown_offset(fields), shown_time(fields), printable(fields["author"]) + guest, printable(fields["body"]))
+    return "\t".join(columns)
+
+
+def shown_offset(fields: Fields) -> str:
+    return "-" if fields.get("offset") is None else str(fields["offset"])
+
+
+def shown_time(fields: Fields) -> str:
+    """When it was sent, in the site's time zone; now for what is only live."""
+    sent_at = fields.get("sent_at")
+    when = datetime.fromisoformat(sent_at) if sent_at else timezone.now()
+    return (timezone.localtime(when) if timezone.is_aware(when) else when).isoformat(timespec="seconds")
+
+
+def printable(text: str) -> str:
+    r"""Text that stays in its line and cannot steer a terminal: control characters as in ``\n``."""
+    return "".join(char if char.isprintable() or char in JOINERS else escaped(char) for char in text)
+
+
+def escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()

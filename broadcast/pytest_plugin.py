@@ -1,0 +1,20 @@
+"""What pytest offers to a site's tests by itself, once this package is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .testing import Captured
+
+
+@pytest.fixture
+def broadcasts() -> Iterator[Captured]:
+    """The messages that were sent during the test, as `broadcast.testing.capture_broadcasts()` collects them."""
+    from .testing import capture_broadcasts  # needs loaded apps, and pytest imports this file before there are any
+
+    with capture_broadcasts() as captured:
+        yield captured
