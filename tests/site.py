@@ -61,10 +61,15 @@ class Site:
         return process
 
     def end(self) -> None:
-        """Ends what still runs, at once."""
+        """Ends what still runs: asked first, so that its coverage is written down, and killed if it does not listen."""
+        for process in self.processes:
+            process.terminate()
         for process in self.processes:
             with process:  # closes its pipes, and waits
-                process.kill()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
         self.processes.clear()
 
 
