@@ -99,6 +99,9 @@ class Settings:
     PING_INTERVAL = Setting[float](25.0, "a positive number of seconds", is_positive)
     PAGE_MESSAGES = Setting[int](50, "a positive whole number of messages", is_count)
     SOCKET_PATH = Setting[str]("/ws", "a path that starts with /", is_path)
+    DIRECT_WRITES = Setting[bool](True, "True or False", lambda value: isinstance(value, bool))
+    STALLED_TIMEOUT = Setting[float](60.0, "a positive number of seconds", is_positive)
+    DRAIN_TIMEOUT = Setting[float](10.0, "a positive number of seconds", is_positive)
     CHANNEL_LAYER = Setting[str]("default", "the alias of a channel layer", is_text)
 
 

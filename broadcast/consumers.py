@@ -13,13 +13,13 @@ from channels.consumer import AsyncConsumer
 
 from . import policy
 from .conf import conf
+from .engine.connecting import transport_for
 from .engine.database import NoLog, reading
 from .engine.hub import current_hub
 from .engine.layer import DEFAULT_GROUP
 from .engine.log import Draft
 from .engine.publishing import relay
 from .engine.rate import Bucket
-from .engine.transports import AsgiTransport
 from .engine.validation import SERVER, is_servers_name
 from .engine.wire import (
     SUBPROTOCOL,
@@ -79,7 +79,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.strikes = 0
         self.closing = False
         self.group = self.group_in(scope)
-        self.transport = AsgiTransport(send, self.dialect_of(scope))
+        self.transport = transport_for(send, self.dialect_of(scope))
         self._send = send
         try:
             await self.accept(scope)

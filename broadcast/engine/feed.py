@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from itertools import accumulate
 from typing import Protocol
 
 from .layer import Hint
+from .pages import Page, Pages
 from .ring import Ring
-from .wire import Frame, reset_fields
+from .wire import Dialect, Frame, reset_fields
 
-PAGE = 100  # offsets in a page of the log
-PAGES = 8  # kept in memory for readers who want the same
 MAX_EARLY = 1000  # frames that came before one that is missing
+CHUNK_FRAMES = 256
+CHUNK_CHARACTERS = 64 * 1024
+
+Mark = tuple[int, int]
+"""Where a position stands: an index in the ring (before its start for "not in there") and an offset."""
 
 
 class Follower(Protocol):
@@ -35,18 +39,48 @@ class Position:
         self.index = index
         self.since = feed.ring.end  # ephemeral frames from before are not for this position
 
+    @property
+    def is_live(self) -> bool:
+        """Whether there is nothing left to read."""
+        return self.index == self.feed.ring.end and self.epoch == self.feed.epoch
+
+    def passed(self, chunk: Chunk, count: int) -> None:
+        """Moves behind the first ``count`` frames of a chunk."""
+        self.index, self.offset = chunk.marks[count - 1]
+        self.epoch = chunk.epoch
+
     def leave(self) -> None:
         """Ends the position; the feed forgets it."""
         self.feed.forget(self)
 
 
+class Chunk:
+    """Frames that follow each other, and where a position stands after each of them."""
+
+    __slots__ = ("_data", "epoch", "frames", "marks")
+
+    def __init__(self, epoch: str, frames: list[Frame], marks: list[Mark]) -> None:
+        self.epoch = epoch
+        self.frames = frames
+        self.marks = marks
+        self._data: dict[Dialect, tuple[bytes, list[int]]] = {}
+
+    def data(self, dialect: Dialect) -> tuple[bytes, list[int]]:
+        """The frames as they go to a socket, joined once for all, and where in there each one ends."""
+        data = self._data.get(dialect)
+        if data is None:
+            parts = [frame.data(dialect) for frame in self.frames]
+            data = self._data[dialect] = (b"".join(parts), list(accumulate(map(len, parts))))
+        return data
+
+
 class Feed:
     """The newest frames of a group and the positions of those who listen to it.
 
-    It belongs to one event loop. ``page`` reads messages of the log: a page of ``PAGE`` offsets.
+    It belongs to one event loop. ``read_page`` reads a page of the log.
     """
 
-    def __init__(self, name: str, page: Callable[[str, int], Awaitable[list[Frame]]]) -> None:
+    def __init__(self, name: str, read_page: Callable[[str, int], Awaitable[Page]]) -> None:
         self.name = name
         self.epoch = ""
         self.begin = 0
@@ -55,8 +89,8 @@ class Feed:
         self.positions: set[Position] = set()
         self.idle_since: float | None = None
         self.early: dict[int, Frame] = {}
-        self._read_page = page
-        self._pages: OrderedDict[int, asyncio.Future[list[Frame]]] = OrderedDict()
+        self._pages = Pages(name, read_page)
+        self._chunks: dict[int, Chunk] = {}
 
     @property
     def is_logged(self) -> bool:
@@ -77,6 +111,8 @@ class Feed:
         self.notify()
 
     def notify(self) -> None:
+        """Tells every follower that the feed has grown."""
+        self._chunks.clear()
         for position in self.positions:
             position.follower.notify()
 
@@ -131,7 +167,7 @@ class Feed:
         else:
             offset = self.head
         index = self.ring.index_after(offset)
-        position = Position(self, follower, offset, self.ring.start - 1 if index is None else index)
+        position = Position(self, follower, offset, -1 if index is None else index)
         self.positions.add(position)
         self.idle_since = None
         return position, recovered
@@ -141,77 +177,57 @@ class Feed:
         if not self.positions:
             self.idle_since = asyncio.get_running_loop().time()
 
-    def is_at_end(self, position: Position) -> bool:
-        return position.index == self.ring.end and position.epoch == self.epoch
+    # Reading
 
-    async def next_frames(self, position: Position, limit: int) -> list[Frame]:
-        """The next frames for a position, which moves behind them; empty at the end.
+    def chunk(self, position: Position) -> Chunk | None:
+        """What a position gets next, with no frames at the end; None if only the log has it.
 
-        A frame is only ever taken if it directly follows the position; otherwise a ``reset`` says so
-        first. Raises LogUnavailable or NoLog when older messages cannot be read.
+        A frame is in it only if it directly follows the position; otherwise a ``reset`` says so first.
         """
         if position.epoch != self.epoch:
-            return [self.reset(position, self.begin, "The message log starts anew.")]
-        if position.index < self.ring.start and not self.rejoin(position):
-            return await self.older_frames(position)
-        frames = self.ring.since(position.index, limit)
-        wanted = [
-            frame
-            for index, frame in enumerate(frames, position.index)
-            if frame.offset is not None or index >= position.since
-        ]
-        position.index += len(frames)
-        position.offset = next(
-            (frame.offset for frame in reversed(wanted) if frame.offset is not None),
-            position.offset,
-        )
-        return wanted
+            return self.reset(self.begin, "The message log starts anew.")
+        oldest = max(self.ring.start, position.since)
+        if position.index < oldest:
+            index = self.ring.index_after(position.offset) if self.is_logged else oldest
+            if index is None:
+                return None
+            position.index = index
+            if index < position.since:
+                return self.recent(index, position.since)
+        chunk = self._chunks.get(position.index)
+        if chunk is None:
+            chunk = self._chunks[position.index] = self.recent(position.index, 0)
+        return chunk
 
-    def rejoin(self, position: Position) -> bool:
-        """Moves a position that fell out of the ring back into it, if it misses nothing there."""
-        index = self.ring.index_after(position.offset) if self.is_logged else self.ring.start
-        if index is None:
-            return False
-        position.index = index
-        return True
+    def recent(self, index: int, since: int) -> Chunk:
+        """What the ring has from ``index`` on, without the ephemeral frames before ``since``."""
+        frames: list[Frame] = []
+        marks: list[Mark] = []
+        room = CHUNK_CHARACTERS
+        for number, frame in enumerate(self.ring.since(index, CHUNK_FRAMES), index):
+            if frame.offset is None and number < since:
+                continue
+            room -= frame.size
+            if room < 0 and frames:
+                break
+            frames.append(frame)
+            marks.append((number + 1, self.ring.mark(number)))
+        return Chunk(self.epoch, frames, marks)
 
-    async def older_frames(self, position: Position) -> list[Frame]:
-        after = max(position.offset, self.floor)
-        page = await self.page(after)
-        if position.epoch != self.epoch:
-            return []
-        frames = [frame for frame in page if (frame.offset or 0) > after]
-        following = min((after // PAGE + 1) * PAGE, self.head) if not frames else (frames[0].offset or 0) - 1
+    async def older_chunk(self, position: Position) -> Chunk:
+        """What the log has for a position that is not in the ring. Raises LogUnavailable or NoLog."""
+        epoch, after = self.epoch, max(position.offset, self.floor)
+        frames = await self._pages.after(after, self.head)
+        if epoch != self.epoch or position.index >= self.ring.start:
+            return Chunk(self.epoch, [], [])
+        following = (frames[0].offset or 0) - 1 if frames else min(self._pages.end_after(after), self.head)
         if following != position.offset:
-            gone = "Messages you missed are no longer kept."
-            return [self.reset(position, following, gone)]
+            return self.reset(following, "Messages you missed are no longer kept.")
         contiguous = [frame for number, frame in enumerate(frames, after + 1) if frame.offset == number]
-        position.offset = contiguous[-1].offset or 0
-        return contiguous
+        return Chunk(self.epoch, contiguous, [(-1, frame.offset or 0) for frame in contiguous])
 
-    def reset(self, position: Position, offset: int, reason: str) -> Frame:
-        position.epoch, position.offset = self.epoch, offset
-        index = self.ring.index_after(offset)
-        position.index = self.ring.start - 1 if index is None else index
+    def reset(self, offset: int, reason: str) -> Chunk:
         told = offset if self.is_logged else None
-        return Frame(reset_fields(self.name, self.epoch, told, reason))
-
-    async def page(self, after: int) -> list[Frame]:
-        """The page of the log that holds the offset after ``after``; one read for all who want it."""
-        number = after // PAGE
-        pending = self._pages.get(number)
-        if pending is None or (pending.done() and not holds(pending, after + 1)):
-            pending = asyncio.ensure_future(self._read_page(self.name, number * PAGE))
-            pending.add_done_callback(lambda page: page.cancelled() or page.exception())
-            self._pages[number] = pending
-            while len(self._pages) > PAGES:
-                self._pages.popitem(last=False)
-        return await asyncio.shield(pending)
-
-
-def holds(pending: asyncio.Future[list[Frame]], offset: int) -> bool:
-    """Whether a page that was read has something at or after ``offset``."""
-    if pending.cancelled() or pending.exception() is not None:
-        return False
-    page = pending.result()
-    return bool(page) and (page[-1].offset or 0) >= offset
+        index = self.ring.index_after(offset)
+        mark = (-1 if index is None else index, offset)
+        return Chunk(self.epoch, [Frame(reset_fields(self.name, self.epoch, told, reason))], [mark])

@@ -14,13 +14,15 @@ from ..conf import conf
 from ..exceptions import LogUnavailable
 from . import hints, log
 from .database import NoLog
-from .feed import PAGE, Feed, Follower, Position
+from .feed import Feed, Follower, Position
 from .hints import tell_extensions
 from .layer import Hint
 from .membership import Membership
 from .outages import log_failing, no_log
+from .pages import PAGE
 from .retention import prune_step
 from .ring import MAX_FRAMES
+from .rounds import Rounds
 from .threads import DatabaseThreads, database_threads
 from .wire import Frame, message_frame
 
@@ -39,6 +41,7 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.feeds: dict[str, Feed] = {}
+        self.rounds = Rounds(loop)
         self.membership = Membership(self.take)
         self._threads: DatabaseThreads | None = None
         self._opening: dict[str, asyncio.Task[Feed]] = {}

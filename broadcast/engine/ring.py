@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from .wire import Dialect, Frame
+from .wire import Frame
 
 MAX_FRAMES = 1000
 MAX_CHARACTERS = 1024 * 1024
@@ -45,14 +45,14 @@ class Ring:
             self.last = frame.offset
         self.frames.append(frame)
         self.marks.append(self.last)
-        self.size += len(frame.text(Dialect.V1))
+        self.size += frame.size
         self.evict()
 
     def evict(self) -> None:
         """Drops the oldest frames, a tenth at a time, when there are too many or too large ones."""
         while len(self.frames) > MAX_FRAMES or (self.size > MAX_CHARACTERS and len(self.frames) > 1):
             count = max(1, len(self.frames) // 10)
-            self.size -= sum(len(frame.text(Dialect.V1)) for frame in self.frames[:count])
+            self.size -= sum(frame.size for frame in self.frames[:count])
             del self.frames[:count], self.marks[:count]
             self.start += count
 
@@ -63,6 +63,10 @@ class Ring:
         if not oldest <= offset <= self.last:
             return None
         return self.start + bisect_right(self.marks, offset)
+
+    def mark(self, index: int) -> int:
+        """The last offset at or before ``index``."""
+        return self.marks[index - self.start]
 
     def since(self, index: int, limit: int) -> list[Frame]:
         """Up to ``limit`` frames from ``index`` on; the index must not lie before the ring's start."""

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..conf import conf
 from ..exceptions import LogUnavailable
 from .database import NoLog
-from .feed import Position
+from .feed import Chunk, Position
 from .wire import Dialect, Fields, Frame
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger("broadcast")
 
-FRAMES_AT_ONCE = 64
 INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
 
 
-class AsgiTransport:
-    """Writes to one connection by ASGI's ``send``, in a task of its own.
-
-    A client that reads slowly holds up this task alone; what it has not got yet is a position.
-    """
+class Transport(ABC):
+    """One connection: its dialect, its positions, and the way its bytes leave."""
 
     def __init__(self, send: Send, dialect: Dialect) -> None:
         self.dialect = dialect
         self.positions: dict[str, Position] = {}
-        self._send = send
-        self._wake = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
+        self.send = send
 
     async def write(self, fields: Fields) -> None:
         """Writes one frame for this connection alone."""
@@ -40,14 +35,16 @@ class AsgiTransport:
 
     async def write_frame(self, frame: Frame) -> None:
         if text := frame.text(self.dialect):
-            await self._send({"type": "websocket.send", "text": text})
+            await self.send({"type": "websocket.send", "text": text})
+
+    async def disconnect(self, code: int) -> None:
+        """Closes the connection from this side."""
+        await self.send({"type": "websocket.close", "code": code})
 
     def follow(self, position: Position) -> None:
         """Starts to deliver from a position; an earlier one in the same group ends."""
         self.unfollow(position.feed.name)
         self.positions[position.feed.name] = position
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._deliver())
         self.notify()
 
     def unfollow(self, group: str) -> None:
@@ -55,14 +52,46 @@ class AsgiTransport:
         if position is not None:
             position.leave()
 
+    @abstractmethod
     def notify(self) -> None:
         """Tells the transport that there may be something to deliver."""
-        self._wake.set()
 
     async def close(self) -> None:
-        """Ends every position and the task; returns when nothing is written any more."""
+        """Ends every position and all work; returns when nothing is written any more."""
         for group in list(self.positions):
             self.unfollow(group)
+
+    async def next_chunk(self, position: Position) -> Chunk | None:
+        """What a position gets next, from the log if need be; None if the log cannot say right now."""
+        try:
+            return position.feed.chunk(position) or await position.feed.older_chunk(position)
+        except (LogUnavailable, NoLog):
+            return None
+
+    async def fail(self) -> None:
+        """Closes a connection that could not be served, so that the client comes back and misses nothing."""
+        logger.exception("A connection could not be written to and is closed")
+        await self.disconnect(INTERNAL_ERROR)
+
+
+class AsgiTransport(Transport):
+    """Writes by ASGI's ``send``, in a task of its own.
+
+    A client that reads slowly holds up this task alone; what it has not got yet is a position.
+    """
+
+    def __init__(self, send: Send, dialect: Dialect) -> None:
+        super().__init__(send, dialect)
+        self._wake = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+
+    def notify(self) -> None:
+        self._wake.set()
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._deliver())
+
+    async def close(self) -> None:
+        await super().close()
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
@@ -77,16 +106,15 @@ class AsgiTransport:
         except OSError:
             return  # the client went away
         except Exception:
-            logger.exception("A connection could not be written to and is closed")
-            await self._send({"type": "websocket.close", "code": INTERNAL_ERROR})
+            await self.fail()
 
     async def _deliver_some(self, position: Position) -> None:
-        try:
-            frames = await position.feed.next_frames(position, FRAMES_AT_ONCE)
-        except (LogUnavailable, NoLog):
+        chunk = await self.next_chunk(position)
+        if chunk is None:
             asyncio.get_running_loop().call_later(conf.POLL_INTERVAL, self.notify)
             return
-        for frame in frames:
+        for count, frame in enumerate(chunk.frames, 1):
             await self.write_frame(frame)
-        if not position.feed.is_at_end(position):
-            self.notify()
+            position.passed(chunk, count)
+        if chunk.frames:
+            self._wake.set()

@@ -7,6 +7,7 @@ Plain: ``{"author", "body"}`` both ways and nothing else. ``broadcast.v1``: the 
 from __future__ import annotations
 
 import json
+import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,12 +63,18 @@ def message_fields(message: Message) -> Fields:
 class Frame:
     """One frame for many connections, encoded once per dialect, when first asked for."""
 
-    __slots__ = ("fields", "offset", "texts")
+    __slots__ = ("bytes", "fields", "offset", "texts")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
         self.offset: int | None = fields.get("offset")
         self.texts: dict[Dialect, str] = {}
+        self.bytes: dict[Dialect, bytes] = {}
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the frame takes."""
+        return len(self.text(Dialect.V1))
 
     def text(self, dialect: Dialect) -> str:
         """The frame as it is sent; empty if the dialect has no such frame."""
@@ -75,6 +82,26 @@ class Frame:
         if text is None:
             text = self.texts[dialect] = in_dialect(self.fields, dialect)
         return text
+
+    def data(self, dialect: Dialect) -> bytes:
+        """The frame as a server writes it to a socket; empty if the dialect has no such frame."""
+        data = self.bytes.get(dialect)
+        if data is None:
+            data = self.bytes[dialect] = text_frame(self.text(dialect))
+        return data
+
+
+def text_frame(text: str) -> bytes:
+    """An unmasked, unfragmented text frame (RFC 6455, section 5.2)."""
+    payload = text.encode()
+    size = len(payload)
+    if not size:
+        return b""
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + payload
+    if size < 65536:
+        return struct.pack("!BBH", 0x81, 126, size) + payload
+    return struct.pack("!BBQ", 0x81, 127, size) + payload
 
 
 def in_dialect(fields: Fields, dialect: Dialect) -> str:

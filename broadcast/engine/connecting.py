@@ -1,0 +1,35 @@
+"""Which way a new connection is written to."""
+
+from __future__ import annotations
+
+import logging
+
+from ..conf import conf
+from .daphne_socket import socket_behind
+from .direct import DirectTransport
+from .hub import current_hub
+from .transports import AsgiTransport, Send, Transport
+from .wire import Dialect
+
+logger = logging.getLogger("broadcast")
+
+said: set[str] = set()
+
+
+def transport_for(send: Send, dialect: Dialect) -> Transport:
+    """A direct transport where the server is a daphne that lets itself be written to; else by ASGI.
+
+    The log of the process says once which way is used.
+    """
+    socket = socket_behind(send) if conf.DIRECT_WRITES else None
+    if socket is None:
+        say("Connections are written to by the server (ASGI send)")
+        return AsgiTransport(send, dialect)
+    say("Connections are written to directly (daphne)")
+    return DirectTransport(send, dialect, socket, current_hub().rounds)
+
+
+def say(way: str) -> None:
+    if way not in said:
+        said.add(way)
+        logger.info("%s", way)

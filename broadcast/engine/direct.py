@@ -1,0 +1,124 @@
+"""Direct writes: on daphne, bytes go to the kernel in one call per connection, joined for all."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from typing import Any
+
+from ..conf import conf
+from .daphne_socket import DaphneSocket
+from .feed import Chunk, Position
+from .rounds import Rounds
+from .transports import Send, Transport
+from .wire import Dialect
+
+STALLED = 4001
+
+
+class DirectTransport(Transport):
+    """Writes to daphne's socket in the hub's rounds; needs no task while the client keeps up.
+
+    When the socket takes no more, the rest of the frame in progress is left to the server, and the
+    position waits behind that frame until the socket has drained: a slow client costs a number.
+    """
+
+    def __init__(self, send: Send, dialect: Dialect, socket: DaphneSocket, rounds: Rounds) -> None:
+        super().__init__(send, dialect)
+        self._socket = socket
+        self._rounds = rounds
+        self._is_waiting = False
+        self._stall: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def notify(self) -> None:
+        if not self._is_waiting and self._task is None:
+            self._rounds.add(self)
+
+    async def close(self) -> None:
+        await super().close()
+        self._rounds.remove(self)
+        self._is_waiting = True
+        if self._stall is not None:
+            self._stall.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def write_ready(self) -> None:
+        """Writes a chunk of each group's frames: the visit of a round. Never raises."""
+        try:
+            for position in self.positions.values():
+                chunk = position.feed.chunk(position)
+                if chunk is None:
+                    self._read_older(position)
+                elif chunk.frames and not self._write_chunk(position, chunk):
+                    return
+        except ConnectionError:
+            self._is_waiting = True  # until the server says that the client is gone
+        except Exception:
+            self._is_waiting = True
+            self._task = asyncio.create_task(self.fail())
+
+    def _write_chunk(self, position: Position, chunk: Chunk) -> bool:
+        """Writes what the socket takes; whether it took everything."""
+        if not self._socket.is_open:
+            return False
+        if not self._socket.is_clear:
+            self._wait()
+            return False
+        data, ends = chunk.data(self.dialect)
+        taken = self._socket.write_some(data) if data else 0
+        if taken == len(data):
+            position.passed(chunk, len(chunk.frames))
+            if not position.is_live:
+                self.notify()
+            return True
+        whole = bisect_right(ends, taken)
+        self._socket.hand_over(data[taken : ends[whole]])
+        position.passed(chunk, whole + 1)
+        self._wait()
+        return False
+
+    def _wait(self) -> None:
+        """Writes nothing until the socket has drained; a client that takes nothing for long has to go."""
+        self._is_waiting = True
+        if self._stall is None:
+            self._stall = asyncio.get_running_loop().call_later(conf.STALLED_TIMEOUT, self._stalled)
+        self._socket.when_drained(self._drained)
+
+    def _drained(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        self._is_waiting = False
+        self.notify()
+
+    def _stalled(self) -> None:
+        self._task = asyncio.create_task(self.disconnect(STALLED))
+
+    # Behind the ring
+
+    def _read_older(self, position: Position) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._catch_up(position))
+            self._task.add_done_callback(self._caught_up)
+
+    async def _catch_up(self, position: Position) -> None:
+        """Reads one chunk of the log and writes it; the next round looks for more."""
+        try:
+            chunk = await self.next_chunk(position)
+            if chunk is None:
+                await asyncio.sleep(conf.POLL_INTERVAL)
+            elif chunk.frames and self.positions.get(position.feed.name) is position:
+                self._write_chunk(position, chunk)
+        except ConnectionError:
+            self._is_waiting = True
+        except Exception:
+            self._is_waiting = True
+            await self.fail()
+
+    def _caught_up(self, task: asyncio.Task[Any]) -> None:
+        self._task = None
+        if not task.cancelled():
+            self.notify()
