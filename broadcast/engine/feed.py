@@ -180,7 +180,8 @@ class Feed:
         page = await self.page(after)
         if position.epoch != self.epoch:
             return []
-        frames = [frame for frame in page if (frame.offset or 0) > after]
+        # The log may be ahead of the feed; a position never is.
+        frames = [frame for frame in page if after < (frame.offset or 0) <= self.head]
         following = min((after // PAGE + 1) * PAGE, self.head) if not frames else (frames[0].offset or 0) - 1
         if following != position.offset:
             gone = "Messages you missed are no longer kept."
