@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -44,6 +45,7 @@ logger = logging.getLogger("broadcast")
 
 MAX_STRIKES = 20  # bad or refused frames in a row
 RETRY_AFTER = 1.0  # seconds, told to a client when the log is away
+MAX_REF = 64  # characters of a wrong ref that its sender is told again
 
 UNAVAILABLE = 4003
 FORBIDDEN = 4500
@@ -187,7 +189,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def refuse(self, error: BadFrame) -> None:
         self.strikes += 1
-        await self.transport.write(error_fields(error.code, str(error), error.ref, error.retry_after))
+        ref = error.ref if is_repeatable(error.ref) else None
+        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after))
         if self.strikes >= MAX_STRIKES:
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
             await self.bye(TOO_MANY_BAD_FRAMES, reason, reconnect=False)
@@ -241,7 +244,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             if policy.needs_database(action, group):
                 look = partial(policy.allows, self.user, action, group)
-                allowed = await current_hub().read(reading, look)
+                threads = await current_hub().threads()
+                allowed = await threads.read(reading, look)
             else:
                 allowed = policy.allows(self.user, action, group)
         except (LogUnavailable, NoLog):
@@ -249,3 +253,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             raise BadFrame(text, "unavailable", ref, RETRY_AFTER) from None
         if not allowed:
             raise BadFrame(policy.refusal(action, group), "forbidden", ref)
+
+
+def is_repeatable(ref: object) -> bool:
+    """Whether a client can be told again what it sent as a ref, right or wrong."""
+    return isinstance(ref, uuid.UUID) or (isinstance(ref, str) and len(ref) <= MAX_REF and ref.isprintable())

@@ -7,7 +7,7 @@ import pytest
 
 from tests.site import Daphne, Site, copied
 
-pytest_plugins = ["tests.chromium"]
+pytest_plugins = ["tests.chromium", "tests.services"]
 
 
 @pytest.fixture(scope="session")

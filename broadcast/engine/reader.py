@@ -12,8 +12,6 @@ from .feed import Position
 from .hub import current_hub
 from .wire import Frame, reset_fields
 
-FRAMES_AT_ONCE = 64
-
 
 class Reader:
     """Follows one feed at the pace of whoever asks for the next frames."""
@@ -39,14 +37,14 @@ class Reader:
         while True:
             self._news.clear()
             try:
-                frames = await position.feed.next_frames(position, FRAMES_AT_ONCE)
+                chunk = position.feed.chunk(position) or await position.feed.older_chunk(position)
             except (LogUnavailable, NoLog):
                 await asyncio.sleep(conf.POLL_INTERVAL)
                 continue
-            if frames:
-                return frames
-            if position.feed.is_at_end(position):
-                await self._news.wait()
+            if chunk.frames:
+                position.passed(chunk, len(chunk.frames))
+                return chunk.frames
+            await self._news.wait()
 
 
 async def messages(group: str, after: int | None = None, epoch: str | None = None) -> AsyncGenerator[Frame, None]:

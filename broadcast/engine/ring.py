@@ -31,21 +31,25 @@ class Ring:
         return self.start + len(self.frames)
 
     def clear(self, last: int) -> None:
-        """Forgets every frame; the next one with an offset is expected to follow ``last``."""
-        self.start = self.end
+        """Forgets every frame; the next one with an offset is expected to follow ``last``.
+
+        Every index given out so far lies before the new start: who was at the end may have missed something too.
+        """
+        self.start = self.end + 1
         self.frames.clear()
         self.marks.clear()
         self.size = 0
         self.last = last
 
     def append(self, frame: Frame) -> None:
+        size = frame.size  # raises before anything has changed
         if frame.offset is not None:
             if frame.offset != self.last + 1:
                 self.clear(frame.offset - 1)
             self.last = frame.offset
         self.frames.append(frame)
         self.marks.append(self.last)
-        self.size += frame.size
+        self.size += size
         self.evict()
 
     def evict(self) -> None:

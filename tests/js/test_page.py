@@ -27,7 +27,8 @@ CONTRASTS = """(selectors) => {
     const [r, g, b] = rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const below = (element) => (element ? [...below(element.parentElement), getComputedStyle(element).backgroundColor] : []);
+  const colour = (element) => getComputedStyle(element).backgroundColor;
+  const below = (element) => (element ? [...below(element.parentElement), colour(element)] : []);
   return Object.fromEntries(selectors.map((selector) => {
     const element = document.querySelector(selector);
     const behind = below(element);

@@ -65,7 +65,8 @@ export class Chat {
     const { state, reason } = this.connection;
     if (state === "closed") return `Not sent: ${reason || "there is no connection."}`;
     const letter = this.outbox.add(message);
-    this.#rows.set(letter.ref, this.log.expect({ author: this.user, ...letter }));
+    const author = this.user ? { source: Source.USER, author: this.user } : { source: Source.GUEST };
+    this.#rows.set(letter.ref, this.log.expect({ ...author, ...letter }));
     return "";
   }
 

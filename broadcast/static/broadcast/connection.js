@@ -130,8 +130,8 @@ export class Connection extends EventTarget {
   }
 
   #message(frame) {
-    const isNew = this.position(frame.group).advance(frame.offset);
-    if (isNew && !frame.duplicate) this.#tell("message", frame);
+    const isNew = !frame.duplicate && this.position(frame.group).advance(frame.offset);
+    if (isNew) this.#tell("message", frame);
     if (frame.ref) this.#tell("acknowledged", frame);
   }
 

@@ -60,11 +60,11 @@ export class MessageLog {
   /**
    * Shows what is on its way.
    *
-   * @param {import("./outbox.js").Letter} letter
+   * @param {Record<string, any>} frame as it is expected back
    * @returns {HTMLElement} its row, with a place for a note
    */
-  expect({ ref, author, body }) {
-    const row = this.#rowFor({ ref, author, body, source: Source.USER }, true);
+  expect(frame) {
+    const row = this.#rowFor(frame, true);
     row.append(this.delivery.cloneNode(true));
     this.pending.append(row);
     this.follow();

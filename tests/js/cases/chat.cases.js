@@ -306,6 +306,17 @@ test("a reader at the end stays with the newest", async () => {
   equal(part("jump").hidden, true);
 });
 
+test("a scroll event that comes late does not stop the following", async () => {
+  const { server } = live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  for (let offset = 60; offset < 80; offset++) server.message(offset);
+  scroller.dispatchEvent(new Event("scroll"));
+  await frame();
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+});
+
 test("a reader who scrolled up stays there, and is told how many are new", async () => {
   const { server } = live();
   const scroller = part("scroller");

@@ -201,6 +201,14 @@ test("a message with a ref is acknowledged, also one that was passed before", ()
   equal(acknowledged.map(({ ref }) => ref), ["r4", "r2"]);
 });
 
+test("a duplicate is no message and moves no position, with an offset or without", () => {
+  const { server, link } = live({ position: new Position("e1", 3) });
+  const [messages, acknowledged] = [heard(link, "message"), heard(link, "acknowledged")];
+  server.message(null, { ref: "r1", duplicate: true });
+  server.message(9, { ref: "r2", duplicate: true });
+  equal([messages.length, acknowledged.length, link.position().offset], [0, 2, 3]);
+});
+
 test("what it does not know it ignores", () => {
   const { server, link } = live();
   const events = heard(link, "message", "acknowledged", "lost", "refused", "state");
