@@ -16,6 +16,7 @@ from . import policy
 from .conf import conf
 from .engine.connecting import transport_for
 from .engine.database import NoLog, reading
+from .engine.drain import unwatch, watch
 from .engine.hub import current_hub
 from .engine.layer import DEFAULT_GROUP
 from .engine.log import Draft
@@ -47,6 +48,7 @@ MAX_STRIKES = 20  # bad or refused frames in a row
 RETRY_AFTER = 1.0  # seconds, told to a client when the log is away
 MAX_REF = 64  # characters of a wrong ref that its sender is told again
 
+RESTARTING = 4000
 UNAVAILABLE = 4003
 FORBIDDEN = 4500
 TOO_MANY_BAD_FRAMES = 4501
@@ -83,6 +85,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.group = self.group_in(scope)
         self.transport = transport_for(send, self.dialect_of(scope))
         self._send = send
+        watch(self, send)
         try:
             await self.accept(scope)
             while not self.closing:
@@ -93,6 +96,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except OSError:
             return  # the client went away while it was written to
         finally:
+            unwatch(self)
             await self.transport.close()
 
     # Connecting
@@ -115,8 +119,10 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             after, epoch = self.asked_position()
             await self.subscribe(self.group, after, epoch)
         except BadFrame as error:
-            leaves = error.code == "unavailable"
-            await self.bye(UNAVAILABLE if leaves else FORBIDDEN, str(error), leaves)
+            if error.code == "unavailable":
+                await self.bye(UNAVAILABLE, str(error), after=RETRY_AFTER)
+            else:
+                await self.bye(FORBIDDEN, str(error), after=None)
 
     def asked_position(self) -> tuple[int | None, str]:
         """Where the address asks to go on from: ``?after=<offset>&epoch=<epoch>``."""
@@ -159,14 +165,19 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             raise
         self.transport.follow(position)
 
-    async def bye(self, code: int, reason: str, reconnect: bool) -> None:
-        """Tells the client why it has to go, and whether to come back; then closes."""
+    async def bye(self, code: int, reason: str, after: float | None) -> None:
+        """Tells the client why it has to go, and in how many seconds to come back, if at all; then closes."""
         self.closing = True
         if self.transport.dialect is Dialect.V1:
-            after_ms = round(RETRY_AFTER * 1000) if reconnect else None
-            fields = {"type": "bye", "code": code, "reason": reason, "reconnect": reconnect}
-            await self.transport.write(fields | {"after_ms": after_ms})
-        await self._send({"type": "websocket.close", "code": code})
+            fields: dict[str, Any] = {"type": "bye", "code": code, "reason": reason}
+            fields["reconnect"] = after is not None
+            fields["after_ms"] = None if after is None else round(after * 1000)
+            await self.transport.write(fields)
+        await self.transport.disconnect(code)
+
+    async def leave(self, after: float) -> None:
+        """Sends the client away because this process ends: it comes back to another ``after`` seconds later."""
+        await self.bye(RESTARTING, "The server restarts.", after)
 
     # Listening
 
@@ -193,7 +204,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after))
         if self.strikes >= MAX_STRIKES:
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
-            await self.bye(TOO_MANY_BAD_FRAMES, reason, reconnect=False)
+            await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)
 
     async def perform(self, asked: Command) -> None:
         match asked:

@@ -66,6 +66,10 @@ class DaphneSocket:
             self.transport.registerProducer(self, False)
         self._on_drained = callback
 
+    def mute(self) -> None:
+        """Lets the server drop what the client still sends: nobody reads it any more."""
+        self.protocol.muted = True
+
     def resumeProducing(self) -> None:
         callback, self._on_drained = self._on_drained, None
         if callback is None:

@@ -37,6 +37,7 @@ class DirectTransport(Transport):
 
     async def close(self) -> None:
         await super().close()
+        self._socket.mute()
         self._rounds.remove(self)
         self._is_waiting = True
         if self._stall is not None:

@@ -13,6 +13,7 @@ from .ring import Ring
 from .wire import Dialect, Frame, reset_fields
 
 MAX_EARLY = 1000  # frames that came before one that is missing
+MAX_CHUNKS = 8  # kept for those who are at the same place
 CHUNK_FRAMES = 256
 CHUNK_CHARACTERS = 64 * 1024
 
@@ -196,6 +197,8 @@ class Feed:
                 return self.recent(index, position.since)
         chunk = self._chunks.get(position.index)
         if chunk is None:
+            if len(self._chunks) >= MAX_CHUNKS:
+                self._chunks.clear()
             chunk = self._chunks[position.index] = self.recent(position.index, 0)
         return chunk
 
