@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from ..conf import conf
@@ -33,6 +34,7 @@ class AsgiTransport:
         self._send = send
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
 
     async def write(self, fields: Fields) -> None:
         """Writes one frame for this connection alone."""
@@ -63,6 +65,8 @@ class AsgiTransport:
         """Ends every position and the task; returns when nothing is written any more."""
         for group in list(self.positions):
             self.unfollow(group)
+        if self._retry is not None:
+            self._retry.cancel()
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
@@ -78,15 +82,24 @@ class AsgiTransport:
             return  # the client went away
         except Exception:
             logger.exception("A connection could not be written to and is closed")
-            await self._send({"type": "websocket.close", "code": INTERNAL_ERROR})
+            with suppress(Exception):  # it is gone already
+                await self._send({"type": "websocket.close", "code": INTERNAL_ERROR})
 
     async def _deliver_some(self, position: Position) -> None:
         try:
             frames = await position.feed.next_frames(position, FRAMES_AT_ONCE)
         except (LogUnavailable, NoLog):
-            asyncio.get_running_loop().call_later(conf.POLL_INTERVAL, self.notify)
+            self._notify_later()
             return
         for frame in frames:
+            if self.positions.get(position.feed.name) is not position:
+                return  # it ended while the socket was slow
             await self.write_frame(frame)
         if not position.feed.is_at_end(position):
             self.notify()
+
+    def _notify_later(self) -> None:
+        """Tries again in a while: by one timer, however often it is notified until then."""
+        loop = asyncio.get_running_loop()
+        if self._retry is None or self._retry.when() <= loop.time():
+            self._retry = loop.call_later(conf.POLL_INTERVAL, self.notify)
