@@ -9,7 +9,6 @@ from unittest.mock import ANY
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
-from django.core.wsgi import get_wsgi_application
 from django.db import OperationalError, connections
 from django.test.utils import override_script_prefix
 from django.urls import include, path, resolve, reverse
@@ -17,6 +16,7 @@ from django.urls import include, path, resolve, reverse
 from broadcast import send, send_many
 from broadcast.models import Group, Message
 from broadcast.views import log_resource
+from project.wsgi import application as wsgi_application
 
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
 PUSH = "/broadcast/hello"
@@ -111,7 +111,7 @@ def through_wsgi(path_info: bytes) -> tuple[str, bytes]:
         "wsgi.errors": BytesIO(),
         "wsgi.url_scheme": "http",
     }
-    response = get_wsgi_application()(environ, lambda status, headers: answered.append(status))
+    response = wsgi_application(environ, lambda status, headers: answered.append(status))
     body = b"".join(response)
     response.close()
     return answered[0], body
