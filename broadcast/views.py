@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.conf import settings
+from django.db import Error, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
-from django.urls import get_script_prefix
+from django.shortcuts import render, resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_safe
 
 from . import policy
 from .conf import conf
@@ -24,21 +28,22 @@ from .models import Message
 
 @transaction.non_atomic_requests
 @never_cache
-@require_GET
+@require_safe
 def log_resource(request: HttpRequest) -> HttpResponse:
     """The group's log as a page: the latest messages as served, and the chat that goes on from there.
 
-    403 for those who may not read it; 503 if the log exists and cannot be read.
+    403 for those who may not read it; 503 if the database is there and cannot be read.
     """
     group = DEFAULT_GROUP
     user = getattr(request, "user", None)
-    if not policy.allows(user, "subscribe", group):
-        return answer(request, policy.refusal("subscribe", group), "forbidden", 403)
     try:
+        if not allows(user, "subscribe", group):
+            return answer(request, policy.refusal("subscribe", group), "forbidden", 403)
         head, messages = latest(group)
+        user_name = name_of(user)
+        may_publish = allows(user, "publish", group)
     except LogUnavailable as error:
         return answer(request, str(error), "unavailable", 503)
-    signed_in = policy.is_signed_in(user)
     return render(
         request,
         "broadcast/chat.html",
@@ -48,12 +53,40 @@ def log_resource(request: HttpRequest) -> HttpResponse:
             "epoch": head.epoch if head else "",
             "offset": (messages[-1].offset if messages else head.offset) if head else None,
             "socket_path": get_script_prefix().rstrip("/") + conf.SOCKET_PATH,
-            "user_name": user.get_username() if signed_in and user is not None else "",
-            "may_publish": policy.allows(user, "publish", group),
+            "user_name": user_name,
+            "sign_in_url": "" if user_name else sign_in_url(request),
+            "may_publish": may_publish,
             "max_body": conf.MAX_BODY,
             "ping_ms": round(conf.PING_INTERVAL * 1000),
         },
     )
+
+
+def allows(user: Any, action: policy.Action, group: str) -> bool:
+    """Whether ``user`` may; raises LogUnavailable if the database that knows users cannot say."""
+    try:
+        return policy.allows(user, action, group)
+    except Error as error:
+        raise LogUnavailable(f"Who you are cannot be looked up right now: {error}") from error
+
+
+def name_of(user: Any) -> str:
+    """A signed-in user's name; empty for a guest. Raises LogUnavailable as ``allows`` does."""
+    try:
+        return str(user.get_username()) if policy.is_signed_in(user) else ""
+    except Error as error:
+        raise LogUnavailable(f"Who you are cannot be looked up right now: {error}") from error
+
+
+def sign_in_url(request: HttpRequest) -> str:
+    """Where a guest signs in and is led back from; empty if ``LOGIN_URL`` leads nowhere in this site."""
+    try:
+        url = resolve_url(settings.LOGIN_URL)
+        if not urlsplit(url).netloc:
+            resolve("/" + urlsplit(url).path.removeprefix(get_script_prefix()).lstrip("/"))
+    except (NoReverseMatch, Resolver404):
+        return ""
+    return url + ("&" if "?" in url else "?") + urlencode({"next": request.get_full_path()})
 
 
 def latest(group: str) -> tuple[Head | None, list[Message]]:
@@ -80,9 +113,9 @@ def announce(request: HttpRequest, msg: str) -> HttpResponse:
     user = getattr(request, "user", None)
     if reason := unasked_for(request):
         return answer(request, reason, "forbidden", 403)
-    if not policy.allows(user, "announce", DEFAULT_GROUP):
-        return answer(request, policy.refusal("announce", DEFAULT_GROUP), "forbidden", 403)
     try:
+        if not allows(user, "announce", DEFAULT_GROUP):
+            return answer(request, policy.refusal("announce", DEFAULT_GROUP), "forbidden", 403)
         message = send(msg)
     except InvalidMessage as error:
         return answer(request, str(error), error.code, 400)

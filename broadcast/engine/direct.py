@@ -111,7 +111,7 @@ class DirectTransport(Transport):
             chunk = await self.next_chunk(position)
             if chunk is None:
                 await asyncio.sleep(conf.POLL_INTERVAL)
-            elif chunk.frames and self.positions.get(position.feed.name) is position:
+            elif chunk.frames and self.is_following(position):
                 self._write_chunk(position, chunk)
         except ConnectionError:
             self._is_waiting = True

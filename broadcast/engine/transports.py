@@ -6,6 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from ..conf import conf
@@ -52,6 +53,9 @@ class Transport(ABC):
         if position is not None:
             position.leave()
 
+    def is_following(self, position: Position) -> bool:
+        return self.positions.get(position.feed.name) is position
+
     @abstractmethod
     def notify(self) -> None:
         """Tells the transport that there may be something to deliver."""
@@ -71,7 +75,8 @@ class Transport(ABC):
     async def fail(self) -> None:
         """Closes a connection that could not be served, so that the client comes back and misses nothing."""
         logger.exception("A connection could not be written to and is closed")
-        await self.disconnect(INTERNAL_ERROR)
+        with suppress(Exception):  # it is gone already
+            await self.disconnect(INTERNAL_ERROR)
 
 
 class AsgiTransport(Transport):
@@ -84,6 +89,7 @@ class AsgiTransport(Transport):
         super().__init__(send, dialect)
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
 
     def notify(self) -> None:
         self._wake.set()
@@ -92,6 +98,8 @@ class AsgiTransport(Transport):
 
     async def close(self) -> None:
         await super().close()
+        if self._retry is not None:
+            self._retry.cancel()
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
@@ -111,10 +119,18 @@ class AsgiTransport(Transport):
     async def _deliver_some(self, position: Position) -> None:
         chunk = await self.next_chunk(position)
         if chunk is None:
-            asyncio.get_running_loop().call_later(conf.POLL_INTERVAL, self.notify)
+            self._notify_later()
             return
         for count, frame in enumerate(chunk.frames, 1):
+            if not self.is_following(position):
+                return  # it ended while the socket was slow
             await self.write_frame(frame)
             position.passed(chunk, count)
         if chunk.frames:
             self._wake.set()
+
+    def _notify_later(self) -> None:
+        """Tries again in a while: by one timer, however often it is notified until then."""
+        loop = asyncio.get_running_loop()
+        if self._retry is None or self._retry.when() <= loop.time():
+            self._retry = loop.call_later(conf.POLL_INTERVAL, self.notify)
