@@ -1,4 +1,4 @@
-"""``manage.py broadcast send`` and ``manage.py broadcast tail``."""
+"""``manage.py broadcast send``, ``tail`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from broadcast.doctor import examine
 from broadcast.engine.layer import DEFAULT_GROUP
 from broadcast.engine.publishing import send
 from broadcast.engine.reader import messages
@@ -27,7 +28,7 @@ JOINERS = "\u200c\u200d"  # invisible and harmless: they hold scripts and emoji 
 
 
 class Command(BaseCommand):
-    help = "Sends a message to everyone who listens, or prints messages as they come."
+    help = "Sends a message to everyone who listens, prints messages as they come, or says what is wrong here."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -39,9 +40,10 @@ class Command(BaseCommand):
         tailing = actions.add_parser("tail", help="print messages as they come, until Ctrl-C")
         add_group(tailing)
         tailing.add_argument("--after", type=int, metavar="OFFSET", help="first those with offsets above this one")
+        actions.add_parser("doctor", help="say what is wrong with this deployment, and how to mend it")
 
     def handle(self, *, action: str, **options: Any) -> None:
-        actions: dict[str, Callable[..., None]] = {"send": self.send, "tail": self.tail}
+        actions: dict[str, Callable[..., None]] = {"send": self.send, "tail": self.tail, "doctor": self.doctor}
         try:
             actions[action](**options)
         except BroadcastError as error:
@@ -79,6 +81,19 @@ class Command(BaseCommand):
             self.stdout.flush()
         elif fields["type"] == "reset":
             self.stderr.write(f"{fields['reason']} Going on after {shown_offset(fields)}.")
+
+    # doctor
+
+    def doctor(self, **options: Any) -> None:
+        errors = 0
+        styles = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "error": self.style.ERROR}
+        for finding in examine():
+            errors += finding.level == "error"
+            self.stdout.write(f"{styles[finding.level](f'{finding.level:<8}')} {finding.text}")
+            if finding.fix:
+                self.stdout.write(f"{'':<8} {finding.fix}")
+        if errors:
+            raise CommandError(f"{errors} things are wrong." if errors > 1 else "One thing is wrong.")
 
 
 def add_group(parser: CommandParser) -> None:

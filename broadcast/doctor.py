@@ -1,0 +1,260 @@
+"""What is wrong with this deployment, in plain words and with the fix: ``manage.py broadcast doctor``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from channels.layers import InMemoryChannelLayer
+from channels.routing import get_default_application
+from django.apps import apps
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from .checks import lacks_write_ahead_log
+from .conf import conf
+from .engine.database import NoLog, alias, log_access
+from .engine.hub import current_hub
+from .engine.layer import current_layer
+from .engine.publishing import asend
+from .exceptions import BroadcastError, LogUnavailable
+
+GROUP = "broadcast-doctor"
+PATIENCE = 5.0  # seconds
+MAX_SKEW = 2.0  # seconds
+MIN_CAPACITY = 100  # hints
+MIN_EXPIRY = 10  # seconds
+MIN_GROUP_EXPIRY = 60  # seconds
+STATIC_FILE = "broadcast/page.js"
+
+
+@dataclass(slots=True, frozen=True)
+class Finding:
+    """One thing that was looked at: how it is, and what to do if it is not well."""
+
+    level: Literal["ok", "warning", "error"]
+    text: str
+    fix: str = ""
+
+
+Examination = Callable[[], Iterator[Finding]]
+
+
+def examine() -> Iterator[Finding]:
+    """Looks at everything, one thing after another. Nothing in it raises; what fails is a finding."""
+    for examination in (log, clock, layer, application, static_files, round_trip):
+        yield from examination()
+
+
+def log() -> Iterator[Finding]:
+    """The tables that hold the messages: there, up to date, and fit for writing beside reading."""
+    try:
+        with log_access() as connection:
+            executor = MigrationExecutor(connection)
+            targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "broadcast"]
+            pending = [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(targets)]
+    except NoLog as error:
+        yield Finding("error", f"There is no message log: {error}.", "Set DATABASES and run: python manage.py migrate")
+        return
+    except LogUnavailable as error:
+        yield Finding("error", str(error), "See that the database runs and that DATABASES names it.")
+        return
+    if pending:
+        yield Finding("error", f"Migrations are pending: {', '.join(pending)}.", "Run: python manage.py migrate")
+        return
+    yield Finding("ok", f"The message log is in the {connection.vendor} database {alias()!r}.")
+    if lacks_write_ahead_log(connection):
+        fix = f'Add "init_command": "PRAGMA journal_mode=WAL" to DATABASES["{alias()}"]["OPTIONS"].'
+        yield Finding("warning", "SQLite has no write-ahead log: readers of the log hold up senders.", fix)
+
+
+def clock() -> Iterator[Finding]:
+    """This machine's clock against the database's. ``sent_at`` and what is kept depend on it."""
+    try:
+        with log_access() as connection:
+            if connection.vendor == "sqlite":
+                return
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT CURRENT_TIMESTAMP")
+                there: datetime = cursor.fetchone()[0]
+    except (NoLog, LogUnavailable):
+        return
+    skew = abs((datetime.now(UTC) - there).total_seconds()) if there.tzinfo else 0.0
+    if skew > MAX_SKEW:
+        fix = "Keep both machines' clocks right with NTP."
+        yield Finding("warning", f"This machine's clock and the database's differ by {skew:.1f} s.", fix)
+    else:
+        yield Finding("ok", "The clocks of this machine and the database agree.")
+
+
+def layer() -> Iterator[Finding]:
+    """The channel layer that carries hints between processes."""
+    redis = "Set CHANNEL_LAYERS to a layer of channels_redis."
+    try:
+        found = current_layer()
+    except Exception as error:
+        yield Finding("error", f"The channel layer cannot be made: {error}.", "Correct CHANNEL_LAYERS.")
+        return
+    if found is None or isinstance(found, InMemoryChannelLayer):
+        what = "There is no channel layer" if found is None else "The channel layer is in memory"
+        yield Finding(
+            "ok" if settings.DEBUG else "warning",
+            f"{what}: one process hears its own messages at once, what other processes send up to "
+            f"{conf.POLL_INTERVAL:g} s later, and their unlogged messages never.",
+            redis + " With one process for everything, leave it.",
+        )
+        return
+    try:
+        took = asyncio.run(echo(found))
+    except Exception as error:
+        text = f"The channel layer cannot be reached: {str(error) or type(error).__name__}."
+        yield Finding("error", text, "See that Redis runs and that CHANNEL_LAYERS names it.")
+        return
+    yield Finding("ok", f"The channel layer carries an event in {took * 1000:.1f} ms.")
+    yield from limits(found)
+
+
+async def echo(found: Any) -> float:
+    """Sends an event through the layer to itself; how many seconds that took."""
+    async with asyncio.timeout(PATIENCE):
+        channel = await found.new_channel()
+        await found.group_add(GROUP, channel)
+        begun = time.monotonic()
+        await found.group_send(GROUP, {"type": "doctor"})
+        await found.receive(channel)
+        took = time.monotonic() - begun
+        await found.group_discard(GROUP, channel)
+    return took
+
+
+def limits(found: Any) -> Iterator[Finding]:
+    """Settings of a layer under which hints are lost: messages still arrive, but later."""
+    for name, least, effect in (
+        ("capacity", MIN_CAPACITY, "hints over it are dropped"),
+        ("expiry", MIN_EXPIRY, "hints that wait that long are dropped"),
+        ("group_expiry", MIN_GROUP_EXPIRY, "hubs fall out of their groups between two renewals"),
+    ):
+        value = getattr(found, name, None)
+        if isinstance(value, int | float) and value < least:
+            text = f"The channel layer's {name} is {value}: {effect}, and messages arrive late."
+            yield Finding("warning", text, f'Set "{name}" in CHANNEL_LAYERS to {least} or more.')
+
+
+def application() -> Iterator[Finding]:
+    """Whether ASGI_APPLICATION answers a WebSocket at SOCKET_PATH, and how it would be written to."""
+    try:
+        accepted = asyncio.run(knock(get_default_application()))
+    except ImproperlyConfigured as error:
+        yield Finding("error", str(error), 'Set ASGI_APPLICATION, such as "mysite.asgi.application".')
+        return
+    except Exception as error:
+        text = f"ASGI_APPLICATION does not answer a WebSocket at {conf.SOCKET_PATH}: {error!r}."
+        yield Finding("error", text, "Wrap it with broadcast.asgi.with_broadcast, or route websocket_urlpatterns.")
+        return
+    if accepted:
+        yield Finding("ok", f"WebSockets are answered at {conf.SOCKET_PATH}.")
+    else:
+        fix = "Route broadcast.routing.websocket_urlpatterns there, or set SOCKET_PATH to where they are."
+        yield Finding("error", f"WebSockets at {conf.SOCKET_PATH} are refused.", fix)
+    way = "directly by daphne without TLS, else by the server" if conf.DIRECT_WRITES else "by the server"
+    yield Finding("ok", f"Connections are written to {way}; the server's log says which way it is.")
+
+
+async def knock(asgi: Any) -> bool:
+    """Whether the application accepts a WebSocket."""
+    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    said.put_nowait({"type": "websocket.connect"})
+    scope = {
+        "type": "websocket",
+        "path": conf.SOCKET_PATH,
+        "query_string": b"",
+        "headers": [],
+        "subprotocols": [],
+    }
+    task = asyncio.ensure_future(asgi(scope, said.get, heard.put))
+    answer = asyncio.ensure_future(heard.get())
+    await asyncio.wait([task, answer], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    said.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await asyncio.wait([task], timeout=PATIENCE)
+    if task.done() and not answer.done():
+        task.result()
+    task.cancel()
+    answer.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(task, return_exceptions=True)
+    return answer.done() and not answer.cancelled() and answer.result()["type"] == "websocket.accept"
+
+
+def static_files() -> Iterator[Finding]:
+    """Whether the page's script would be found by whatever serves static files here."""
+    if not apps.is_installed("django.contrib.staticfiles"):
+        fix = "Add django.contrib.staticfiles to INSTALLED_APPS."
+        yield Finding("warning", "The app's static files are served by nothing that Django knows of.", fix)
+        return
+    if finders.find(STATIC_FILE) is None:
+        fix = "Keep AppDirectoriesFinder in STATICFILES_FINDERS."
+        yield Finding("error", f"Django does not find {STATIC_FILE} among the static files.", fix)
+        return
+    whitenoise = any("whitenoise" in name.lower() or "static" in name.lower() for name in settings.MIDDLEWARE)
+    if settings.DEBUG or whitenoise or is_collected():
+        yield Finding("ok", "Static files are found.")
+    else:
+        fix = "Run: python manage.py collectstatic, and have the web server serve STATIC_ROOT; or use WhiteNoise."
+        yield Finding("warning", "With DEBUG off nothing serves the static files.", fix)
+
+
+def is_collected() -> bool:
+    try:
+        return staticfiles_storage.exists(STATIC_FILE)
+    except ImproperlyConfigured:
+        return False
+
+
+def round_trip() -> Iterator[Finding]:
+    """A message sent and received for real, in a group of its own that nobody else listens to."""
+    try:
+        logged, delivered = asyncio.run(send_and_receive())
+    except (BroadcastError, NoLog, DatabaseError, InterfaceError, TimeoutError) as error:
+        text = f"A message did not make it through log and hub: {str(error) or type(error).__name__}."
+        yield Finding("error", text, "See what is said above.")
+        return
+    finally:
+        connections.close_all()
+    yield Finding(
+        "ok", f"A message was in the log after {logged * 1000:.1f} ms and delivered after {delivered * 1000:.1f} ms."
+    )
+
+
+class Listener:
+    """A follower that hears one message."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+
+    def notify(self) -> None:
+        self.heard.set()
+
+
+async def send_and_receive() -> tuple[float, float]:
+    """The seconds until a message was in the log, and until a hub had delivered it."""
+    listener = Listener()
+    async with asyncio.timeout(PATIENCE):
+        position, _ = await current_hub().join(listener, GROUP)
+        try:
+            begun = time.monotonic()
+            await asend("Is everything well?", group=GROUP, author="Doctor")
+            logged = time.monotonic() - begun
+            await listener.heard.wait()
+            return logged, time.monotonic() - begun
+        finally:
+            position.leave()
