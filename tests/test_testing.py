@@ -13,10 +13,11 @@ from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
 from broadcast import asend, asend_many, pytest_plugin, send, send_many
 from broadcast.exceptions import InvalidMessage
+from broadcast.models import Message
 from broadcast.testing import capture_broadcasts
+from tests.site import ROOT
 
 broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
-from tests.site import ROOT
 
 
 class InSimpleTestCase(SimpleTestCase):
@@ -43,11 +44,16 @@ class InTestCase(TestCase):
             send("hello")
             captured.assert_sent(body="hello")
 
+    def test_a_message_in_a_transaction_has_an_offset_when_the_commit_is_played(self):
+        with self.captureOnCommitCallbacks(execute=True), transaction.atomic():
+            message = send("hello")
+        assert message.offset == 1
+
     def test_a_message_that_is_rolled_back_was_sent_all_the_same(self):
-        with capture_broadcasts() as captured:
-            with pytest.raises(ZeroDivisionError), transaction.atomic():
-                send("hello")
-                raise ZeroDivisionError
+        with capture_broadcasts() as captured, transaction.atomic():
+            send("hello")
+            transaction.set_rollback(True)
+        assert not Message.objects.exists()
         captured.assert_sent(body="hello")
 
     def test_the_author_may_be_asked_for_as_a_user(self):
