@@ -54,6 +54,7 @@ class Feed:
         self.ring = Ring()
         self.positions: set[Position] = set()
         self.idle_since: float | None = None
+        self.joining = 0  # who are about to follow
         self.early: dict[int, Frame] = {}
         self._read_page = page
         self._pages: OrderedDict[int, asyncio.Future[list[Frame]]] = OrderedDict()

@@ -34,15 +34,20 @@ class Membership:
         self._receiving: asyncio.Task[None] | None = None
         self._paused_until = 0.0
 
+    @property
+    def groups(self) -> list[str]:
+        return list(self._groups)
+
     async def add(self, group: str) -> None:
         async with self._changing:
+            self._groups[group] = False
             self._groups[group] = await self._add(group)
 
     async def discard(self, group: str) -> None:
         async with self._changing:
-            self._groups.pop(group, None)
             if self._layer is not None:
                 await self._call(self._layer.group_discard, channels_group(group), self._channel)
+            self._groups.pop(group, None)
 
     async def renew(self) -> None:
         """Adds the channel again to some groups in turn: a layer that restarted has forgotten them."""
@@ -50,7 +55,7 @@ class Membership:
             if self._groups and self._layer is not configured_layer():
                 await self._leave()
             for group in sorted(self._groups, key=self._groups.__getitem__)[:RENEWED_AT_ONCE]:
-                del self._groups[group]  # to the end of the line
+                self._groups[group] = self._groups.pop(group)  # to the end of the line
                 self._groups[group] = await self._add(group)
                 if not self._groups[group]:
                     break
