@@ -15,15 +15,17 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from broadcast import asend_many, pytest_plugin, send
+from broadcast.engine import log
 from broadcast.engine.hub import current_hub
 from broadcast.engine.reader import messages
+from broadcast.exceptions import LogUnavailable
 from broadcast.management.commands.broadcast import line, printable
 from tests.site import Site
 
 broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
 TAIL = ("manage.py", "broadcast", "tail")
-END_SECONDS = 20
+END_SECONDS = 60
 
 
 def run(*args: str, **options) -> str:
@@ -221,9 +223,9 @@ def test_tail_ends_quietly_when_nobody_reads_it_any_more(tail, sent):
 
 def test_tail_tells_of_what_is_no_longer_kept(site, tail, sent):
     sent("one", "two", "three")
-    with closing(sqlite3.connect(site.database)) as log, log:
-        log.execute("DELETE FROM broadcast_message WHERE offset <= 2")
-        log.execute("UPDATE broadcast_group SET floor = 2")
+    with closing(sqlite3.connect(site.database)) as database, database:
+        database.execute("DELETE FROM broadcast_message WHERE offset <= 2")
+        database.execute("UPDATE broadcast_group SET floor = 2")
     process = tail("--after", "1")
     assert next_line(process)[3] == "three"
     status, out, err = interrupted(process)
@@ -235,9 +237,9 @@ def test_a_tail_that_runs_hears_of_a_log_that_starts_anew(site, tail, sent):
     sent("one", "two")
     process = tail("--after", "1")
     assert next_line(process)[3] == "two"
-    with closing(sqlite3.connect(site.database)) as log, log:
-        log.execute("DELETE FROM broadcast_message")
-        log.execute("UPDATE broadcast_group SET epoch = 'other', head = 0")
+    with closing(sqlite3.connect(site.database)) as database, database:
+        database.execute("DELETE FROM broadcast_message")
+        database.execute("UPDATE broadcast_group SET epoch = 'other', head = 0")
     assert said(process, process.stderr) == "The message log starts anew. Going on after 0.\n"
     sent("again")
     assert next_line(process)[0::3] == ["1", "again"]
@@ -309,6 +311,25 @@ async def test_the_reader_replays_and_goes_on():
         async with asyncio.timeout(END_SECONDS):
             assert (await waiting).fields["body"] == "live"
         assert (await taken(frames, 1))[0]["offset"] == 252
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("step", ["join", "read"])
+async def test_the_reader_waits_for_a_log_that_is_away(monkeypatch, settings, step):
+    settings.BROADCAST = {"POLL_INTERVAL": 0.01}
+    await asend_many(["one"])
+    sound, tries = getattr(log, step), []
+
+    def away_at_first(*args):
+        tries.append(args)
+        if len(tries) == 1:
+            raise LogUnavailable("away")
+        return sound(*args)
+
+    monkeypatch.setattr(log, step, away_at_first)
+    async with aclosing(messages("broadcast", after=0)) as frames:
+        assert [frame["body"] for frame in await taken(frames, 1)] == ["one"]
+    assert len(tries) > 1
 
 
 @pytest.mark.django_db(transaction=True)
