@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,18 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: an app's package is imported before its models may be.
-    if name in __all__:
-        return getattr(import_module("broadcast.engine.publishing"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Who imports a name while apps are being loaded gets one that looks for the function when it is called.
+    return function_named(name) if import_module("django.apps").apps.apps_ready else partial(call, name)
+
+
+def function_named(name: str) -> Any:
+    return getattr(import_module("broadcast.engine.publishing"), name)
+
+
+def call(name: str, *args: Any, **kwargs: Any) -> Any:
+    return function_named(name)(*args, **kwargs)
 
 
 def __dir__() -> list[str]:

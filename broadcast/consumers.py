@@ -28,7 +28,6 @@ from .engine.wire import (
     BadFrame,
     Command,
     Dialect,
-    Ping,
     Publish,
     Subscribe,
     Unsubscribe,
@@ -214,7 +213,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self.subscribe(asked.group, asked.after, asked.epoch)
             case Unsubscribe():
                 self.transport.unfollow(asked.group)
-            case Ping():
+            case _:  # a Ping
                 await self.transport.write({"type": "pong"})
 
     async def publish(self, asked: Publish) -> None:

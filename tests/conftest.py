@@ -4,10 +4,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connections
 
 from tests.site import Daphne, Site, copied
 
 pytest_plugins = ["tests.chromium", "tests.services"]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps the test database where pytest cleans up: Django removes the file and leaves its write-ahead log."""
+    database = connections["default"]
+    if database.vendor == "sqlite":
+        database.settings_dict["TEST"]["NAME"] = tmp_path_factory.mktemp("django") / "test.sqlite3"
 
 
 @pytest.fixture(scope="session")

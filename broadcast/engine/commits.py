@@ -8,11 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from django.db import DataError, IntegrityError
-
-from ..exceptions import OutcomeUnknown
+from ..exceptions import LogUnavailable, OutcomeUnknown
 from ..models import Message
 from . import log
+from .database import NoLog
 from .hints import tell_extensions
 from .retention import prune_behind
 
@@ -41,55 +40,69 @@ class GroupCommit:
         self._has_leader = False
 
     def put(self, entry: Entry) -> None:
-        """Queues an entry; calls its ``lead`` now, or later from another thread, unless others commit it."""
+        """Queues an entry; calls its ``lead`` now, or later from another thread, unless others commit it.
+
+        Until it is being committed, cancelling its result takes it back.
+        """
         with self._lock:
             self._entries.append(entry)
-            leads, self._has_leader = not self._has_leader, True
+            leads = not self._has_leader
         if leads:
-            entry.lead()
+            self._pass_on()
 
     def commit(self) -> None:
         """Commits one batch and passes the lead on. Only for whom ``lead`` was called."""
-        batch = self._next_batch()
         try:
-            commit_batch(batch)
+            extensions = commit_batch(self._next_batch())
         finally:
-            with self._lock:
-                following = self._entries[0] if self._entries else None
-                self._has_leader = following is not None
-            if following is not None:
-                following.lead()
+            self._pass_on()
+        extended(extensions)
 
     def _next_batch(self) -> list[Entry]:
+        batch: list[Entry] = []
+        room = MAX_BATCH
         with self._lock:
-            batch = [self._entries.popleft()]
-            room = MAX_BATCH - len(batch[0].drafts)
-            while self._entries and len(self._entries[0].drafts) <= room:
-                batch.append(self._entries.popleft())
-                room -= len(batch[-1].drafts)
-            return batch
+            while self._entries and (not batch or len(self._entries[0].drafts) <= room):
+                entry = self._entries.popleft()
+                if entry.result.set_running_or_notify_cancel():
+                    batch.append(entry)
+                    room -= len(entry.drafts)
+        return batch
+
+    def _pass_on(self) -> None:
+        """Gives the lead to the next in line; one who cannot take it fails, and nobody else."""
+        with self._lock:
+            following = self._entries[0] if self._entries else None
+            self._has_leader = following is not None
+        if following is None:
+            return
+        try:
+            following.lead()
+        except RuntimeError as error:  # no thread can be started
+            with self._lock:
+                self._entries.remove(following)
+            following.result.set_exception(LogUnavailable(f"Nothing can be sent right now: {error}"))
+            self._pass_on()
 
 
-def commit_batch(batch: list[Entry]) -> None:
+def commit_batch(batch: list[Entry]) -> list[log.Extension]:
     """Appends in one transaction; if one entry's content spoils it, one by one, so that only that one fails."""
     try:
         appended = log.append([draft for entry in batch for draft in entry.drafts])
     except Exception as error:
-        if len(batch) > 1 and isinstance(error.__cause__, IntegrityError | DataError):
-            for entry in batch:
-                commit_batch([entry])
-        else:
-            for entry in batch:
-                entry.result.set_exception(error)
-        return
+        if len(batch) > 1 and not isinstance(error, LogUnavailable | NoLog):
+            return [extension for entry in batch for extension in commit_batch([entry])]
+        for entry in batch:
+            entry.result.set_exception(error)
+        return []
     except BaseException:
         for entry in batch:
-            entry.result.set_exception(OutcomeUnknown("Sending was interrupted during COMMIT."))
+            entry.result.set_exception(OutcomeUnknown("Sending was interrupted, perhaps during COMMIT."))
         raise
     messages = iter(appended.messages)
     for entry in batch:
         entry.result.set_result([next(messages) for _ in entry.drafts])
-    extended(appended.extensions)
+    return appended.extensions
 
 
 def extended(extensions: Sequence[log.Extension]) -> None:
@@ -103,7 +116,12 @@ group_commit = GroupCommit()
 
 
 def append_together(drafts: Sequence[log.Draft]) -> list[Message]:
-    """Appends and hints from this thread; its turn may serve others, as theirs may serve it."""
+    """Appends and hints from this thread; its turn may serve others, as theirs may serve it.
+
+    Not from the main thread: Ctrl-C and signals interrupt it, and nobody else should be left waiting.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return append_alone(drafts)
     turn = threading.Event()
     entry = Entry(drafts, turn.set)
     entry.result.add_done_callback(lambda _: turn.set())
@@ -112,3 +130,9 @@ def append_together(drafts: Sequence[log.Draft]) -> list[Message]:
     if not entry.result.done():
         group_commit.commit()
     return entry.result.result()
+
+
+def append_alone(drafts: Sequence[log.Draft]) -> list[Message]:
+    appended = log.append(drafts)
+    extended(appended.extensions)
+    return appended.messages

@@ -11,6 +11,7 @@ from typing import TypeVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db import (
     DatabaseError,
+    DataError,
     IntegrityError,
     InterfaceError,
     OperationalError,
@@ -19,13 +20,15 @@ from django.db import (
     transaction,
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic, TransactionManagementError
 
-from ..exceptions import LogUnavailable, OutcomeUnknown
+from ..exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from ..models import Message
 
 T = TypeVar("T")
 
 TRIES = 6
+CONFLICT_TRIES = 3  # of what a constraint refuses: another sender's ref is found by the next try
 RETRY_FOR = 5.0  # seconds
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
@@ -42,7 +45,11 @@ def alias() -> str:
 
 @contextmanager
 def log_access() -> Iterator[BaseDatabaseWrapper]:
-    """The log's connection; raises NoLog where there is none, LogUnavailable where it fails."""
+    """The log's connection. Raises NoLog where there is no log, LogUnavailable where it fails.
+
+    What the database refuses for its content, such as a user who is gone, is an InvalidMessage. A
+    transaction that the caller has broken is told as Django tells it.
+    """
     connection = connections[alias()]
     try:
         # A test without database access refuses right here, each framework in its own way.
@@ -53,6 +60,10 @@ def log_access() -> Iterator[BaseDatabaseWrapper]:
         reconnect(connection)
     try:
         yield connection
+    except TransactionManagementError:
+        raise
+    except (IntegrityError, DataError) as error:
+        raise InvalidMessage(f"The database does not accept the message: {error}") from error
     except (DatabaseError, InterfaceError) as error:
         if isinstance(error, DatabaseError) and lacks_tables(connection):
             raise NoLog("its tables do not exist; run: python manage.py migrate") from error
@@ -104,6 +115,16 @@ def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
         return True
 
 
+def savepoint() -> Atomic:
+    """Undoes what fails inside it, so that the transaction around it stays sound.
+
+    With autocommit off, the first savepoint on SQLite would be the transaction, and its end the commit.
+    """
+    connection = connections[alias()]
+    usable = connection.vendor != "sqlite" or connection.connection.in_transaction
+    return transaction.atomic(using=connection.alias, savepoint=usable)
+
+
 def in_own_transaction(work: Callable[[bool], T]) -> T:
     """Runs ``work(again)`` in a short transaction, again on conflicts and lost connections.
 
@@ -113,7 +134,9 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
     connection = connections[alias()]
     deadline = time.monotonic() + RETRY_FOR
     uncertain = False
-    for attempt in range(1, TRIES + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         committing = False
         try:
             with transaction.atomic(using=connection.alias):
@@ -124,7 +147,7 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
         except (DatabaseError, InterfaceError) as error:
             broken = is_broken(connection, error)
             uncertain = uncertain or (committing and broken)
-            if attempt == TRIES or time.monotonic() > deadline or not (broken or may_retry(error)):
+            if time.monotonic() > deadline or attempt >= tries(error, broken):
                 if uncertain:
                     raise OutcomeUnknown(
                         "The database went away during COMMIT: the message may or may not have "
@@ -134,7 +157,6 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
             if broken:
                 connection.close()
             time.sleep(random.uniform(0, 0.01 * 2**attempt))
-    raise AssertionError("unreachable")
 
 
 def read_committed(connection: BaseDatabaseWrapper) -> None:
@@ -151,11 +173,11 @@ def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:
     return isinstance(error, OperationalError) and not (connection.vendor == "sqlite" or connection.is_usable())
 
 
-def may_retry(error: Exception) -> bool:
-    """Whether the same work may succeed on another try: a conflict, a deadlock, a busy database."""
+def tries(error: Exception, broken: bool) -> int:
+    """How often the same work is worth trying: after a lost connection, a conflict, a busy database."""
     if isinstance(error, IntegrityError):
-        return True
+        return CONFLICT_TRIES
     cause = error.__cause__
-    if getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES:
-        return True
-    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
+    conflict = getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES
+    busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
+    return TRIES if broken or conflict or busy else 1

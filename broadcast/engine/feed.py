@@ -89,6 +89,7 @@ class Feed:
         self.ring = Ring()
         self.positions: set[Position] = set()
         self.idle_since: float | None = None
+        self.joining = 0  # who are about to follow
         self.early: dict[int, Frame] = {}
         self._pages = Pages(name, read_page)
         self._chunks: dict[int, Chunk] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
@@ -54,9 +54,25 @@ def send_in_memory(layer: Any, group: str, event: dict[str, Any]) -> None:
     try:
         loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
-        running = (receiver.loop for receiver in receivers if receiver.loop.is_running())
-        loop = next(running, None)
+        loops = [receiver.loop for receiver in list(receivers)]
+        loop = next((loop for loop in loops if loop.is_running()), None)
     if loop is None:
         async_to_sync(layer.group_send)(group, event)
     else:
-        asyncio.run_coroutine_threadsafe(layer.group_send(group, event), loop)
+        # The coroutine is made there: a loop that ends before it gets to this leaves nothing behind.
+        loop.call_soon_threadsafe(lambda: begin(layer.group_send(group, event)))
+
+
+sending: set[asyncio.Task[None]] = set()
+
+
+def begin(group_send: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(group_send)
+    sending.add(task)
+    task.add_done_callback(ended)
+
+
+def ended(task: asyncio.Task[None]) -> None:
+    sending.discard(task)
+    if not task.cancelled() and (error := task.exception()):
+        layer_failing.begins(error)

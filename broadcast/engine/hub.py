@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from ..conf import conf
@@ -45,8 +46,9 @@ class Hub:
         self.membership = Membership(self.take)
         self._threads: DatabaseThreads | None = None
         self._opening: dict[str, asyncio.Task[Feed]] = {}
-        self._catching_up: dict[str, asyncio.Task[None]] = {}
+        self._catching_up: dict[Feed, asyncio.Task[None]] = {}
         self._polling: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
         self._next_prune = loop.time() + PRUNE_EVERY
 
     # The database
@@ -88,9 +90,14 @@ class Hub:
         Nothing that is sent from now on is missed. Raises LogUnavailable if the log fails.
         """
         feed = await self.open(group)
-        if after is not None and epoch == feed.epoch and after > feed.head:
-            await self.catch_up(feed)
-        return feed.follow(follower, after, epoch)
+        feed.joining += 1
+        try:
+            if after is not None and epoch == feed.epoch and after > feed.head:
+                with suppress(NoLog):
+                    await self.catch_up(feed)
+            return feed.follow(follower, after, epoch)
+        finally:
+            feed.joining -= 1
 
     async def open(self, group: str) -> Feed:
         """The feed of a group; the first to ask for it adds the hub to the group, then reads its head."""
@@ -104,14 +111,12 @@ class Hub:
 
     async def _open(self, group: str) -> Feed:
         feed = Feed(group, self.read_page)
-        feed.idle_since = self.loop.time()
         await self.membership.add(group)
-        try:
+        with suppress(NoLog):
             head = await self._log_join(group)
             feed.restart(head.epoch, head.offset, head.floor)
-            self.feeds[group] = feed
-        except NoLog:
-            self.feeds[group] = feed
+        feed.idle_since = self.loop.time()
+        self.feeds[group] = feed
         return feed
 
     async def _log_join(self, group: str) -> log.Head:
@@ -128,7 +133,10 @@ class Hub:
     def take(self, hint: Hint) -> None:
         """Delivers a hint to the group's feed; what it shows to be missing is read from the log."""
         feed = self.feeds.get(hint.group)
-        if feed is not None and feed.take(hint):
+        if feed is None:
+            if opening := self._opening.get(hint.group):
+                opening.add_done_callback(lambda _: self.take(hint))
+        elif feed.take(hint):
             self.loop.call_later(EARLY_PATIENCE, self._look_again, feed, hint)
 
     def hand_over(self, hint: Hint) -> bool:
@@ -151,26 +159,29 @@ class Hub:
         await asyncio.shield(self._start_catching_up(feed))
 
     def _start_catching_up(self, feed: Feed) -> asyncio.Task[None]:
-        task = self._catching_up.get(feed.name)
+        task = self._catching_up.get(feed)
         if task is None:
-            task = asyncio.create_task(self._look([feed]))
-            self._catching_up[feed.name] = task
-            task.add_done_callback(lambda _: self._catching_up.pop(feed.name, None))
+            task = self._catching_up[feed] = asyncio.create_task(self._look([feed]))
+            task.add_done_callback(lambda done: self._caught_up(feed, done))
         return task
 
+    def _caught_up(self, feed: Feed, task: asyncio.Task[None]) -> None:
+        del self._catching_up[feed]
+        if not task.cancelled():
+            report(task.exception())
+
     async def _look(self, feeds: list[Feed]) -> None:
-        """Compares feeds with their heads in the log and brings them up to it; a log that is away can wait."""
-        delivered = {feed.name: feed.head for feed in feeds}
-        try:
-            heads = await self.read(log.heads, list(delivered))
-            waiting = [name for name, head in heads.items() if head.waiting]
-            if waiting:
-                tell_extensions(await self.write(log.sequence, waiting))
-            for feed in feeds:
-                head = heads.get(feed.name) or await self._log_join(feed.name)
-                await self._reconcile(feed, head, delivered[feed.name])
-        except (LogUnavailable, NoLog):
-            return
+        """Compares feeds with their heads in the log and brings them up to it."""
+        known = {feed: (feed.epoch, feed.head) for feed in feeds}
+        heads = await self.read(log.heads, [feed.name for feed in feeds])
+        for feed, (epoch, delivered) in known.items():
+            head = heads.get(feed.name) or await self._log_join(feed.name)
+            if feed.epoch == epoch:  # otherwise it has heard newer things meanwhile
+                await self._reconcile(feed, head, delivered)
+        # Only now: where a backup was restored, these are the first to be given the lost offsets again.
+        waiting = [name for name, head in heads.items() if head.waiting]
+        if waiting:
+            tell_extensions(await self.write(log.sequence, waiting))
 
     async def _reconcile(self, feed: Feed, head: log.Head, delivered: int) -> None:
         if head.epoch != feed.epoch:
@@ -207,43 +218,64 @@ class Hub:
         try:
             while True:
                 await asyncio.sleep(conf.POLL_INTERVAL)
-                try:
-                    await self._tick()
-                except Exception:
-                    logger.exception("A look at the message log failed; the next follows")
+                await self._tick()
                 if not self.feeds and not self._opening:
                     return
         finally:
             await self._close()
 
     async def _tick(self) -> None:
-        await self._look(list(self.feeds.values()))
-        await self.membership.renew()
+        try:
+            await self._look(list(self.feeds.values()))
+        except Exception as error:
+            report(error)
+        self._drop_idle()
+        if self._tidying is None or self._tidying.done():
+            self._tidying = asyncio.create_task(self._tidy())
+
+    def _drop_idle(self) -> None:
         now = self.loop.time()
         for feed in list(self.feeds.values()):
-            if feed.idle_since is not None and now - feed.idle_since > LINGER:
+            if feed.idle_since is not None and not feed.joining and now - feed.idle_since > LINGER:
                 del self.feeds[feed.name]
-                await self.membership.discard(feed.name)
-        if now >= self._next_prune:
-            self._next_prune = now + PRUNE_EVERY
-            for name in list(self.feeds):
-                await self._prune(name)
+
+    async def _tidy(self) -> None:
+        """Does what may take its time, beside the polling: the channel's groups, and what is too old."""
+        try:
+            await self.membership.renew()
+            for group in self.membership.groups:
+                if group not in self.feeds and group not in self._opening:
+                    await self.membership.discard(group)
+            if self.loop.time() >= self._next_prune:
+                self._next_prune = self.loop.time() + PRUNE_EVERY
+                for name in list(self.feeds):
+                    await self._prune(name)
+        except Exception as error:
+            report(error)
 
     async def _prune(self, group: str) -> None:
-        try:
-            while await self.write(prune_step, group):
-                pass
-        except (LogUnavailable, NoLog):
-            return
+        while await self.write(prune_step, group):
+            pass
 
     async def _close(self) -> None:
-        hints.receivers.discard(self)
-        hubs.pop(self.loop, None)
-        for task in [*self._opening.values(), *self._catching_up.values()]:
-            task.cancel()
+        self.end()
+        for task in [*self._opening.values(), *self._catching_up.values(), self._tidying]:
+            if task is not None:
+                task.cancel()
         await self.membership.close()
-        if self._threads is not None:
-            self._threads.close()
+
+    def end(self) -> None:
+        """Takes no more hints and closes the threads; for a loop that was closed there is no more to do."""
+        if hubs.pop(self.loop, None) is self:
+            hints.receivers.discard(self)
+            if self._threads is not None:
+                self._threads.close()
+
+
+def report(error: BaseException | None) -> None:
+    """Tells of a failure that the next poll makes up for; that the log is away has been told."""
+    if error is not None and not isinstance(error, LogUnavailable | NoLog):
+        logger.error("A look at the message log failed; the next follows", exc_info=error)
 
 
 hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
@@ -254,7 +286,8 @@ def current_hub() -> Hub:
     loop = asyncio.get_running_loop()
     hub = hubs.get(loop)
     if hub is None:
-        for ended in [other for other in list(hubs) if other.is_closed()]:
-            hints.receivers.discard(hubs.pop(ended, None))
+        for other in list(hubs.values()):
+            if other.loop.is_closed():
+                other.end()
         hub = hubs[loop] = Hub(loop)
     return hub

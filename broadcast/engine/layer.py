@@ -11,8 +11,9 @@ from typing import Any
 from channels.layers import get_channel_layer
 
 from ..conf import conf
-from .validation import checked_author, checked_text
-from .wire import Fields, Frame
+from ..exceptions import InvalidMessage
+from .validation import MAX_DEPTH, SERVER, checked_author, checked_group, checked_json, checked_text, shown
+from .wire import Dialect, Fields, Frame, checked_epoch, checked_offset
 
 DEFAULT_GROUP = "broadcast"
 EVENT = "broadcast.message"
@@ -65,7 +66,7 @@ def event_of(hint: Hint) -> Fields:
     first, more = hint.frames[0], []
     room = MAX_EVENT_CHARACTERS
     for frame in hint.frames[1:MAX_EVENT_MESSAGES]:
-        room -= len(frame.fields["body"]) + 200
+        room -= len(frame.text(Dialect.V1))
         if room < 0:
             break
         more.append(frame.fields)
@@ -84,22 +85,35 @@ def hint_of(event: Mapping[str, Any]) -> Hint | None:
     """
     if event.get("type") != EVENT or event.get("origin") == origin.tag:
         return None
-    group = event.get("group", DEFAULT_GROUP)
+    checked_json(dict(event), "event", MAX_DEPTH + 3)
+    group = checked_group(event.get("group", DEFAULT_GROUP))
     if event.get("offset") is None:
-        return Hint(group, [Frame(ephemeral_fields(event, group))])
-    frames = [frame_of(event), *(frame_of(fields) for fields in event.get("more", ()))]
-    return Hint(group, frames, event["epoch"], event["head"])
+        return Hint(group, [ephemeral_frame(event, group)])
+    more = event.get("more", [])
+    if not isinstance(more, list):
+        raise InvalidMessage(f"More messages of an event must be a list; they came as {shown(more)}.")
+    frames = [logged_frame(fields) for fields in (event, *more)]
+    return Hint(group, frames, checked_epoch(event.get("epoch")), checked_offset(event.get("head")))
 
 
 LAYER_KEYS = {"type", "epoch", "head", "origin", "more"}
 
 
+def ephemeral_frame(event: Mapping[str, Any], group: str) -> Frame:
+    author = checked_author(event.get("author", SERVER))
+    body = checked_text(event.get("body"), "body")
+    return frame_of({**event, "author": author, "body": body, "group": group, "offset": None})
+
+
+def logged_frame(fields: object) -> Frame:
+    if not isinstance(fields, Mapping):
+        raise InvalidMessage(f"A message of an event must be an object; it came as {shown(fields)}.")
+    checked_text(fields.get("author"), "author")
+    checked_text(fields.get("body"), "body")
+    checked_offset(fields.get("offset"))
+    return frame_of(fields)
+
+
 def frame_of(fields: Mapping[str, Any]) -> Frame:
     kept = {key: value for key, value in fields.items() if key not in LAYER_KEYS}
     return Frame({"type": "message", **kept})
-
-
-def ephemeral_fields(event: Mapping[str, Any], group: str) -> Fields:
-    author = checked_author(event.get("author", "Server"))
-    body = checked_text(event.get("body"), "body")
-    return {**frame_of(event).fields, "author": author, "body": body, "group": group, "offset": None}

@@ -44,10 +44,9 @@ class LayerSender:
         with self._lock:
             self._events.append((layer, group, event))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=asyncio.run, args=(self._run(),), name="broadcast-layer", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="broadcast-layer", daemon=True)
+                thread.start()
+                self._thread = thread
             elif self._loop is not None and self._wake is not None:
                 self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -56,6 +55,9 @@ class LayerSender:
         deadline = time.monotonic() + FLUSH_TIMEOUT
         while (self._events or self._is_sending) and time.monotonic() < deadline:
             time.sleep(0.005)
+
+    def _work(self) -> None:
+        asyncio.run(self._run())
 
     async def _run(self) -> None:
         wake = asyncio.Event()
@@ -80,7 +82,7 @@ class LayerSender:
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 await layer.group_send(group, event)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # nobody cancels this task
             layer_failing.begins(str(error) or type(error).__name__)
             await asyncio.sleep(PAUSE_AFTER_FAILURE)
         else:

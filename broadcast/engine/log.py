@@ -8,16 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ..models import Group, Message
-from .database import alias, in_own_transaction, log_access, reading
+from .database import alias, in_own_transaction, log_access, reading, savepoint
 
 Key = tuple[str, str, str, uuid.UUID]
+
+MAX_REFS = 500  # in one query: databases limit its parameters
 
 
 @dataclass(slots=True, frozen=True)
@@ -165,12 +168,16 @@ def open_group(name: str) -> Group:
 
 def find(name: str, drafts: Sequence[Draft]) -> dict[Key, Message]:
     """The messages that these drafts' refs already stand for."""
-    if not drafts:
-        return {}
     wanted = {draft.key() for draft in drafts}
-    refs = {draft.ref for draft in drafts}
-    candidates = messages().filter(group_id=name, ref__in=refs)
-    return {key_of(message): message for message in candidates if key_of(message) in wanted}
+    found = with_refs(name, [draft.ref for draft in drafts])
+    return {key_of(message): message for message in found if key_of(message) in wanted}
+
+
+def with_refs(name: str, refs: Sequence[uuid.UUID]) -> list[Message]:
+    found: list[Message] = []
+    for start in range(0, len(refs), MAX_REFS):
+        found += messages().filter(group_id=name, ref__in=refs[start : start + MAX_REFS])
+    return found
 
 
 def key_of(message: Message) -> Key:
@@ -180,24 +187,36 @@ def key_of(message: Message) -> Key:
 def insert_waiting(drafts: Sequence[Draft]) -> list[Message]:
     """Inserts the drafts into the caller's transaction, without offsets and without any group's row.
 
-    A ref that was used before is found under a savepoint, so that it poisons nothing.
+    All or none, under a savepoint, so that what fails here poisons nothing.
     """
-    with log_access():
-        return [insert_one(draft) for draft in drafts]
+    with log_access(), savepoint():
+        if any(draft.own_ref for draft in drafts):
+            return [insert_once(draft) for draft in drafts]
+        return messages().bulk_create([draft.message() for draft in drafts])
 
 
-def insert_one(draft: Draft) -> Message:
-    known = find(draft.group, [draft]) if draft.own_ref else {}
+def insert_once(draft: Draft) -> Message:
+    known = find(draft.group, [draft])
     if draft.key() in known:
         return known[draft.key()]
-    message = draft.message()
     try:
-        with transaction.atomic(using=alias()):
-            message.save(using=alias(), force_insert=True)
+        with savepoint():
+            return messages().bulk_create([draft.message()])[0]
     except IntegrityError:
         # Sent by a transaction that this one may not see yet; the message stands for the other.
         return find(draft.group, [draft]).get(draft.key(), draft.message())
-    return message
+
+
+def settle(inserted: Sequence[Message]) -> bool:
+    """Completes messages that were inserted without offsets; whether all of them are sequenced."""
+    for name in {message.group_id for message in inserted}:
+        members = [message for message in inserted if message.group_id == name]
+        refs = [message.ref for message in members]
+        rows = {key_of(row): row for row in reading(partial(with_refs, name, refs))}
+        for message in members:
+            if row := rows.get(key_of(message)):
+                message.pk, message.offset, message.sent_at = row.pk, row.offset, row.sent_at
+    return all(message.offset is not None for message in inserted)
 
 
 def heads(names: Iterable[str]) -> dict[str, Head]:
@@ -221,9 +240,18 @@ def newest(group: str, limit: int) -> list[Message]:
 
 def join(group: str) -> tuple[Head, list[Extension]]:
     """Where a group stands now that somebody listens; what waited in it is sequenced first."""
-    reading(lambda: open_group(group))
-    extensions = sequence([group]) if heads([group])[group].waiting else []
-    return heads([group])[group], extensions
+    extensions: list[Extension] = []
+    head = reading(lambda: opened(group))
+    if head.waiting:
+        extensions = sequence([group])
+        head = reading(lambda: opened(group))
+    return head, extensions
+
+
+def opened(name: str) -> Head:
+    row = open_group(name)
+    waiting = messages().filter(group_id=name, offset=None).exists()
+    return Head(row.epoch, row.head, row.floor, waiting)
 
 
 def renew_epoch(group: str, epoch: str, delivered: int) -> bool:
@@ -242,16 +270,21 @@ def prune(group: str, keep: int | None, since: datetime | None, step: int = 500)
 
     def work(again: bool) -> bool:
         row = lock(group, 0)
-        target = row.floor if keep is None else max(row.floor, row.head - keep)
-        if since is not None:
-            kept = messages().filter(group_id=group, offset__gt=row.floor, sent_at__gte=since)
-            first = kept.order_by("offset").values_list("offset", flat=True).first()
-            target = max(target, row.head if first is None else (first or 1) - 1)
-        floor = min(target, row.floor + step)
+        limit = min(row.head, row.floor + step)
+        too_many = 0 if keep is None else row.head - keep
+        too_old = 0 if since is None else last_before(since, group, row.floor, limit)
+        floor = min(limit, max(row.floor, too_many, too_old))
         if floor > row.floor:
             groups().filter(name=group).update(floor=floor)
             messages().filter(group_id=group, offset__lte=floor).delete()
-        return floor < target
+        return floor == limit < row.head
 
     with log_access():
         return in_own_transaction(work)
+
+
+def last_before(since: datetime, group: str, floor: int, limit: int) -> int:
+    """The offset up to which all messages are older than ``since``; looks no further than ``limit``."""
+    recent = messages().filter(group_id=group, offset__gt=floor, offset__lte=limit, sent_at__gte=since)
+    first = recent.order_by("offset").values_list("offset", flat=True).first()
+    return limit if first is None else first - 1

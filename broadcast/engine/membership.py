@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
-from ..exceptions import InvalidMessage
 from .layer import Hint, channels_group, current_layer, hint_of
 from .outages import layer_failing
 
@@ -21,7 +21,8 @@ RENEWED_AT_ONCE = 50  # groups
 class Membership:
     """Keeps one channel in the groups that have listeners, and hands over what it receives.
 
-    A layer that fails costs only time: the hub polls the log, and groups are added again later.
+    A layer that fails costs only time: the hub polls the log, and groups are added again later. After a
+    failure it is left alone for a moment, so that one that hangs does not hold up each who joins.
     """
 
     def __init__(self, on_hint: Callable[[Hint], None]) -> None:
@@ -31,24 +32,30 @@ class Membership:
         self._groups: dict[str, bool] = {}
         self._changing = asyncio.Lock()
         self._receiving: asyncio.Task[None] | None = None
+        self._paused_until = 0.0
+
+    @property
+    def groups(self) -> list[str]:
+        return list(self._groups)
 
     async def add(self, group: str) -> None:
         async with self._changing:
+            self._groups[group] = False
             self._groups[group] = await self._add(group)
 
     async def discard(self, group: str) -> None:
         async with self._changing:
-            self._groups.pop(group, None)
             if self._layer is not None:
                 await self._call(self._layer.group_discard, channels_group(group), self._channel)
+            self._groups.pop(group, None)
 
     async def renew(self) -> None:
         """Adds the channel again to some groups in turn: a layer that restarted has forgotten them."""
         async with self._changing:
-            if self._groups and self._layer is not current_layer():
+            if self._groups and self._layer is not configured_layer():
                 await self._leave()
             for group in sorted(self._groups, key=self._groups.__getitem__)[:RENEWED_AT_ONCE]:
-                del self._groups[group]  # to the end of the line
+                self._groups[group] = self._groups.pop(group)  # to the end of the line
                 self._groups[group] = await self._add(group)
                 if not self._groups[group]:
                     break
@@ -65,14 +72,14 @@ class Membership:
         return await self._call(self._layer.group_add, channels_group(group), self._channel)
 
     async def _enter(self) -> None:
-        layer = current_layer()
-        if layer is None:
+        layer = configured_layer()
+        if layer is None or self._is_paused():
             return
         try:
             async with asyncio.timeout(LAYER_TIMEOUT):
                 self._channel = await layer.new_channel()
         except Exception as error:
-            layer_failing.begins(describe(error))
+            self._pause(error)
             return
         self._layer = layer
         self._receiving = asyncio.create_task(self._receive(layer, self._channel))
@@ -89,12 +96,21 @@ class Membership:
             receiving.cancel()
             await asyncio.wait([receiving])
 
+    def _is_paused(self) -> bool:
+        return time.monotonic() < self._paused_until
+
+    def _pause(self, error: Exception) -> None:
+        layer_failing.begins(describe(error))
+        self._paused_until = time.monotonic() + RETRY_AFTER
+
     async def _call(self, function: Callable[..., Any], *args: Any) -> bool:
+        if self._is_paused():
+            return False
         try:
             async with asyncio.timeout(LAYER_TIMEOUT):
                 await function(*args)
         except Exception as error:
-            layer_failing.begins(describe(error))
+            self._pause(error)
             return False
         layer_failing.ends()
         return True
@@ -108,12 +124,23 @@ class Membership:
                 await asyncio.sleep(RETRY_AFTER)
                 continue
             try:
-                hint = hint_of(event)
-            except (InvalidMessage, KeyError, TypeError, AttributeError) as error:
+                self._take(event)
+            except Exception as error:  # whatever it is, the next event may be a good one
                 logger.warning("Ignored an event of the channel layer that is not sound: %r", error)
-                continue
-            if hint is not None:
-                self._on_hint(hint)
+
+    def _take(self, event: Any) -> None:
+        hint = hint_of(event)
+        if hint is not None:
+            self._on_hint(hint)
+
+
+def configured_layer() -> Any:
+    """The channel layer; None where there is none, or where it cannot be made."""
+    try:
+        return current_layer()
+    except Exception as error:
+        layer_failing.begins(describe(error))
+        return None
 
 
 def describe(error: Exception) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
@@ -15,7 +15,7 @@ from django.db import transaction
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
 from . import log
-from .commits import Entry, append_together, extended, group_commit
+from .commits import Entry, append_alone, append_together, extended, group_commit
 from .database import NoLog, alias, in_callers_transaction, log_access
 from .hints import tell
 from .hub import current_hub
@@ -23,6 +23,7 @@ from .layer import DEFAULT_GROUP, Hint
 from .log import Draft
 from .outages import log_failing, no_log
 from .validation import (
+    MAX_AUTHOR,
     SERVER,
     checked_author,
     checked_body,
@@ -83,8 +84,7 @@ async def asend(
     persist: bool = True,
 ) -> Message:
     """``send`` for async code. Like the async ORM, it works in the thread of thread-sensitive calls."""
-    drafts = [draft_of(body, group, author, data, ref)]
-    return (await sync_to_async(publish)(drafts, persist))[0]
+    return await sync_to_async(send)(body, group=group, author=author, data=data, ref=ref, persist=persist)
 
 
 def send_many(
@@ -112,14 +112,14 @@ async def asend_many(
     persist: bool = True,
 ) -> list[Message]:
     """``send_many`` for async code."""
-    return await sync_to_async(publish)(drafts_of(messages, group, author, data), persist)
+    return await sync_to_async(send_many)(messages, group=group, author=author, data=data, persist=persist)
 
 
 # Checking
 
 
 def drafts_of(messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
-    if isinstance(messages, str | Mapping):
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InvalidMessage(f"send_many expects a list of messages; it came as {shown(messages)}.")
     return [draft_of(**arguments_of(item, group, author, data)) for item in messages]
 
@@ -130,7 +130,8 @@ def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, An
         raise InvalidMessage(f"A message must be text or a dict; it came as {shown(given)}.")
     if unknown := given.keys() - ITEM_KEYS:
         expected = ", ".join(sorted(ITEM_KEYS))
-        raise InvalidMessage(f"A message may have {expected}; it came with {sorted(unknown)}.")
+        came = ", ".join(sorted(map(shown, unknown)))
+        raise InvalidMessage(f"A message may have {expected}; it came with {came}.")
     return {"body": None, "group": group, "author": author, "data": data, "ref": None, **given}
 
 
@@ -154,7 +155,7 @@ def identity_of(author: Any) -> tuple[str, str, Any]:
         return checked_author(author), Message.Source.SERVER, None
     if not author.is_authenticated or author.pk is None:
         raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
-    return checked_author(author.get_username()[:255]), Message.Source.USER, author.pk
+    return checked_author(str(author.get_username())[:MAX_AUTHOR]), Message.Source.USER, author.pk
 
 
 # Sending
@@ -172,13 +173,10 @@ def publish(drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
 def written(drafts: Sequence[Draft]) -> list[Message]:
     try:
         with log_access() as connection:
-            inside = in_callers_transaction(connection)
-            if inside:
-                messages = insert(drafts, on_commit=connection.get_autocommit())
+            if in_callers_transaction(connection):
+                messages = insert(drafts, hooked=connection.in_atomic_block)
             elif connection.in_atomic_block:  # a TestCase's own transaction: nobody else's business
-                appended = log.append(drafts)
-                extended(appended.extensions)
-                messages = appended.messages
+                messages = append_alone(drafts)
             else:
                 messages = append_together(drafts)
     except SynchronousOnlyOperation:
@@ -211,31 +209,23 @@ def notice(messages: Sequence[Message]) -> None:
 
 # Inside the caller's transaction
 
-waiting: WeakValueDictionary[int, Message] = WeakValueDictionary()
-"""Messages that senders hold and that have no offset yet, by primary key."""
 
-
-def insert(drafts: Sequence[Draft], on_commit: bool) -> list[Message]:
-    """Inserts the drafts; their offsets come with the commit, or with the next look of any hub."""
+def insert(drafts: Sequence[Draft], hooked: bool) -> list[Message]:
+    """Inserts the drafts; their offsets come with the commit, or else with the next look of any hub."""
     messages = log.insert_waiting(drafts)
-    waiting.update({message.pk: message for message in messages if message.pk and message.offset is None})
-    if on_commit:
-        transaction.on_commit(lambda: sequence(messages), using=alias(), robust=True)
+    if hooked:
+        transaction.on_commit(partial(sequence, messages), using=alias(), robust=True)
     return messages
 
 
 def sequence(messages: Sequence[Message]) -> None:
     """Gives committed messages their offsets, and hints. If this fails, a hub's next look does it."""
-    groups = {message.group_id for message in messages if message.offset is None}
-    if not groups:
-        return
-    extensions = log.sequence(groups)
-    for extension in extensions:
-        for message in extension.messages:
-            held = waiting.pop(message.pk, None)
-            if held is not None:
-                held.offset, held.sent_at = message.offset, message.sent_at
-    extended(extensions)
+    try:
+        if not log.settle(messages):
+            extended(log.sequence({message.group_id for message in messages}))
+            log.settle(messages)
+    except LogUnavailable as error:
+        log_failing.begins(error)
 
 
 # From a connection

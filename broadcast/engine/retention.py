@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 
@@ -11,21 +12,36 @@ from ..policy import retention
 from . import log
 from .database import NoLog
 
+logger = logging.getLogger("broadcast")
+
 EVERY = 100  # messages between two looks while a group grows
 
 
 def prune_step(group: str) -> bool:
     """Deletes some of what need not be kept; whether there may be more. Raises as the log does."""
     keep, seconds = retention(group)
-    since = None if seconds is None else timezone.now() - timedelta(seconds=seconds)
-    return log.prune(group, keep, since)
+    return log.prune(group, keep, None if seconds is None else ago(seconds))
+
+
+def ago(seconds: float) -> datetime | None:
+    """That long before now; None if that is before the calendar begins."""
+    try:
+        return timezone.now() - timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def prune_behind(extension: log.Extension) -> None:
-    """Takes a step now and then as a group grows. A failure can wait for the next."""
+    """Takes a step for every hundred messages that a group has grown. A failure can wait for the next."""
     offsets = [message.offset or 0 for message in extension.messages]
-    if offsets and (offsets[0] - 1) // EVERY != offsets[-1] // EVERY:
-        try:
-            prune_step(extension.group)
-        except (LogUnavailable, NoLog):
-            return
+    if not offsets:
+        return
+    due = offsets[-1] // EVERY - (offsets[0] - 1) // EVERY
+    try:
+        while due > 0 and prune_step(extension.group):
+            due -= 1
+    except (LogUnavailable, NoLog):
+        return
+    except Exception:
+        # What was sent was sent: its sender must not hear of this.
+        logger.exception("Old messages of %s cannot be deleted", extension.group)

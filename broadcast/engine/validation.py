@@ -6,6 +6,7 @@ import json
 import math
 import unicodedata
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from ..conf import conf
@@ -14,7 +15,7 @@ from ..policy import GROUP_NAME, is_group_name
 
 MAX_AUTHOR = 255  # characters, the column's width
 MAX_DEPTH = 32
-INT64 = range(-(2**63), 2**63)  # what every channel layer's serializer can carry
+INT64 = (-(2**63), 2**63 - 1)  # what every channel layer's serializer can carry
 SERVER = "Server"
 
 
@@ -54,13 +55,16 @@ def checked_ref(ref: object) -> uuid.UUID:
 
 
 def checked_data(data: object) -> dict[str, Any]:
-    if not isinstance(data, dict):
+    """The data as it will be read back: a copy, made of JSON's own types all the way down."""
+    if not isinstance(data, Mapping):
         raise InvalidMessage(f"The data must be a JSON object; it came as {shown(data)}.")
-    checked_json(data, "data", MAX_DEPTH)
-    size = len(json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode())
+    checked_json(dict(data), "data", MAX_DEPTH)
+    text = json.dumps(dict(data), ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode())
     if size > conf.MAX_DATA:
         raise InvalidMessage(f"The data may have {conf.MAX_DATA} bytes as JSON; it came with {size}.", "too_large")
-    return dict(data)
+    copy: dict[str, Any] = json.loads(text)
+    return copy
 
 
 def checked_json(value: object, path: str, depth: int) -> None:
@@ -70,7 +74,7 @@ def checked_json(value: object, path: str, depth: int) -> None:
     if isinstance(value, str):
         checked_text(value, path)
     elif isinstance(value, int):
-        if value not in INT64:
+        if not INT64[0] <= value <= INT64[-1]:
             raise InvalidMessage(f"A whole number must fit into 64 bits; {path} does not.")
     elif isinstance(value, float):
         if not math.isfinite(value):
@@ -79,7 +83,7 @@ def checked_json(value: object, path: str, depth: int) -> None:
         raise InvalidMessage(f"The data may be nested {MAX_DEPTH} deep; {path} goes deeper.")
     elif isinstance(value, dict):
         for key, item in value.items():
-            checked_text(key, f"a key of {path}")
+            checked_text(key, f"key of {path}")
             checked_json(item, f"{path}.{key}", depth - 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):

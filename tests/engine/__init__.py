@@ -56,12 +56,16 @@ def database_url() -> str:
     if connection.vendor == "sqlite":
         return f"sqlite:///{settings['NAME']}"
     credentials = f"{quote(settings['USER'])}:{quote(settings['PASSWORD'])}"
-    return f"{connection.vendor}://{credentials}@{quote(settings['HOST'], safe='')}:{settings['PORT']}/{settings['NAME']}"
+    return (
+        f"{connection.vendor}://{credentials}@{quote(settings['HOST'], safe='')}:{settings['PORT']}/{settings['NAME']}"
+    )
 
 
 def python(code: str, **env: str) -> "subprocess.Popen[str]":
     """Starts a process of the host site, on the test's own database, that runs ``code``."""
-    site = Site(Path(os.devnull), **{"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "project.settings"} | env)
+    site = Site(
+        Path(os.devnull), **{"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "project.settings"} | env
+    )
     set_up = "import django\ndjango.setup()\nfrom broadcast import send, send_many\n"
     return subprocess.Popen(
         [sys.executable, "-c", set_up + textwrap.dedent(code)],

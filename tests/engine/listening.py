@@ -33,8 +33,8 @@ def foreign_event(**fields: Any) -> dict[str, Any]:
 async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     """Waits for a condition; fails if it does not come true in time."""
     async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.002)  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
 
 async def elsewhere(function: Callable[..., T], *args: Any) -> T:

@@ -1,0 +1,47 @@
+"""A channel layer that loses, doubles and reorders some of what it receives."""
+
+import os
+from collections import deque
+from random import Random
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+Event = dict[str, Any]
+
+
+class UnreliableLayer:
+    """Another layer, of whose events a `share` does not arrive as it was sent.
+
+    Each fault adds a letter to the file `tally`: d(ropped), t(wice), l(ate).
+    """
+
+    def __init__(self, layer: str, share: float, seed: str, tally: str, **config: Any) -> None:
+        self._layer = import_string(layer)(**config)
+        self._share = share
+        self._random = Random(f"{seed}:hints")
+        self._tally = os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._next: dict[str, deque[Event]] = {}
+        self._late: dict[str, Event] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._layer, name)
+
+    async def receive(self, channel: str) -> Event:
+        events = self._next.setdefault(channel, deque())
+        while not events:
+            events.extend(self._what_arrives(channel, await self._layer.receive(channel)))
+        return events.popleft()
+
+    def _what_arrives(self, channel: str, event: Event) -> list[Event]:
+        if channel in self._late:
+            return [event, self._late.pop(channel)]
+        if self._random.random() >= self._share:
+            return [event]
+        fault = self._random.choice("dtl")
+        os.write(self._tally, fault.encode())
+        if fault == "t":
+            return [event, event]
+        if fault == "l":
+            self._late[channel] = event
+        return []

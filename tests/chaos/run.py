@@ -1,0 +1,202 @@
+"""The direction of a run: who comes on when, and what is told at the end."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from tests.chaos import GROUPS
+from tests.chaos.check import Row, delivered, judge, losses, read_log
+from tests.chaos.clients import Client
+from tests.chaos.faults import Faults
+from tests.chaos.fleet import Fleet, World
+from tests.chaos.ledger import SENT, Ledger
+from tests.chaos.publishers import (
+    AnnounceLane,
+    Lane,
+    LetterLane,
+    ScriptLane,
+    TutorialLetterLane,
+    ViewLane,
+)
+from tests.chaos.readers import Book, Reader
+from tests.chaos.tutorial_readers import TutorialBook, TutorialReader
+
+START_TIMEOUT = 60.0
+SETTLE_TIMEOUT = 90.0
+QUIET = 3.0  # seconds
+WRITERS = 5  # one reader in so many also writes
+LETTERS = 0.4  # messages a second, each
+ANNOUNCED = 3.0  # messages a second
+
+
+class Run:
+    """One run in a world, on a fleet that has been started."""
+
+    def __init__(self, world: World, fleet: Fleet) -> None:
+        self.world = world
+        self.fleet = fleet
+        self.ledger = Ledger()
+        self.stopping = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._journal = (fleet.directory / "faults.log").open("w")
+        self.clients: Sequence[Client] = self._clients()
+        self.lanes = self._lanes()
+        scripts = [lane for lane in self.lanes if isinstance(lane, ScriptLane)]
+        self.faults = Faults(world, fleet, list(self.clients), scripts, self.log)
+
+    def log(self, text: str) -> None:
+        print(f"{self._loop.time():.3f} {text}", file=self._journal, flush=True)
+
+    def _clients(self) -> Sequence[Client]:
+        ports, numbers = [server.port for server in self.fleet.daphnes], range(self.world.clients)
+        if self.world.is_tutorial:
+            self.tutorial_book = TutorialBook()
+            return [TutorialReader(number, ports, self.world.seed, self.tutorial_book) for number in numbers]
+        self.book = Book()
+        return [Reader(number, ports, self.world.seed, self.book) for number in numbers]
+
+    def _lanes(self) -> list[Lane]:
+        seed, ledger, daphnes, wsgi = self.world.seed, self.ledger, self.fleet.daphnes, [self.fleet.wsgi]
+        lanes: list[Lane] = []
+        for client in self.clients[::WRITERS]:
+            if isinstance(client, Reader):
+                lanes.append(LetterLane(f"letter{client.name}", seed, LETTERS, ledger, client))
+            elif isinstance(client, TutorialReader):
+                lanes.append(TutorialLetterLane(f"letter{client.name}", seed, LETTERS, ledger, client))
+        if not self.world.is_tutorial:
+            lanes.append(AnnounceLane("address", seed, ANNOUNCED, ledger, [*daphnes, *wsgi]))
+        rate = max(1.0, self.world.rate - ANNOUNCED - LETTERS * len(lanes)) / 6
+        lanes += [ViewLane(f"daphne{number}", seed, rate, ledger, daphnes) for number in (1, 2)]
+        lanes += [ViewLane(f"wsgi{number}", seed, rate, ledger, wsgi) for number in (1, 2)]
+        lanes += [ScriptLane(f"script{number}", seed, rate, ledger, self.fleet) for number in (1, 2)]
+        return lanes
+
+    async def play(self) -> bool:
+        """Plays the run and prints what came of it; whether nobody has anything to complain about."""
+        comings = [asyncio.create_task(client.run()) for client in self.clients]
+        try:
+            if not await until(lambda: all(client.has_begun for client in self.clients), START_TIMEOUT):
+                raise AssertionError(f"Not every client was welcomed within {START_TIMEOUT:g} s")
+            await self._chaos()
+            await self._settle()
+            return await (self._tell_tutorial() if self.world.is_tutorial else self._tell())
+        finally:
+            for task in comings:
+                task.cancel()
+            await asyncio.gather(*comings, return_exceptions=True)
+            self._write_events()
+            self._journal.close()
+
+    async def _chaos(self) -> None:
+        ends_at = self._loop.time() + self.world.seconds
+        publishing = [asyncio.create_task(lane.run(self.stopping)) for lane in self.lanes]
+        try:
+            await self.faults.run()
+            await asyncio.sleep(max(0.0, ends_at - self._loop.time()))
+            self.log("publishers stop")
+            self.stopping.set()
+            self._wake()
+            _, hanging = await asyncio.wait(publishing, timeout=SETTLE_TIMEOUT)
+            for lane, task in zip(self.lanes, publishing, strict=True):
+                if task in hanging:
+                    self.ledger.surprise(f"{lane.name} is not done {SETTLE_TIMEOUT:g} s after the last fault")
+        finally:
+            for task in publishing:
+                task.cancel()
+            ended = await asyncio.gather(*publishing, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
+
+    async def _settle(self) -> None:
+        """Sends one last message to each group, and waits until every client has seen it."""
+        if self.world.is_tutorial:
+            received = -1
+            while received != self.tutorial_book.received:
+                received = self.tutorial_book.received
+                await asyncio.sleep(QUIET)
+            return
+        begun = self._loop.time()
+        lane = ViewLane("end", self.world.seed, 1.0, self.ledger, [self.fleet.wsgi])
+        for group in GROUPS:
+            keys = lane.keys("insisted")
+            self.ledger.begin(keys, group, "insisted", self._loop.time())
+            outcomes, reason = await lane.perform("insisted", group, keys)
+            self.ledger.settle(outcomes, reason, self._loop.time())
+            if outcomes[keys[0]] != SENT:
+                self.ledger.surprise(f"The last message to {group} was not sent: {reason}")
+        heads, _ = await self._log()
+        await until(lambda: self._are_at(heads), SETTLE_TIMEOUT, self._wake)
+        self.log("settled")
+        self.settled_after = self._loop.time() - begun
+
+    def _are_at(self, heads: dict[str, int]) -> bool:
+        return all(
+            client.positions[group] >= heads[GROUPS[group]]
+            for client in self.clients
+            if isinstance(client, Reader)
+            for group in client.groups
+        )
+
+    def _wake(self) -> None:
+        for client in self.clients:
+            client.wake()
+
+    async def _log(self) -> tuple[dict[str, int], list[Row]]:
+        return await asyncio.to_thread(read_log, self.fleet.postgres.database_url("chaos"))
+
+    # What came of it
+
+    async def _tell(self) -> bool:
+        heads, rows = await self._log()
+        readers = [client for client in self.clients if isinstance(client, Reader)]
+        verdict = judge(self.ledger, readers, self.book, heads, rows)
+        self._tell_faults()
+        print(f"In the log: {len(rows):,} messages in {len(heads)} groups. {self._outcomes()}")
+        print(
+            f"Checked: {delivered(readers):,} deliveries ({len(rows):,} messages to {len(readers)} clients), over "
+            f"{sum(reader.visits for reader in readers):,} connections; settled after {self.settled_after:.1f} s"
+        )
+        counts = verdict.counts
+        print(f"Missing {counts['missing']}, doubled or out of order {counts['doubled']}, violations {counts.total()}")
+        for line in verdict.lines():
+            print(f"  {line}")
+        return not verdict.counts
+
+    async def _tell_tutorial(self) -> bool:
+        lost = losses(self.ledger, [client for client in self.clients if isinstance(client, TutorialReader)])
+        self._tell_faults()
+        print(f"The tutorial's consumer, its hints left alone. {self._outcomes()}")
+        print(
+            f"Expected: {lost.expected:,} deliveries. Missing {lost.missing:,} "
+            f"({lost.missing / max(1, lost.expected):.1%}), doubled {lost.doubled:,}, "
+            f"out of order {lost.disordered:,}; {lost.losers} of {len(self.clients)} clients missed something"
+        )
+        return True
+
+    def _tell_faults(self) -> None:
+        injected = self.faults.injected
+        print(f"Faults injected: {injected.total()}")
+        for kind, count in (*sorted(injected.items()), *self.fleet.hint_faults().items()):
+            print(f"  {count:>6} {kind}")
+
+    def _outcomes(self) -> str:
+        return "Publishers know of " + ", ".join(f"{n:,} {outcome}" for outcome, n in self.ledger.counts().items())
+
+    def _write_events(self) -> None:
+        with (self.fleet.directory / "clients.log").open("w") as file:
+            for client in self.clients:
+                print(f"--- {client.name} {dict(client.mistakes)}", *client.events, sep="\n", file=file)
+
+
+async def until(condition: Callable[[], bool], seconds: float, meanwhile: Callable[[], None] | None = None) -> bool:
+    """Waits until the condition holds; false if it does not in time."""
+    deadline, wakes_at = time.monotonic() + seconds, 0.0
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        if meanwhile is not None and time.monotonic() > wakes_at:
+            meanwhile()
+            wakes_at = time.monotonic() + 1
+        await asyncio.sleep(0.05)
+    return True

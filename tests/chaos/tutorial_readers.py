@@ -1,0 +1,60 @@
+"""Clients of the tutorial's consumer, which knows no positions: what they miss, they miss."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from tests.chaos import GROUPS, key_of
+from tests.chaos.clients import Client
+
+
+class TutorialReader(Client):
+    """Listens in every room at once and counts what it hears."""
+
+    def __init__(self, number: int, ports: list[int], seed: str, book: "TutorialBook") -> None:
+        super().__init__(number, ports, seed)
+        self.book = book
+        self.joined_at: float | None = None
+        self.seen: Counter[str] = Counter()
+        self.order: dict[str, int] = {}
+        self.disorder = 0
+
+    @property
+    def has_begun(self) -> bool:
+        return self.joined_at is not None
+
+    def path(self) -> str:
+        return f"/tutorial/{','.join(GROUPS)}/"
+
+    def opened(self) -> None:
+        self.joined_at = self.joined_at or self._loop.time()
+        self.became_live()
+
+    def ping_after(self) -> float:
+        return 1e9  # the tutorial's page asks for nothing
+
+    def say(self, frame: dict[str, Any]) -> None:
+        if self.socket is not None:
+            self.socket.send(json.dumps(frame))
+
+    def received(self, payload: bytes) -> None:
+        key = self.book.keys.get(payload) or self.book.read(payload)
+        self.book.received += 1
+        self.seen[key] += 1
+        lane, _, number = key.rpartition("-")
+        if int(number) < self.order.get(lane, 0):
+            self.disorder += 1
+        self.order[lane] = max(int(number), self.order.get(lane, 0))
+
+
+class TutorialBook:
+    """The keys of the tutorial's messages, by the bytes of their frames."""
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, str] = {}
+        self.received = 0
+
+    def read(self, payload: bytes) -> str:
+        key: str = key_of(json.loads(payload)["message"])
+        self.keys[payload] = key
+        return key

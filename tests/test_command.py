@@ -1,0 +1,360 @@
+"""`manage.py broadcast`: sending from a shell, and reading along in one."""
+
+import asyncio
+import io
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import aclosing, closing
+from subprocess import PIPE, Popen
+from typing import IO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+
+from broadcast import asend_many, pytest_plugin, send
+from broadcast.engine import log
+from broadcast.engine.hub import current_hub
+from broadcast.engine.reader import messages
+from broadcast.exceptions import LogUnavailable
+from broadcast.management.commands.broadcast import line, printable
+from tests.site import Site
+
+broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
+
+TAIL = ("manage.py", "broadcast", "tail")
+END_SECONDS = 60
+
+
+def run(*args: str, **options) -> str:
+    out = io.StringIO()
+    call_command("broadcast", *args, stdout=out, **options)
+    return out.getvalue()
+
+
+# send
+
+
+@pytest.mark.django_db
+def test_send_says_where_the_message_is(broadcasts):
+    assert run("send", "hello") == "Sent to broadcast as message 1.\n"
+    assert run("send", "hello") == "Sent to broadcast as message 2.\n"
+    broadcasts.assert_sent(body="hello", author="Server", group="broadcast", data=None, times=2)
+
+
+@pytest.mark.django_db
+def test_send_takes_everything_that_a_message_has(broadcasts):
+    said = run("send", "hello", "--group", "staff", "--author", "Cron", "--data", '{"level": "info"}')
+    assert said == "Sent to staff as message 1.\n"
+    broadcasts.assert_sent(body="hello", author="Cron", group="staff", data={"level": "info"})
+
+
+@pytest.mark.django_db
+def test_code_may_pass_data_as_it_is(broadcasts):
+    run("send", "hello", data={"level": "info"})
+    broadcasts.assert_sent(data={"level": "info"})
+
+
+@pytest.mark.django_db
+def test_send_inside_a_transaction_says_when_the_message_goes():
+    with transaction.atomic():
+        assert run("send", "hello") == "Goes to broadcast when the transaction is committed.\n"
+
+
+def test_send_without_a_log_says_that_nothing_is_kept(broadcasts):
+    said = run("send", "hello")
+    assert said == "Sent live only to broadcast: there is no message log that keeps it (see manage.py migrate).\n"
+    broadcasts.assert_sent(body="hello")
+
+
+@pytest.mark.django_db
+def test_send_reads_standard_input(monkeypatch, broadcasts):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("two\nlínes\n".encode()), "utf-8"))
+    run("send", "-")
+    broadcasts.assert_sent(body="two\nlínes")
+
+
+def test_send_refuses_standard_input_that_is_not_text(monkeypatch, broadcasts):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), "utf-8"))
+    with pytest.raises(CommandError, match="What came from standard input is not text"):
+        run("send", "-")
+    broadcasts.assert_nothing_sent()
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["send", " "], "The body must be text that is not empty; it came empty."),
+        (["send", "a" * 4001], "The body may have 4000 characters; it came with 4001."),
+        (["send", "hello", "--group", "no group"], "The group must be text that matches"),
+        (["send", "hello", "--author", ""], "The author must be text that is not empty; it came empty."),
+        (["send", "hello", "--data", "[1]"], "The data must be a JSON object; it came as a list."),
+        (["send", "hello", "--data", "{"], "argument --data: it must be a JSON object, and this is not JSON"),
+        (["send", "hello", "--data", "[" * 100_000], "this is not JSON"),
+        (["tail", "--group", "no group"], "The group must be text that matches"),
+        (["tail", "--after", "-1"], "The offset must be a whole number from 0 on; it came as a number."),
+        (["tail", "--after", "x"], "argument --after: invalid int value"),
+        ([], "the following arguments are required: action"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(broadcasts, args, text):
+    with pytest.raises(CommandError) as refusal:
+        run(*args)
+    assert text in str(refusal.value)
+    broadcasts.assert_nothing_sent()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_log_that_fails_is_said(broadcasts):
+    if connection.vendor != "sqlite":
+        pytest.skip("The lock is SQLite's")
+    send("first")
+    connection.cursor().execute("PRAGMA busy_timeout = 0")
+    try:
+        with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(CommandError, match="The message log cannot be used right now: database is locked"):
+                run("send", "hello")
+    finally:
+        connection.close()
+    assert len(broadcasts) == 1
+
+
+def test_a_refusal_in_a_shell_is_one_line_and_a_status(site: Site):
+    done = site.manage("broadcast", "send", "", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "CommandError: The body must be text that is not empty; it came empty.\n"
+    assert done.stdout == ""
+
+
+# tail
+
+
+@pytest.fixture
+def tail(site: Site) -> Callable[..., "Popen[str]"]:
+    """`tail("--after", "0")` starts `manage.py broadcast tail` with pipes to read from."""
+    return lambda *args: site.spawn(*TAIL, *args, stdout=PIPE, stderr=PIPE)
+
+
+@pytest.fixture
+def sent(site: Site) -> Callable[..., None]:
+    """`sent("one", "two")` sends from other processes, one each."""
+
+    def send_each(*bodies: str) -> None:
+        for body in bodies:
+            site.manage("broadcast", "send", body)
+
+    return send_each
+
+
+def said(process: "Popen[str]", stream: IO[str] | None) -> str:
+    """The next line; waits for it, and ends the process if it does not come."""
+    assert stream is not None
+    patience = threading.Timer(END_SECONDS, process.kill)
+    patience.start()
+    try:
+        return stream.readline()
+    finally:
+        patience.cancel()
+
+
+def next_line(process: "Popen[str]") -> list[str]:
+    """The columns of the next line."""
+    return said(process, process.stdout).rstrip("\n").split("\t")
+
+
+def interrupted(process: "Popen[str]") -> tuple[int, str, str]:
+    """Presses Ctrl-C; the status, and what was still said."""
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=END_SECONDS)
+    return process.returncode, out, err
+
+
+def test_tail_replays_goes_on_live_and_ends_quietly(site, tail, sent):
+    sent("one", "two")
+    process = tail("--after", "1")
+    offset, time, author, body = next_line(process)
+    assert (offset, author, body) == ("2", "Server", "two")
+    assert time.startswith("20")
+    site.manage("broadcast", "send", "three\nlines\there", "--author", "Ann")
+    assert next_line(process)[2:] == ["Ann", r"three\nlines\there"]
+    assert interrupted(process) == (0, "", "")
+
+
+def test_tail_without_a_position_prints_only_what_comes(site, tail, sent):
+    sent("old")
+    process = tail()
+    site.spawn("-c", SENTINELS)
+    assert next_line(process)[3] == "new"
+    status, _, err = interrupted(process)
+    assert (status, err) == (0, "")
+
+
+SENTINELS = """
+import os, time, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+django.setup()
+from broadcast import send
+while True:
+    send("new")
+    time.sleep(0.1)
+"""
+
+
+def test_tail_follows_any_group(site, tail):
+    site.manage("broadcast", "send", "here", "--group", "nobody.named.it")
+    site.manage("broadcast", "send", "there")
+    process = tail("--group", "nobody.named.it", "--after", "0")
+    assert next_line(process)[3] == "here"
+    assert interrupted(process) == (0, "", "")
+
+
+def test_tail_ends_quietly_when_nobody_reads_it_any_more(tail, sent):
+    sent("one")
+    process = tail("--after", "0")
+    next_line(process)
+    process.stdout.close()
+    sent("two")
+    assert process.wait(END_SECONDS) == 0
+    assert process.stderr.read() == ""
+
+
+def test_tail_tells_of_what_is_no_longer_kept(site, tail, sent):
+    sent("one", "two", "three")
+    with closing(sqlite3.connect(site.database)) as database, database:
+        database.execute("DELETE FROM broadcast_message WHERE offset <= 2")
+        database.execute("UPDATE broadcast_group SET floor = 2")
+    process = tail("--after", "1")
+    assert next_line(process)[3] == "three"
+    status, out, err = interrupted(process)
+    assert (status, out) == (0, "")
+    assert err == "Not everything after 1 can be had. Going on after 2.\n"
+
+
+def test_a_tail_that_runs_hears_of_a_log_that_starts_anew(site, tail, sent):
+    sent("one", "two")
+    process = tail("--after", "1")
+    assert next_line(process)[3] == "two"
+    with closing(sqlite3.connect(site.database)) as database, database:
+        database.execute("DELETE FROM broadcast_message")
+        database.execute("UPDATE broadcast_group SET epoch = 'other', head = 0")
+    assert said(process, process.stderr) == "The message log starts anew. Going on after 0.\n"
+    sent("again")
+    assert next_line(process)[0::3] == ["1", "again"]
+    assert interrupted(process) == (0, "", "")
+
+
+# What a line looks like
+
+
+def fields(**changed) -> dict[str, object]:
+    return {
+        "type": "message",
+        "offset": 7,
+        "sent_at": "2026-01-02T03:04:05.678901+00:00",
+        "author": "Ann",
+        "body": "hello",
+        **changed,
+    }
+
+
+def test_a_line_has_offset_time_author_and_body():
+    assert line(fields()) == "7\t2026-01-02T03:04:05+00:00\tAnn\thello"
+
+
+def test_the_time_is_the_sites_own(settings):
+    settings.TIME_ZONE = "Europe/Berlin"
+    assert line(fields()).split("\t")[1] == "2026-01-02T04:04:05+01:00"
+
+
+def test_a_guest_is_marked():
+    assert line(fields(guest=True)).split("\t")[2] == "Ann (guest)"
+
+
+def test_what_is_only_live_has_no_offset():
+    offset, time, author, body = line(fields(offset=None, sent_at=None)).split("\t")
+    assert (offset, author, body) == ("-", "Ann", "hello")
+    assert time.endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines", r"two\nlines"),
+        ("tab\there", r"tab\there"),
+        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        ("\u202egnp", r"\u202egnp"),
+        ("naïve 日本 👩\u200d💻", "naïve 日本 👩\u200d💻"),
+    ],
+)
+def test_a_message_cannot_steer_the_terminal(text, shown):
+    assert printable(text) == shown
+
+
+# The reader that tail is built on
+
+
+async def taken(frames, count: int) -> list[dict[str, object]]:
+    async with asyncio.timeout(END_SECONDS):
+        return [(await anext(frames)).fields for _ in range(count)]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_reader_replays_and_goes_on():
+    await asend_many([str(number) for number in range(1, 251)])
+    async with aclosing(messages("broadcast", after=3)) as frames:
+        assert [frame["offset"] for frame in await taken(frames, 247)] == list(range(4, 251))
+        waiting = asyncio.create_task(anext(frames))
+        await asend_many(["live", "and more"])
+        async with asyncio.timeout(END_SECONDS):
+            assert (await waiting).fields["body"] == "live"
+        assert (await taken(frames, 1))[0]["offset"] == 252
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("step", ["join", "read"])
+async def test_the_reader_waits_for_a_log_that_is_away(monkeypatch, settings, step):
+    settings.BROADCAST = {"POLL_INTERVAL": 0.01}
+    await asend_many(["one"])
+    sound, tries = getattr(log, step), []
+
+    def away_at_first(*args):
+        tries.append(args)
+        if len(tries) == 1:
+            raise LogUnavailable("away")
+        return sound(*args)
+
+    monkeypatch.setattr(log, step, away_at_first)
+    async with aclosing(messages("broadcast", after=0)) as frames:
+        assert [frame["body"] for frame in await taken(frames, 1)] == ["one"]
+    assert len(tries) > 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_leaving_the_reader_ends_its_position():
+    await asend_many(["one"])
+    async with aclosing(messages("broadcast", after=0)) as frames:
+        await taken(frames, 1)
+        feed = current_hub().feeds["broadcast"]
+        assert len(feed.positions) == 1
+    assert feed.positions == set()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_reader_tells_of_an_epoch_that_has_ended():
+    await asend_many(["one"])
+    async with aclosing(messages("broadcast", after=1, epoch="gone")) as frames:
+        (reset,) = await taken(frames, 1)
+        assert (reset["type"], reset["offset"]) == ("reset", 1)
+
+
+async def test_the_reader_follows_live_where_there_is_no_log():
+    async with aclosing(messages("broadcast", after=5)) as frames:
+        (reset,) = await taken(frames, 1)
+        assert (reset["type"], reset["offset"]) == ("reset", None)
+        waiting = asyncio.create_task(anext(frames))
+        await asend_many(["live"])
+        async with asyncio.timeout(END_SECONDS):
+            assert (await waiting).fields["body"] == "live"
