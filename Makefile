@@ -11,7 +11,7 @@ SITE := http://127.0.0.1:$(PORT)
 STRICT := -W error --cov --cov-fail-under=95
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test lint format clean
+.PHONY: help run admin test bench lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -30,6 +30,9 @@ admin: $(INSTALLED) ## make a superuser for the admin
 test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
 	@.ci/system-packages
 	$(BIN)/python -m pytest $(STRICT) $(ARGS)
+
+bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look, ARGS=--help for more)
+	$(BIN)/python -m bench $(ARGS)
 
 lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check

@@ -1,0 +1,87 @@
+"""`python -m bench`: runs the benchmark and prints its tables."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from bench.plan import ROUNDS, Plan, run
+from bench.plot import plot
+from bench.rows import ROOT, Row, all_rows
+from bench.table import table
+from bench.targets import verdict
+
+QUICK: dict[str, Any] = {
+    "sizes": (50, 200),
+    "size": 200,
+    "rounds": 1,
+    "budget": 10.0,
+    "relayed": 2000,
+    "idle_seconds": 2.0,
+    "megabytes": 4.0,
+}
+
+
+def main() -> None:
+    options = arguments()
+    rows = chosen(all_rows(options.project or [("", ROOT)]), options.rows)
+    plan = Plan(rows, options.scenarios)
+    if options.quick:
+        plan = replace(plan, **QUICK)
+    given = {name: getattr(options, name) for name in ("sizes", "size", "rounds", "budget", "megabytes")}
+    plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
+    results = run(plan)
+    options.output.mkdir(parents=True, exist_ok=True)
+    results.save(options.output / "performance.json")
+    (options.output / "performance.svg").write_text(plot(results))
+    print(table(results), verdict(results), sep="\n\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what a message to many costs.")
+    parser.add_argument("--quick", action="store_true", help="a small run of everything, to see that it works")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured (5)")
+    parser.add_argument("--sizes", type=numbers, help="numbers of connections, as in 100,1000,5000")
+    parser.add_argument("--size", type=int, help="number of connections where one is enough (1000)")
+    parser.add_argument("--rows", type=words, default=["*"], help="patterns of rows, as in 'ours-*,c'")
+    parser.add_argument("--scenarios", type=words, default=list(ROUNDS), help=", ".join(ROUNDS))
+    parser.add_argument("--budget", type=float, help="seconds that fifty messages may take; slower rows skip them (60)")
+    parser.add_argument("--megabytes", type=float, help="what goes by a client that does not read (100)")
+    parser.add_argument(
+        "--project",
+        type=checkout,
+        action="append",
+        metavar="NAME=PATH",
+        help="a checkout of this project to measure; give it more than once to compare",
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "dist" / "bench", help="where the JSON and the plot go")
+    options = parser.parse_args()
+    if unknown := set(options.scenarios) - set(ROUNDS):
+        parser.error(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(ROUNDS)}")
+    return options
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+def words(text: str) -> list[str]:
+    return text.split(",")
+
+
+def checkout(text: str) -> tuple[str, Path]:
+    name, _, path = text.rpartition("=")
+    if not (Path(path) / "broadcast").is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is not a checkout of this project")
+    return name or Path(path).name, Path(path)
+
+
+def chosen(rows: list[Row], patterns: list[str]) -> list[Row]:
+    return [row for row in rows if any(fnmatch(row.key, pattern) for pattern in patterns)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The figures: their keys in the JSON, their titles in the table, their units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    key: str
+    title: str
+    unit: str
+    digits: int = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table: some figures under one heading."""
+
+    title: str
+    figures: tuple[Figure, ...]
+
+
+SECTIONS = (
+    Section(
+        "One message to all, until the last client has it",
+        (
+            Figure("one", "ephemeral", "ms"),
+            Figure("one_cpu", "processor, per delivery", "µs"),
+            Figure("one_durable", "durable", "ms"),
+            Figure("one_durable_cpu", "processor, per delivery", "µs"),
+        ),
+    ),
+    Section(
+        "Fifty messages to all, until the last client has the last one",
+        (
+            Figure("burst", "ephemeral, at once", "ms"),
+            Figure("burst_cpu", "processor, per delivery", "µs", 2),
+            Figure("burst_durable", "durable, at once", "ms"),
+            Figure("loop", "ephemeral, in a loop", "ms"),
+            Figure("loop_durable", "durable, in a loop", "ms"),
+        ),
+    ),
+    Section(
+        "Connections",
+        (
+            Figure("connect", "connect, elapsed", "ms", 2),
+            Figure("connect_cpu", "connect, processor", "ms", 2),
+            Figure("memory", "memory of one", "KiB"),
+        ),
+    ),
+    Section(
+        "Coming back after a drop",
+        (
+            Figure("reconnect", "all connect plain", "ms", 0),
+            Figure("resume", "all resume", "ms", 0),
+            Figure("resume_ratio", "resume / plain", "", 2),
+            Figure("resume_queries", "queries per client", "", 3),
+        ),
+    ),
+    Section(
+        "Messages per second",
+        (
+            Figure("relay", "relayed from 200 clients", "/s", 0),
+            Figure("relay_cpu", "processor, per message", "µs", 0),
+            Figure("publish_one", "send() in a loop", "/s", 0),
+            Figure("publish_threads", "send() in 16 threads", "/s", 0),
+            Figure("publish_together", "send_many() of 100", "/s", 0),
+        ),
+    ),
+    Section("Idle, connections in three groups", (Figure("idle", "processor", "% of a core", 2),)),
+    Section(
+        "Clients that do not read, and one that floods",
+        (
+            Figure("p99_without", "99th percentile without a slow client", "ms"),
+            Figure("p99_with", "with one", "ms"),
+            Figure("growth_without", "server grew by, without", "MiB"),
+            Figure("growth_with", "with one", "MiB"),
+            Figure("slow_resets", "resets when it reads on", "", 0),
+            Figure("all_slow", "all slow: memory of one", "KiB"),
+            Figure("flood_messages", "flood of messages: grew by", "MiB"),
+            Figure("flood_fragments", "endless message: grew by", "MiB"),
+        ),
+    ),
+)

@@ -1,0 +1,148 @@
+"""A run: which servers, in which order, how often."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench.crowd import Late, Wrong, allow_files
+from bench.link import Lost
+from bench.results import Results, machine
+from bench.rows import Row
+from bench.scenarios.base import Note
+from bench.scenarios.fanout import fan_out
+from bench.scenarios.flood import flood
+from bench.scenarios.idle import idle
+from bench.scenarios.rates import LISTENERS, publish, relay
+from bench.scenarios.resume import resume
+from bench.scenarios.slow import all_slow, one_slow
+from bench.servers import CannotStart, Server, Workshop
+
+Act = Callable[[Server, Note], None]
+
+SPARE_FILES = 200
+FAILURES = (CannotStart, Late, Lost, Wrong, AssertionError, OSError)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large a run is. ``size`` is the number of connections where only one is measured."""
+
+    rows: Sequence[Row]
+    scenarios: Sequence[str]
+    sizes: Sequence[int] = (100, 1000, 5000)
+    size: int = 1000
+    rounds: int = 5
+    budget: float = 60.0
+    relayed: int = 10_000
+    idle_seconds: float = 20.0
+    megabytes: float = 100.0
+
+
+def run(plan: Plan) -> Results:
+    """Runs every round of a plan, the servers taking turns within each."""
+    most = allow_files()
+    if max(*plan.sizes, plan.size) + SPARE_FILES > most:
+        sys.exit(f"A process may open {most} files here: choose smaller --sizes, or raise the limit (ulimit -Hn).")
+    results = Results(about=machine())
+    gc.disable()
+    with Workshop() as workshop:
+        for number in range(plan.rounds):
+            say(f"Round {number + 1} of {plan.rounds}")
+            for scenario in plan.scenarios:
+                ROUNDS[scenario](Round(plan, workshop, results, is_first=number == 0))
+                gc.collect()
+    return results
+
+
+@dataclass(frozen=True)
+class Round:
+    plan: Plan
+    workshop: Workshop
+    results: Results
+    is_first: bool
+
+    def rows(self, *wanted: Callable[[Row], bool]) -> list[Row]:
+        return [row for row in self.plan.rows if all(want(row) for want in wanted)]
+
+    def measure(self, row: Row, size: int, what: str, act: Act, **options: bool) -> None:
+        """Does something to a fresh server. If it fails, that is said, and the run goes on."""
+        say(f"  {what}: {row.title}, {size:,} connections")
+        try:
+            with Server(row, self.workshop, **options) as server:
+                act(server, partial(self.results.add, row, size))
+        except FAILURES as failure:
+            text = f"{what} with {size:,} connections: {failure}"
+            self.results.remark(row, text)
+            say(f"    {text}")
+
+
+def fan_out_round(turn: Round) -> None:
+    for size in turn.plan.sizes:
+        for row in turn.rows():
+            turn.measure(row, size, "fan-out", partial(fan_out, size=size, budget=turn.plan.budget))
+
+
+def resume_round(turn: Round) -> None:
+    size = turn.plan.size
+    for row in turn.rows(is_ours):
+        turn.measure(row, size, "resume", partial(resume, size=size))
+
+
+def rates_round(turn: Round) -> None:
+    total = turn.plan.relayed
+    for row in turn.rows(can_relay):
+        turn.measure(row, LISTENERS, "relay", partial(relay, total=total))
+    for row in turn.rows(is_ours):
+        turn.measure(row, LISTENERS, "publishing", partial(publish, total=total))
+
+
+def idle_round(turn: Round) -> None:
+    size, seconds = turn.plan.size, turn.plan.idle_seconds
+    for row in turn.rows(is_on_daphne):
+        turn.measure(row, size, "idle", partial(idle, size=size, seconds=seconds), pings=True)
+
+
+def slow_round(turn: Round) -> None:
+    """Once is enough: it takes minutes, and its figures are bounds."""
+    if not turn.is_first:
+        return
+    size, megabytes = turn.plan.size, turn.plan.megabytes
+    for row in turn.rows(is_ours, in_one_process):
+        for is_there in (False, True):
+            what = "one slow client" if is_there else "no slow client"
+            turn.measure(row, size, what, partial(one_slow, size=size, megabytes=megabytes, is_there=is_there))
+        turn.measure(row, size, "all slow", partial(all_slow, size=size, megabytes=megabytes / 10))
+        turn.measure(row, 1, "flood", partial(flood, megabytes=2 * megabytes), product_limits=True)
+
+
+ROUNDS: dict[str, Callable[[Round], None]] = {
+    "fanout": fan_out_round,
+    "resume": resume_round,
+    "rates": rates_round,
+    "idle": idle_round,
+    "slow": slow_round,
+}
+
+
+def is_ours(row: Row) -> bool:
+    return row.is_ours
+
+
+def can_relay(row: Row) -> bool:
+    return row.can_relay
+
+
+def is_on_daphne(row: Row) -> bool:
+    return row.is_on_daphne
+
+
+def in_one_process(row: Row) -> bool:
+    return row.layer == "memory"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,69 @@
+"""The rows of the table: what is measured, and how it is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.speech import Speech
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = {"memory": "in-memory layer", "pubsub": "Redis pub/sub layer", "core": "Redis core layer"}
+APPLICATIONS = {
+    "tutorial": "Channels tutorial",
+    "accept": "accept only",
+    "accept_sessions": "accept only, behind sessions",
+}
+
+
+SPEECH = Speech()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One server to measure."""
+
+    key: str
+    title: str
+    application: str
+    layer: str = "memory"
+    project: Path = ROOT
+    speech: Speech = SPEECH
+
+    @property
+    def is_ours(self) -> bool:
+        return self.application == "ours"
+
+    @property
+    def is_on_daphne(self) -> bool:
+        return self.application not in ("websockets", "c")
+
+    @property
+    def can_send(self) -> bool:
+        return not self.application.startswith("accept")
+
+    @property
+    def can_relay(self) -> bool:
+        return self.can_send and self.application != "c"
+
+
+def all_rows(projects: Sequence[tuple[str, Path]]) -> list[Row]:
+    """Every row there is; this project's once for each checkout, given as a name ("" for the only one) and a path."""
+    rows = []
+    for name, path in projects:
+        for layer, title in LAYERS.items():
+            key, this = (f"{name}-{layer}", name) if name else (f"ours-{layer}", "this project")
+            rows.append(Row(key, f"{this}, {title}", "ours", layer, path))
+    tutorial = Speech(greeting="", is_tutorial=True)
+    project = projects[0][1]
+    for layer, title in LAYERS.items():
+        rows.append(
+            Row(f"tutorial-{layer}", f"{APPLICATIONS['tutorial']}, {title}", "tutorial", layer, project, tutorial)
+        )
+    silent = Speech(greeting="")
+    for key in ("accept", "accept_sessions"):
+        rows.append(Row(key.replace("_", "-"), APPLICATIONS[key], key, "memory", project, silent))
+    rows.append(Row("websockets", "websockets, broadcast()", "websockets"))
+    rows.append(Row("c", "C, one send() each", "c"))
+    return rows

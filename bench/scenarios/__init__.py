@@ -1,0 +1,1 @@
+"""What is done to the servers, and what is measured while it is done."""

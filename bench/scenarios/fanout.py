@@ -1,0 +1,82 @@
+"""One message to all, and fifty; and what the connections cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+from bench import process
+from bench.crowd import Crowd
+from bench.scenarios.base import LISTEN, Announcer, Note, Sent, drop
+from bench.servers import Server
+
+WARM_UP = 20  # connections
+MANY = 50
+
+
+@dataclass(frozen=True)
+class Act:
+    """A way to send, measured some times within a few seconds."""
+
+    key: str
+    count: int
+    repeats: int
+    persist: bool = False
+    together: bool = True
+
+
+ONE = Act("one", 1, 15)
+BURST = Act("burst", MANY, 5)
+OURS = (
+    Act("one_durable", 1, 15, persist=True),
+    BURST,
+    Act("burst_durable", MANY, 5, persist=True),
+    Act("loop", MANY, 5, together=False),
+    Act("loop_durable", MANY, 5, persist=True, together=False),
+)
+
+
+def fan_out(server: Server, note: Note, size: int, budget: float) -> None:
+    """Opens ``size`` connections and sends to them.
+
+    What is likely to take longer than ``budget`` seconds is left out.
+    """
+    with Crowd(server.port) as crowd:
+        connect(server, crowd, size, note)
+        if not server.row.can_send:
+            return
+        announcer = Announcer(server, crowd)
+        announcer.send()
+        seconds = perform(announcer, ONE, note)
+        for act in OURS if server.row.is_ours else (BURST,):
+            if seconds * act.count <= budget:
+                perform(announcer, act, note)
+
+
+def connect(server: Server, crowd: Crowd, size: int, note: Note) -> None:
+    """Opens the crowd's connections beside a few that warm the server up, and notes their cost."""
+    greeting = server.row.speech.greeted()
+    with Crowd(server.port) as first:
+        first.open([LISTEN] * WARM_UP, greeting)
+        server.control.ask("collect")
+        resident, used = process.resident_bytes(server.pid), process.processor_seconds(server.pid)
+        seconds = crowd.open([LISTEN] * size, greeting)
+        note("connect_cpu", (process.processor_seconds(server.pid) - used) / size * 1e3)
+        note("connect", seconds / size * 1e3)
+        server.control.ask("collect")
+        note("memory", (process.resident_bytes(server.pid) - resident) / size / 1024)
+        drop(server, first)
+
+
+def perform(announcer: Announcer, act: Act, note: Note, seconds: float = 5.0) -> float:
+    """Repeats an act, for some seconds at most, and notes the medians; the seconds of one."""
+    ends = time.monotonic() + seconds
+    sent: list[Sent] = []
+    while len(sent) < act.repeats and (not sent or time.monotonic() < ends):
+        sent.append(announcer.send(act.count, act.persist, act.together))
+    typical = median(one.seconds for one in sent)
+    deliveries = len(announcer.crowd) * act.count
+    note(act.key, typical * 1e3)
+    note(f"{act.key}_cpu", median(one.processor_seconds for one in sent) / deliveries * 1e6)
+    return typical

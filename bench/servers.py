@@ -1,0 +1,192 @@
+"""The measured servers: each one a process of its own, started afresh on a free loopback port."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+from bench.link import Link
+from bench.rows import ROOT, Row
+
+BACKLOG = 1024
+START_SECONDS = 60
+STOP_SECONDS = 10
+LONG = "86400"  # seconds: without pings every byte that a client gets is a message
+ENVIRONMENT = {
+    "DJANGO_SETTINGS_MODULE": "bench.served.settings",
+    "DEBUG": "off",
+    "OPEN_DEMO": "on",
+    "SECRET_KEY": "measured on loopback only",
+    "REDIS_URL": "",
+}
+
+
+class CannotStart(Exception):
+    """A server that does not run on this machine."""
+
+
+class Workshop:
+    """A directory for the databases, logs and programs of one run, removed at its end."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="broadcast-bench-"))
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path)
+
+    @cache  # noqa: B019 (a run has one workshop)
+    def stage(self, project: Path) -> Path:
+        """A directory in which Python finds this benchmark beside the app and the host site of a checkout."""
+        stage = Path(mkdtemp(prefix="stage-", dir=self.path))
+        (stage / "bench").symlink_to(ROOT / "bench")
+        for name in ("broadcast", "project"):
+            (stage / name).symlink_to(project.resolve() / name)
+        return stage
+
+    @cache  # noqa: B019
+    def migrated(self, project: Path) -> Path:
+        """A database with all tables, to be copied."""
+        stage = self.stage(project)
+        database = stage / "migrated.sqlite3"
+        command = [sys.executable, "-m", "django", "migrate", "--skip-checks", "--verbosity", "0"]
+        env = os.environ | ENVIRONMENT | {"DATABASE_URL": f"sqlite:///{database}"}
+        subprocess.run(command, cwd=stage, env=env, check=True)  # noqa: S603
+        return database
+
+    @cache  # noqa: B019
+    def compiled(self) -> Path:
+        """The C program."""
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise CannotStart("needs a C compiler (cc)")
+        program = self.path / "loop"
+        source = ROOT / "bench" / "served" / "loop.c"
+        subprocess.run([compiler, "-O2", "-o", program, source], check=True)  # noqa: S603
+        return program
+
+
+class Program:
+    """A process that listens on a port."""
+
+    def __init__(self, command: list[str], cwd: Path, log: Path, env: dict[str, str]) -> None:
+        self.log = log
+        with log.open("wb") as said:
+            self.process = subprocess.Popen(  # noqa: S603
+                command, cwd=cwd, env=os.environ | env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_for(self, port: int) -> None:
+        """Returns when the port is listened to."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise CannotStart(f"did not start:\n{self.log.read_text(errors='replace')}") from None
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Server:
+    """A running row: its process, its port, and the control connection.
+
+    ``pings`` is daphne's default of one every 20 seconds; ``product_limits`` are those of the app.
+    """
+
+    def __init__(self, row: Row, workshop: Workshop, pings: bool = False, product_limits: bool = False) -> None:
+        self.row = row
+        self.port = free_port()
+        self._workshop = workshop
+        self._pings = pings
+        self._product_limits = product_limits
+        self._open = ExitStack()
+
+    def __enter__(self) -> Server:
+        with ExitStack() as opening:
+            env = self._environment(opening)
+            program = Program(self._command(), self._workshop.stage(self.row.project), self._log("server"), env)
+            opening.callback(program.stop)
+            program.wait_for(self.port)
+            self.pid = program.pid
+            self.control = opening.enter_context(Link(self.port, "/bench"))
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _log(self, name: str) -> Path:
+        return self._workshop.path / f"{self.row.key}-{self.port}-{name}.log"
+
+    def _command(self) -> list[str]:
+        port = str(self.port)
+        if self.row.application == "c":
+            return [str(self._workshop.compiled()), port, str(BACKLOG)]
+        if self.row.application == "websockets":
+            return [sys.executable, "-m", "bench.served.websockets_server", port, str(BACKLOG)]
+        endpoint = f"tcp:port={port}:interface=127.0.0.1:backlog={BACKLOG}"
+        pings = [] if self._pings else ["--ping-interval", LONG]
+        return [sys.executable, "-m", "daphne", *pings, "--endpoint", endpoint, "bench.served.asgi:application"]
+
+    def _environment(self, opening: ExitStack) -> dict[str, str]:
+        if not self.row.is_on_daphne:
+            return {}
+        database = self._workshop.path / f"{self.row.key}-{self.port}.sqlite3"
+        shutil.copy(self._workshop.migrated(self.row.project), database)
+        env = ENVIRONMENT | {"DATABASE_URL": f"sqlite:///{database}", "BENCH_APPLICATION": self.row.application}
+        if self._product_limits:
+            env["BENCH_PRODUCT_LIMITS"] = "on"
+        if self.row.layer != "memory":
+            env |= {"REDIS_URL": self._redis(opening), "REDIS_LAYER": self.row.layer}
+        return env
+
+    def _redis(self, opening: ExitStack) -> str:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise CannotStart("needs redis-server")
+        port = free_port()
+        keep_nothing = ["--save", "", "--appendonly", "no"]
+        command = [program, "--bind", "127.0.0.1", "--port", str(port), *keep_nothing]
+        redis = Program(command, self._workshop.path, self._log("redis"), {})
+        opening.callback(redis.stop)
+        redis.wait_for(port)
+        return f"redis://127.0.0.1:{port}/0"
+
+
+def free_port() -> int:
+    """A port that nobody listens on, below those that the kernel gives to clients."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port

@@ -1,0 +1,56 @@
+"""The results as Markdown tables."""
+
+from __future__ import annotations
+
+from bench.figures import SECTIONS, Figure, Section
+from bench.results import Results
+
+
+def table(results: Results) -> str:
+    """Every section that has values, once for each number of connections."""
+    parts = [
+        part
+        for section in SECTIONS
+        for size in sizes_in(results, section)
+        if (part := section_table(results, section, size))
+    ]
+    if results.remarks:
+        parts.append("Not measured:\n\n" + "\n".join(f"- {remark}" for remark in results.remarks))
+    return "\n\n".join(parts)
+
+
+def sizes_in(results: Results, section: Section) -> list[int]:
+    return sorted({size for figure in section.figures for size in results.sizes_of(figure.key)})
+
+
+def section_table(results: Results, section: Section, size: int) -> str:
+    lines = {
+        title: [cell(results.of(row, size, figure.key), figure) for figure in section.figures]
+        for row, title in results.rows.items()
+    }
+    lines = {title: cells for title, cells in lines.items() if any(cells)}
+    used = [any(cells[column] for cells in lines.values()) for column in range(len(section.figures))]
+    titles = [f"{figure.title} ({figure.unit})" if figure.unit else figure.title for figure in section.figures]
+    head = [f"{size:,} connections", *chosen(titles, used)]
+    rows = [[title, *(cell or "-" for cell in chosen(cells, used))] for title, cells in lines.items()]
+    return f"### {section.title}\n\n" + aligned([head, *rows])
+
+
+def chosen(cells: list[str], used: list[bool]) -> list[str]:
+    return [cell for cell, is_used in zip(cells, used, strict=True) if is_used]
+
+
+def cell(value: float | None, figure: Figure) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.{figure.digits}f}"
+
+
+def aligned(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *body = (
+        " | ".join(text.ljust(width) if index == 0 else text.rjust(width) for index, (text, width) in cells)
+        for cells in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
+    )
+    rule = " | ".join("-" * width if index == 0 else "-" * (width - 1) + ":" for index, width in enumerate(widths))
+    return "\n".join(f"| {line} |" for line in (head, rule, *body))

@@ -1,0 +1,98 @@
+"""What this project is meant to reach, held against a run's medians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bench.results import Results
+from bench.scenarios.rates import LISTENERS
+from bench.table import aligned
+
+SIZE = 1000
+LARGE = 5000
+
+
+@dataclass(frozen=True)
+class Target:
+    """One promise: a value made of two figures, and its limit. Less is better unless it is ``at_least``."""
+
+    text: str
+    limit: float
+    value: Callable[[Results, str], float | None]
+    at_least: bool = False
+
+    def is_met(self, value: float) -> bool:
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+Pick = tuple[str | None, int, str]
+"""A row's key (None: the measured one), a number of connections, a figure's key."""
+
+
+def ratio(over: Pick, under: Pick) -> Callable[[Results, str], float | None]:
+    return combined(over, under, lambda one, other: one / other)
+
+
+def difference(over: Pick, under: Pick) -> Callable[[Results, str], float | None]:
+    return combined(over, under, lambda one, other: one - other)
+
+
+def combined(
+    first: Pick, second: Pick, combine: Callable[[float, float], float]
+) -> Callable[[Results, str], float | None]:
+    def value(results: Results, ours: str) -> float | None:
+        one, other = (results.of(row or ours, size, figure) for row, size, figure in (first, second))
+        return None if one is None or other is None else combine(one, other)
+
+    return value
+
+
+def plainly(size: int, figure: str) -> Callable[[Results, str], float | None]:
+    return lambda results, ours: results.of(ours, size, figure)
+
+
+def ours(figure: str, size: int = SIZE) -> Pick:
+    return None, size, figure
+
+
+def other(row: str, figure: str) -> Pick:
+    return row, SIZE, figure
+
+
+TARGETS = (
+    Target("one ephemeral message / the tutorial's", 1 / 20, ratio(ours("one"), other("tutorial-memory", "one"))),
+    Target("one ephemeral message / C, one send() each", 1.6, ratio(ours("one"), other("c", "one"))),
+    Target("one durable message - ephemeral (ms)", 10, difference(ours("one_durable"), ours("one"))),
+    Target("50 ephemeral at once / one", 1.5, ratio(ours("burst"), ours("one"))),
+    Target("50 durable at once / one", 2, ratio(ours("burst_durable"), ours("one_durable"))),
+    Target("50 ephemeral in a loop / one", 3, ratio(ours("loop"), ours("one"))),
+    Target("50 durable in a loop / one", 8, ratio(ours("loop_durable"), ours("one_durable"))),
+    Target("processor per delivery at 5,000 / at 1,000", 1.25, ratio(ours("one_cpu", LARGE), ours("one_cpu"))),
+    Target("durable messages relayed a second", 3000, plainly(LISTENERS, "relay"), at_least=True),
+    Target("memory of a connection above accept only (KiB)", 6, difference(ours("memory"), other("accept", "memory"))),
+    Target("all resume / all connect plain", 1.3, plainly(SIZE, "resume_ratio")),
+    Target("queries per resuming client", 0.1, plainly(SIZE, "resume_queries")),
+    Target("idle above accept only (% of a core)", 1, difference(ours("idle"), other("accept", "idle"))),
+    Target("99th percentile with one slow client / without", 1.5, ratio(ours("p99_with"), ours("p99_without"))),
+    Target("growth with one slow client (MiB)", 10, plainly(SIZE, "growth_with")),
+)
+
+
+def verdict(results: Results) -> str:
+    """A table of the targets that the run has figures for, for each checkout on the in-memory layer."""
+    lines = list(judged(results))
+    if not lines:
+        return ""
+    return "### Targets\n\n" + aligned([["in-memory layer", "value", "limit", "reached"], *lines])
+
+
+def judged(results: Results) -> Iterator[list[str]]:
+    foreign = ("tutorial-memory",)
+    measured = [row for row in results.rows if row.endswith("-memory") and row not in foreign]
+    for row in measured:
+        for target in TARGETS:
+            value = target.value(results, row)
+            if value is not None:
+                text = target.text if len(measured) == 1 else f"{row.removesuffix('-memory')}: {target.text}"
+                yield [text, f"{value:,.2f}", f"{target.limit:,.2f}", "yes" if target.is_met(value) else "NO"]
