@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from broadcast.engine import feed as feed_module
+from broadcast.engine import pages as pages_module
 from broadcast.engine import ring as ring_module
 from broadcast.engine.feed import Feed, Position
 from broadcast.engine.layer import Hint
@@ -29,7 +30,7 @@ class Log:
         await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return [frame(offset) for offset in self.offsets if after < offset <= after + feed_module.PAGE]
+        return [frame(offset) for offset in self.offsets if after < offset <= after + pages_module.PAGE]
 
 
 class Listener:
@@ -42,8 +43,8 @@ class Listener:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "PAGE", 10)
-    monkeypatch.setattr(feed_module, "PAGES", 2)
+    monkeypatch.setattr(pages_module, "PAGE", 10)
+    monkeypatch.setattr(pages_module, "MAX_PAGES", 2)
     monkeypatch.setattr(feed_module, "MAX_EARLY", 3)
 
 
@@ -65,14 +66,24 @@ def ephemeral(body: str = "typing") -> Hint:
     return Hint("g", [frame(None, body)])
 
 
+async def next_frames(position: Position, limit: int = 64) -> list[Frame]:
+    """What a position gets next, at most ``limit`` frames, which it then has passed."""
+    chunk = position.feed.chunk(position) or await position.feed.older_chunk(position)
+    frames = chunk.frames[:limit]
+    if frames:
+        position.passed(chunk, len(frames))
+    return frames
+
+
 async def everything(position: Position) -> list[Any]:
     """All that a position gets until it is at the end: offsets, and resets as ("reset", offset)."""
     got: list[Any] = []
     for _ in range(100):
-        for each in await position.feed.next_frames(position, 64):
+        frames = await next_frames(position)
+        for each in frames:
             kind = each.fields["type"]
             got.append(each.offset if kind == "message" else (kind, each.fields["offset"]))
-        if position.feed.is_at_end(position):
+        if not frames:
             return got
     raise AssertionError(f"never at the end: {got}")
 
@@ -221,7 +232,7 @@ async def test_a_reader_that_falls_out_of_the_ring_misses_nothing(monkeypatch: p
     feed = feed_at(0, Log(*range(1, 41)))
     position = follow(feed)
     feed.take(hint(1, 2))
-    assert [each.offset for each in await feed.next_frames(position, 1)] == [1]
+    assert [each.offset for each in await next_frames(position, 1)] == [1]
     feed.take(hint(*range(3, 41)))
     assert await everything(position) == list(range(2, 41))
 
@@ -230,8 +241,8 @@ async def test_at_most_so_many_frames_at_a_time() -> None:
     feed = feed_at(0)
     position = follow(feed)
     feed.take(hint(1, 2, 3))
-    assert len(await feed.next_frames(position, 2)) == 2
-    assert not feed.is_at_end(position)
+    assert len(await next_frames(position, 2)) == 2
+    assert not position.is_live
 
 
 async def test_pruned_history_is_told_and_skipped() -> None:
@@ -288,7 +299,7 @@ async def test_a_page_that_has_grown_since_is_read_again() -> None:
 async def test_only_some_pages_are_kept() -> None:
     feed = feed_at(95, Log(*range(1, 96)))
     assert await everything(follow(feed, 0)) == list(range(1, 96))
-    assert len(feed._pages) == 2
+    assert len(feed._pages._pages) == 2
 
 
 async def test_one_reader_that_leaves_does_not_end_the_read_of_the_others() -> None:
@@ -311,7 +322,7 @@ async def test_a_read_that_fails_is_tried_again_by_the_next_who_asks() -> None:
     position = follow(feed, 0)
     for _ in range(2):
         with pytest.raises(LogUnavailable):
-            await feed.next_frames(position, 64)
+            await next_frames(position, 64)
     log.error = None
     assert await everything(position) == [1, 2, 3]
     assert log.reads == [0, 0, 0]
@@ -321,9 +332,9 @@ async def test_a_read_that_was_cancelled_is_tried_again() -> None:
     log = Log(1, 2, 3)
     feed = feed_at(3, log)
     log.gate.clear()
-    asyncio.get_running_loop().call_soon(lambda: feed._pages[0].cancel())
+    asyncio.get_running_loop().call_soon(lambda: feed._pages._pages[0].cancel())
     with pytest.raises(asyncio.CancelledError):
-        await feed.page(0)
+        await feed._pages.after(0, 3)
     log.gate.set()
     assert await everything(follow(feed, 0)) == [1, 2, 3]
 
@@ -347,7 +358,7 @@ async def test_an_old_page_that_arrives_after_a_new_epoch_is_dropped() -> None:
     feed = feed_at(9, log)
     position = follow(feed, 2)
     log.gate.clear()
-    reading = asyncio.ensure_future(feed.next_frames(position, 64))
+    reading = asyncio.ensure_future(next_frames(position, 64))
     await asyncio.sleep(0)
     feed.restart("new", 4, 0)
     log.gate.set()
@@ -375,7 +386,7 @@ async def test_without_a_log_a_position_gets_what_comes_from_now_on() -> None:
     assert not recovered
     assert await everything(position) == []
     feed.take(ephemeral("after"))
-    assert [each.fields["body"] for each in await feed.next_frames(position, 9)] == ["after"]
+    assert [each.fields["body"] for each in await next_frames(position, 9)] == ["after"]
 
 
 async def test_without_a_log_a_slow_reader_goes_on_with_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +395,7 @@ async def test_without_a_log_a_slow_reader_goes_on_with_what_is_left(monkeypatch
     position = follow(feed)
     for body in "abc":
         feed.take(ephemeral(body))
-    assert [each.fields["body"] for each in await feed.next_frames(position, 9)] == ["b", "c"]
+    assert [each.fields["body"] for each in await next_frames(position, 9)] == ["b", "c"]
 
 
 async def test_when_a_log_comes_into_being_those_who_are_live_are_told() -> None:
@@ -398,8 +409,7 @@ async def test_when_a_log_comes_into_being_those_who_are_live_are_told() -> None
 
 async def test_a_reset_without_a_log_names_no_offset() -> None:
     feed = Feed("g", Log().page)
-    position = follow(feed)
-    assert feed.reset(position, 0, "why").fields == {
+    assert feed.reset(0, "why").frames[0].fields == {
         "type": "reset",
         "group": "g",
         "epoch": "",

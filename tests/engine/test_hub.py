@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, connections
 
 from broadcast import asend_many
-from broadcast.engine import feed as feed_module
+from broadcast.engine import pages as pages_module
 from broadcast.engine import hub as hub_module
 from broadcast.engine import log
 from broadcast.engine import ring as ring_module
@@ -378,7 +378,7 @@ async def test_of_a_very_long_gap_the_hub_reads_the_newest_part_and_readers_the_
 ) -> None:
     for module in (ring_module, hub_module):
         monkeypatch.setattr(module, "MAX_FRAMES", 20)
-    for module in (feed_module, hub_module):
+    for module in (pages_module, hub_module):
         monkeypatch.setattr(module, "PAGE", 10)
     clients = [Client() for _ in range(10)]
     for client in clients:

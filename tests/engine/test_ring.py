@@ -48,7 +48,7 @@ def test_a_ring_of_ephemeral_frames_knows_only_its_last_offset() -> None:
 def test_frames_with_a_gap_before_them_empty_the_ring() -> None:
     ring = ring_of(1, 2)
     ring.append(frame(9))
-    assert (ring.last, ring.size) == (9, len(frame(9).text(ring_module.Dialect.V1)))
+    assert (ring.last, ring.size) == (9, frame(9).size)
     assert offsets(ring, ring.start) == [9]
     assert [ring.index_after(offset) for offset in (2, 7, 9)] == [None, None, ring.end]
     assert ring.index_after(8) == ring.start
@@ -67,7 +67,7 @@ def test_too_many_frames_drop_the_oldest(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (ring.start, ring.end) == (2, 21)
     assert offsets(ring, ring.start) == list(range(3, 22))
     assert (ring.index_after(1), ring.index_after(2)) == (None, 2)
-    assert ring.size == sum(len(each.text(ring_module.Dialect.V1)) for each in ring.frames)
+    assert ring.size == sum(each.size for each in ring.frames)
 
 
 def test_too_large_frames_drop_the_oldest_but_never_the_last(monkeypatch: pytest.MonkeyPatch) -> None:

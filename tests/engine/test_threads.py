@@ -21,12 +21,12 @@ def threads() -> Iterator[DatabaseThreads]:
     threads.close()
     deadline = time.monotonic() + 10
     while own_threads():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, own_threads()
         time.sleep(0.002)
 
 
 def own_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("broadcast-")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("broadcast-reader", "broadcast-writer"))]
 
 
 def thread_name() -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from broadcast.engine.database import NoLog
-from broadcast.engine.feed import Feed, Position
+from broadcast.engine.feed import CHUNK_FRAMES, Chunk, Feed, Position
 from broadcast.engine.layer import Hint
-from broadcast.engine.transports import FRAMES_AT_ONCE, AsgiTransport
+from broadcast.engine.transports import AsgiTransport
 from broadcast.engine.wire import Dialect, Frame
 from broadcast.exceptions import LogUnavailable
 from tests.engine.listening import Client, frame, until
@@ -72,7 +72,7 @@ async def test_frames_leave_in_order(client: Client, feed: Feed) -> None:
 
 async def test_more_than_leaves_at_once_leaves_all_the_same(client: Client, feed: Feed) -> None:
     follow(client, feed)
-    wanted = list(range(11, 11 + 3 * FRAMES_AT_ONCE + 5))
+    wanted = list(range(11, 11 + 3 * CHUNK_FRAMES + 5))
     push(feed, *wanted)
     await until(lambda: client.offsets == wanted)
 
@@ -114,14 +114,14 @@ async def test_a_slow_connection_holds_up_itself_alone(client: Client, feed: Fee
 async def test_a_connection_at_the_end_sleeps(client: Client, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is told for ever that there is something to read would keep a processor busy."""
     rounds = 0
-    next_frames = feed.next_frames
+    chunk = feed.chunk
 
-    async def counted(position: Position, limit: int) -> list[Frame]:
+    def counted(position: Position) -> Chunk | None:
         nonlocal rounds
         rounds += 1
-        return await next_frames(position, limit)
+        return chunk(position)
 
-    monkeypatch.setattr(feed, "next_frames", counted)
+    monkeypatch.setattr(feed, "chunk", counted)
     follow(client, feed, after=4)
     feed.take(Hint("g", [frame(None)]))
     push(feed, 11)
