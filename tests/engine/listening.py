@@ -78,6 +78,7 @@ class Client:
 
     async def join(self, group: str = "broadcast", after: int | None = None, epoch: str = "") -> Position:
         position, self.recovered = await current_hub().join(self.transport, group, after, epoch)
+        self.welcome = position.epoch, position.offset
         self.transport.follow(position)
         return position
 
