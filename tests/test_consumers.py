@@ -81,10 +81,9 @@ def application(request: pytest.FixtureRequest) -> Any:
     return BroadcastConsumer.as_asgi() if request.param == "bare" else whole_stack
 
 
-@pytest.fixture(params=["log", "live only"])
-def with_or_without_log(request: pytest.FixtureRequest) -> None:
-    if request.param == "log":
-        request.getfixturevalue("transactional_db")
+@pytest.fixture(params=[pytest.param("log", marks=pytest.mark.django_db(transaction=True)), "live only"])
+def with_or_without_log(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
