@@ -19,6 +19,7 @@ from tests.chaos.publishers import (
     ViewLane,
 )
 from tests.chaos.readers import Book, Reader
+from tests.chaos.tally import counted
 from tests.chaos.tutorial_readers import TutorialBook, TutorialReader
 
 START_TIMEOUT = 60.0
@@ -175,9 +176,9 @@ class Run:
         return True
 
     def _tell_faults(self) -> None:
-        injected = self.faults.injected
-        print(f"Faults injected: {injected.total()}")
-        for kind, count in (*sorted(injected.items()), *self.fleet.hint_faults().items()):
+        injected, inside = self.faults.injected, counted(self.fleet.tally)
+        print(f"Faults injected: {injected.total()}, and {inside.total()} inside of processes")
+        for kind, count in (*sorted(injected.items()), *sorted(inside.items())):
             print(f"  {count:>6} {kind}")
 
     def _outcomes(self) -> str:
