@@ -312,12 +312,11 @@ class TestALostCommit:
         commit, left = connection._commit, [None] * times
 
         def lose():
-            if not left:
-                return commit()
-            left.pop()
-            if commits:
+            if commits or not left:
                 commit()
-            lose_connection()
+            if left:
+                left.pop()
+                lose_connection()
 
         connection._commit = lose
         try:
