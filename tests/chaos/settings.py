@@ -27,7 +27,7 @@ CHANNEL_LAYERS = {
             "share": float(os.environ["CHAOS_HINT_FAULTS"]),
             "seed": CHAOS_SEED,
             "tally": CHAOS_TALLY,
-            **CHANNEL_LAYERS["default"]["CONFIG"],
+            **CHANNEL_LAYERS["default"].get("CONFIG", {}),
         },
     }
 }
