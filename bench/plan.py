@@ -71,11 +71,12 @@ class Round:
     def measure(self, row: Row, size: int, what: str, act: Act, **options: bool) -> None:
         """Does something to a fresh server. If it fails, that is said, and the run goes on."""
         say(f"  {what}: {row.title}, {size:,} connections")
+        server = Server(row, self.workshop, **options)
         try:
-            with Server(row, self.workshop, **options) as server:
+            with server:
                 act(server, partial(self.results.add, row, size))
         except FAILURES as failure:
-            text = f"{what} with {size:,} connections: {failure}"
+            text = f"{what} with {size:,} connections: {failure}{server.complaint()}"
             self.results.remark(row, text)
             say(f"    {text}")
 

@@ -141,6 +141,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    def complaint(self) -> str:
+        """The last error in the server's log, as far as there is one."""
+        log = self._log("server")
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return next((f" ({line})" for line in reversed(lines) if " ERROR " in line), "")
+
     def _log(self, name: str) -> Path:
         return self._workshop.path / f"{self.row.key}-{self.port}-{name}.log"
 

@@ -12,6 +12,9 @@ from bench.table import aligned
 SIZE = 1000
 LARGE = 5000
 
+UNREAD = 3 * 64
+"""KiB that a client which does not read may cost: what the kernel has not sent, one write, and a frame in progress."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -76,6 +79,9 @@ TARGETS = (
     Target("idle above accept only (% of a core)", 1, difference(ours("idle"), other("accept", "idle"))),
     Target("99th percentile with one slow client / without", 1.5, ratio(ours("p99_with"), ours("p99_without"))),
     Target("growth with one slow client (MiB)", 10, plainly(SIZE, "growth_with")),
+    Target("memory of a client that does not read (KiB)", UNREAD, plainly(SIZE, "all_slow")),
+    Target("growth by a flood of messages (MiB)", 10, plainly(1, "flood_messages")),
+    Target("growth by an endless message (MiB)", 10, plainly(1, "flood_fragments")),
 )
 
 

@@ -38,7 +38,7 @@ from .engine.wire import (
     message_fields,
     ref_in,
 )
-from .exceptions import InvalidMessage, LogUnavailable
+from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from .models import Message
 
 logger = logging.getLogger("broadcast")
@@ -223,6 +223,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         passed = position.offset if position else 0
         try:
             message = await relay(self.draft(asked, group))
+        except OutcomeUnknown:
+            text = "The message may or may not have been sent. Send it again with the same ref to be sure."
+            raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
         except LogUnavailable:
             text = "The message could not be kept, so it was not sent. Try again."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +277,7 @@ def services_directory() -> Path:
     return directory
 
 
-def throwaway(kind: type[Service]) -> Iterator[Any]:
+def throwaway(kind: Callable[[Path], Service]) -> Iterator[Any]:
     """A server for as long as the tests run. Without its program they are skipped; where `CI` is set, they fail."""
     directory = services_directory()
     service = kind(directory)

@@ -22,6 +22,7 @@ from broadcast import asend, asend_many
 from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, UNAVAILABLE, BroadcastConsumer
 from broadcast.engine import log
 from broadcast.engine.outages import log_failing, no_log
+from broadcast.exceptions import OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
 
@@ -81,10 +82,9 @@ def application(request: pytest.FixtureRequest) -> Any:
     return BroadcastConsumer.as_asgi() if request.param == "bare" else whole_stack
 
 
-@pytest.fixture(params=["log", "live only"])
-def with_or_without_log(request: pytest.FixtureRequest) -> None:
-    if request.param == "log":
-        request.getfixturevalue("transactional_db")
+@pytest.fixture(params=[pytest.param("log", marks=pytest.mark.django_db(transaction=True)), "live only"])
+def with_or_without_log(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
@@ -923,6 +923,17 @@ async def test_a_log_that_fails_between_two_messages_is_said_and_the_connection_
     assert (await ann.ask(body="two", ref=REF))["offset"] == 2
     assert (await bob.hear())["ref"] == REF
     assert len(errors()) == 1
+
+
+async def test_a_commit_whose_outcome_nobody_knows_is_not_called_a_failure(browser, monkeypatch):
+    async def lost(draft: log.Draft) -> None:
+        raise OutcomeUnknown("the database went away during COMMIT")
+
+    visitor = await browser(V1)
+    monkeypatch.setattr("broadcast.consumers.relay", lost)
+    answer = await visitor.ask(body="hi", ref=REF)
+    assert (answer["code"], answer["ref"], answer["retry_after_ms"]) == ("unavailable", REF, 1000)
+    assert answer["body"].startswith("The message may or may not have been sent.")
 
 
 def failing(alias: str) -> None:

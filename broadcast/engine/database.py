@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import (
@@ -138,14 +138,18 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
     while True:
         attempt += 1
         committing = False
+        used: Any = None
         try:
             with transaction.atomic(using=connection.alias):
+                used = connection.connection
                 read_committed(connection)
                 result = work(attempt > 1)
                 committing = True
             return result
         except (DatabaseError, InterfaceError) as error:
-            broken = is_broken(connection, error)
+            # Django has put a new, healthy connection in the place of one that was lost in a transaction.
+            replaced = used is not None and connection.connection is not used
+            broken = replaced or is_broken(connection, error)
             uncertain = uncertain or (committing and broken)
             if time.monotonic() > deadline or attempt >= tries(error, broken):
                 if uncertain:

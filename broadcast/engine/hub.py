@@ -6,6 +6,7 @@ One per event loop, made with the first connection and gone some seconds after t
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -34,6 +35,7 @@ logger = logging.getLogger("broadcast")
 EARLY_PATIENCE = 0.005  # seconds that a missing hint may be late before the log is asked
 LINGER = 5.0  # seconds that a group, and then the hub, outlives its last connection
 PRUNE_EVERY = 60.0  # seconds
+END_TIMEOUT = 2.0  # seconds that the end of the process waits for a hub
 
 
 class Hub:
@@ -279,6 +281,19 @@ def report(error: BaseException | None) -> None:
 
 
 hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+
+
+@atexit.register
+def end_all() -> None:
+    """Ends what runs on loops that were stopped and not closed, as a Twisted reactor's: else it is torn apart."""
+    for loop in list(hubs):
+        if loop.is_running() or loop.is_closed():
+            continue
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=END_TIMEOUT))
 
 
 def current_hub() -> Hub:

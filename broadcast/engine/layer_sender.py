@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -19,6 +20,22 @@ FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits for the last ev
 MAX_EVENTS = 1000
 
 Event = tuple[Any, str, dict[str, Any]]
+
+
+class LayerLoop(asyncio.SelectorEventLoop):
+    """Looks names up in its own thread, for at the end of a process there are no executors any more."""
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        return socket.getaddrinfo(host, port, family, type, proto, flags)
 
 
 class LayerSender:
@@ -57,7 +74,8 @@ class LayerSender:
             time.sleep(0.005)
 
     def _work(self) -> None:
-        asyncio.run(self._run())
+        with asyncio.Runner(loop_factory=LayerLoop) as runner:
+            runner.run(self._run())
 
     async def _run(self) -> None:
         wake = asyncio.Event()

@@ -105,14 +105,21 @@ def checked_text(text: object, what: str) -> str:
     return str(text)
 
 
+LOOKALIKES = str.maketrans("\u0455\u0435\u0433\u0475\u03b5\u03bd", "servev")
+"""Small letters of other scripts that look like those of the server's name: Cyrillic, then Greek."""
+
+INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
+"""Fillers that show nothing, though Unicode counts them among letters and symbols."""
+
+
 def is_servers_name(name: str) -> bool:
     """Whether people would read ``name`` as the name under which the site itself speaks."""
     visible = "".join(
         char
-        for char in unicodedata.normalize("NFKC", name)
-        if unicodedata.category(char) not in ("Cf", "Cc", "Mn", "Zs", "Zl", "Zp")
+        for char in unicodedata.normalize("NFKD", name)
+        if unicodedata.category(char)[0] not in "CMZ" and char not in INVISIBLE
     )
-    return visible.casefold() == SERVER.casefold()
+    return visible.casefold().translate(LOOKALIKES) == SERVER.casefold()
 
 
 def shown(value: object) -> str:

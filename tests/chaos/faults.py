@@ -15,7 +15,7 @@ from tests.chaos.clients import Client
 from tests.chaos.fleet import Fleet, Server, World
 from tests.chaos.publishers import ScriptLane
 
-EVERY = 1.2  # seconds between two faults, on average
+EVERY = 0.7  # seconds between two faults, on average
 CALM = 3.0  # seconds before the first fault, and that a target is left alone after one
 END_TIMEOUT = 15.0  # seconds for a daphne to end after SIGTERM
 

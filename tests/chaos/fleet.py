@@ -13,6 +13,8 @@ from tests.services import Postgres, Redis, Service, services_directory
 from tests.site import ROOT, SITE_VARIABLES
 
 DAPHNES = 3
+HINT_FAULTS = 0.1  # of the events that a process gets from the channel layer
+COMMIT_FAULTS = 0.02  # of the transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class World:
 
     @property
     def hint_faults(self) -> float:
-        """The share of events that the layer spoils. The tutorial's consumer is spared: it could only lose."""
-        return 0.0 if self.is_tutorial else 0.1
+        """The share of hints that are spoiled. The tutorial's consumer is spared: it could only lose."""
+        return 0.0 if self.is_tutorial else HINT_FAULTS
 
 
 class Server(Service):
@@ -57,7 +59,7 @@ class Fleet:
 
     def __init__(self, world: World) -> None:
         self.directory = services_directory()
-        self.tally = self.directory / "hint-faults"
+        self.tally = self.directory / "tally"
         self.redis = Redis(self.directory)
         self.postgres = Postgres(self.directory)
         inherited = {
@@ -74,6 +76,7 @@ class Fleet:
             "REDIS_LAYER": world.layer,
             "DATABASE_URL": self.postgres.database_url("chaos"),
             "CHAOS_SEED": world.seed,
+            "CHAOS_COMMIT_FAULTS": str(COMMIT_FAULTS),
             "CHAOS_HINT_FAULTS": str(world.hint_faults),
             "CHAOS_TALLY": str(self.tally),
             "CHAOS_TUTORIAL": "on" if world.is_tutorial else "off",
@@ -90,7 +93,7 @@ class Fleet:
         self.postgres.start()
         self.postgres.create_database("chaos")
         migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-        subprocess.run(migrate, cwd=ROOT, env=self.env, check=True)
+        subprocess.run(migrate, cwd=ROOT, env=self.env | {"CHAOS_COMMIT_FAULTS": "0"}, check=True)
         for server in (*self.daphnes, self.wsgi):
             server.start()
 
@@ -98,8 +101,3 @@ class Fleet:
         for service in (*self.daphnes, self.wsgi, self.redis, self.postgres):
             service.kill()
         shutil.rmtree(self.postgres.data, ignore_errors=True)
-
-    def hint_faults(self) -> dict[str, int]:
-        letters = self.tally.read_bytes() if self.tally.exists() else b""
-        kinds = {"hints dropped": b"d", "hints doubled": b"t", "hints delivered late": b"l"}
-        return {kind: letters.count(letter) for kind, letter in kinds.items()}

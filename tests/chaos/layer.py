@@ -1,26 +1,24 @@
 """A channel layer that loses, doubles and reorders some of what it receives."""
 
-import os
 from collections import deque
 from random import Random
 from typing import Any
 
 from django.utils.module_loading import import_string
 
+from tests.chaos.tally import Tally
+
 Event = dict[str, Any]
 
 
 class UnreliableLayer:
-    """Another layer, of whose events a `share` does not arrive as it was sent.
-
-    Each fault adds a letter to the file `tally`: d(ropped), t(wice), l(ate).
-    """
+    """Another layer, of whose events a `share` does not arrive as it was sent."""
 
     def __init__(self, layer: str, share: float, seed: str, tally: str, **config: Any) -> None:
         self._layer = import_string(layer)(**config)
         self._share = share
         self._random = Random(f"{seed}:hints")
-        self._tally = os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._tally = Tally(tally)
         self._next: dict[str, deque[Event]] = {}
         self._late: dict[str, Event] = {}
 
@@ -38,10 +36,10 @@ class UnreliableLayer:
             return [event, self._late.pop(channel)]
         if self._random.random() >= self._share:
             return [event]
-        fault = self._random.choice("dtl")
-        os.write(self._tally, fault.encode())
-        if fault == "t":
+        fault = self._random.choice(("hint dropped", "hint doubled", "hint delivered late"))
+        self._tally.add(fault)
+        if fault == "hint doubled":
             return [event, event]
-        if fault == "l":
+        if fault == "hint delivered late":
             self._late[channel] = event
         return []

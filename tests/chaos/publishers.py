@@ -148,9 +148,10 @@ class ScriptLane(Lane):
 
     acts = SCRIPT_ACTS
 
-    def __init__(self, name: str, seed: str, rate: float, ledger: Ledger, fleet: Fleet) -> None:
+    def __init__(self, name: str, seed: str, rate: float, ledger: Ledger, fleet: Fleet, **env: str) -> None:
         super().__init__(name, seed, rate, ledger)
         self.fleet = fleet
+        self.env = env
         self.process: Process | None = None
 
     async def perform(self, act: str, group: str, keys: list[str]) -> tuple[Outcomes, str]:
@@ -202,7 +203,7 @@ class ScriptLane(Lane):
 
     async def _running(self) -> Process:
         if self.process is None:
-            env = {**self.fleet.env, "CHAOS_SEED": f"{self.fleet.env['CHAOS_SEED']}:{self.name}"}
+            env = {**self.fleet.env, **self.env, "CHAOS_SEED": f"{self.fleet.env['CHAOS_SEED']}:{self.name}"}
             with (self.fleet.directory / f"{self.name}.log").open("ab") as log:
                 self.process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "tests.chaos.script"),

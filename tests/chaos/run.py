@@ -19,6 +19,7 @@ from tests.chaos.publishers import (
     ViewLane,
 )
 from tests.chaos.readers import Book, Reader
+from tests.chaos.tally import counted
 from tests.chaos.tutorial_readers import TutorialBook, TutorialReader
 
 START_TIMEOUT = 60.0
@@ -68,8 +69,14 @@ class Run:
         rate = max(1.0, self.world.rate - ANNOUNCED - LETTERS * len(lanes)) / 6
         lanes += [ViewLane(f"daphne{number}", seed, rate, ledger, daphnes) for number in (1, 2)]
         lanes += [ViewLane(f"wsgi{number}", seed, rate, ledger, wsgi) for number in (1, 2)]
-        lanes += [ScriptLane(f"script{number}", seed, rate, ledger, self.fleet) for number in (1, 2)]
+        lanes.append(ScriptLane("script1", seed, rate, ledger, self.fleet))
+        lanes.append(self._script_alone("script2", rate))
         return lanes
+
+    def _script_alone(self, name: str, rate: float) -> Lane:
+        """A script that shares only the database with the servers. The tutorial's publishers need the layer."""
+        env = {} if self.world.is_tutorial else {"REDIS_URL": ""}
+        return ScriptLane(name, self.world.seed, rate, self.ledger, self.fleet, **env)
 
     async def play(self) -> bool:
         """Plays the run and prints what came of it; whether nobody has anything to complain about."""
@@ -109,15 +116,14 @@ class Run:
                 raise error
 
     async def _settle(self) -> None:
-        """Sends one last message to each group, and waits until every client has seen it."""
+        """Sends one last message to each group, of which no hint tells, and waits until every client has seen it."""
         if self.world.is_tutorial:
             received = -1
             while received != self.tutorial_book.received:
                 received = self.tutorial_book.received
                 await asyncio.sleep(QUIET)
             return
-        begun = self._loop.time()
-        lane = ViewLane("end", self.world.seed, 1.0, self.ledger, [self.fleet.wsgi])
+        lane = self._script_alone("end", 1.0)
         for group in GROUPS:
             keys = lane.keys("insisted")
             self.ledger.begin(keys, group, "insisted", self._loop.time())
@@ -125,6 +131,8 @@ class Run:
             self.ledger.settle(outcomes, reason, self._loop.time())
             if outcomes[keys[0]] != SENT:
                 self.ledger.surprise(f"The last message to {group} was not sent: {reason}")
+        await lane.end()
+        begun = self._loop.time()
         heads, _ = await self._log()
         await until(lambda: self._are_at(heads), SETTLE_TIMEOUT, self._wake)
         self.log("settled")
@@ -155,7 +163,7 @@ class Run:
         print(f"In the log: {len(rows):,} messages in {len(heads)} groups. {self._outcomes()}")
         print(
             f"Checked: {delivered(readers):,} deliveries ({len(rows):,} messages to {len(readers)} clients), over "
-            f"{sum(reader.visits for reader in readers):,} connections; settled after {self.settled_after:.1f} s"
+            f"{sum(reader.visits for reader in readers):,} connections; at the head {self.settled_after:.1f} s after the last message"
         )
         counts = verdict.counts
         print(f"Missing {counts['missing']}, doubled or out of order {counts['doubled']}, violations {counts.total()}")
@@ -175,9 +183,9 @@ class Run:
         return True
 
     def _tell_faults(self) -> None:
-        injected = self.faults.injected
-        print(f"Faults injected: {injected.total()}")
-        for kind, count in (*sorted(injected.items()), *self.fleet.hint_faults().items()):
+        injected, inside = self.faults.injected, counted(self.fleet.tally)
+        print(f"Faults injected: {injected.total()}, and {inside.total()} inside of processes")
+        for kind, count in (*sorted(injected.items()), *sorted(inside.items())):
             print(f"  {count:>6} {kind}")
 
     def _outcomes(self) -> str:

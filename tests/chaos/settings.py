@@ -1,10 +1,16 @@
-"""The host site under chaos: more groups, nothing pruned, and a channel layer that cannot be relied upon."""
+"""The host site under chaos: more groups, nothing pruned, an unreliable channel layer and database."""
 
 import os
 
 from project.settings import *  # noqa: F403
-from project.settings import CHANNEL_LAYERS
+from project.settings import CHANNEL_LAYERS, DATABASES
 from tests.chaos import GROUPS
+
+CHAOS_SEED = os.environ["CHAOS_SEED"]
+CHAOS_TALLY = os.environ["CHAOS_TALLY"]
+CHAOS_COMMIT_FAULTS = float(os.environ["CHAOS_COMMIT_FAULTS"])
+# Whether publishers send as the Channels tutorial does, and not by this app.
+CHAOS_TUTORIAL = os.environ["CHAOS_TUTORIAL"] == "on"
 
 ROOT_URLCONF = "tests.chaos.urls"
 BROADCAST = {
@@ -19,12 +25,10 @@ CHANNEL_LAYERS = {
         "CONFIG": {
             "layer": CHANNEL_LAYERS["default"]["BACKEND"],
             "share": float(os.environ["CHAOS_HINT_FAULTS"]),
-            "seed": os.environ["CHAOS_SEED"],
-            "tally": os.environ["CHAOS_TALLY"],
-            **CHANNEL_LAYERS["default"]["CONFIG"],
+            "seed": CHAOS_SEED,
+            "tally": CHAOS_TALLY,
+            **CHANNEL_LAYERS["default"].get("CONFIG", {}),
         },
     }
 }
-
-# Whether publishers send as the Channels tutorial does, and not by this app.
-CHAOS_TUTORIAL = os.environ["CHAOS_TUTORIAL"] == "on"
+DATABASES = {"default": DATABASES["default"] | {"ENGINE": "tests.chaos.database"}}

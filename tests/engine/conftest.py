@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connections
 
 from broadcast.engine.layer_sender import layer_sender
 from broadcast.engine.outages import layer_failing, log_failing, no_log
@@ -14,3 +16,5 @@ def all_is_well() -> Iterator[None]:
         outage.is_on = False
     yield
     layer_sender.flush()
+    # The thread in which async tests use the database outlives them; its connection need not.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()

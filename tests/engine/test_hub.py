@@ -923,7 +923,8 @@ def test_the_end_of_a_loop_leaves_nothing_behind(settings: Any) -> None:
         hub = current_hub()
         await append("lost")
         hub.take(hint_for(await append("came")))
-        under_way = [asyncio.ensure_future(work) for work in (Client().join("opening"), hub.read(hang))]
+        works = (Client().join("opening"), hub.read(hang), hub.catch_up(hub.feeds["broadcast"]))
+        under_way = [asyncio.ensure_future(work) for work in works]
         await asyncio.sleep(0)
         assert not any(task.done() for task in under_way)
         looking.set()
@@ -960,6 +961,20 @@ def test_a_loop_that_is_just_closed_leaves_no_threads_to_the_next(settings: Any)
 
 
 # Failures of one are no business of the others
+
+
+async def test_a_living_loop_of_another_thread_keeps_its_hub() -> None:
+    """As when a server and a synchronous caller's loop share a process."""
+    mine = current_hub()
+    mine._start()
+
+    async def other() -> Hub:
+        return current_hub()
+
+    theirs = await asyncio.to_thread(asyncio.run, other())
+    assert theirs is not mine
+    assert current_hub() is mine
+    assert mine in receivers
 
 
 async def test_a_connection_whose_send_fails_costs_nobody_else(caplog: pytest.LogCaptureFixture) -> None:

@@ -356,6 +356,7 @@ class HubMachine(RuleBasedStateMachine):
             note(f"{witness.group} is at {group.head}, a connection at {witness.offset}")
             assert (witness.offset, witness.epoch) == (group.head, group.epoch)
             assert witness.close_code is None
+            assert not Message.objects.filter(group=group, offset=None).exists()
 
     def everyone_leaves(self) -> None:
         for witness in self.witnesses:

@@ -5,7 +5,8 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
+from django.db.models.signals import post_save
 from django.utils import timezone
 
 from broadcast.engine import log
@@ -372,11 +373,29 @@ class TestInTheCallersTransaction:
             log.insert_waiting([draft("c")])
         assert stored() == [(None, "c")]
 
+    def test_a_ref_of_a_transaction_that_this_one_may_not_see(self):
+        """As where the caller isolates strictly; the message comes to be the other one with the commit."""
+
+        def taken(execute, sql, params, many, context):
+            if sql.startswith("INSERT"):
+                raise IntegrityError("duplicate key")
+            return execute(sql, params, many, context)
+
+        [other] = log.append([draft("other", ref=REF, own_ref=True)]).messages
+        Message.objects.update(offset=None, ref=uuid.UUID(int=0))
+        with transaction.atomic():
+            with connection.execute_wrapper(taken):
+                [mine] = log.insert_waiting([draft("mine", ref=REF, own_ref=True)])
+            assert (mine.pk, mine.offset) == (None, None)
+            Group.objects.create(name="sound", epoch="e")
+        assert log.settle([mine]) is False
+        Message.objects.update(offset=1, ref=REF)
+        assert log.settle([mine]) is True
+        assert (mine.pk, mine.offset, mine.sent_at) == (other.pk, 1, other.sent_at)
+
     def test_a_sender_gets_no_signals_of_the_log(self):
         def fail(**_):
             raise AssertionError("The log is no place for signals")
-
-        from django.db.models.signals import post_save
 
         post_save.connect(fail, sender=Message)
         try:

@@ -141,23 +141,17 @@ async def test_a_server_in_the_main_thread_has_threads_of_its_own() -> None:
 
 
 def test_a_loop_that_a_synchronous_caller_waits_for_uses_the_callers_thread() -> None:
-    async def work() -> tuple[bool, str, str]:
+    async def work() -> tuple[type, bool, list[str]]:
         chosen = await database_threads()
-        names = await chosen.read(thread_name), await chosen.write(thread_name)
+        names = [thread_name(), await chosen.read(thread_name), await chosen.write(thread_name)]
         chosen.close()
-        return isinstance(chosen, CallersThread) and chosen.are_callers, *names
+        return type(chosen), chosen.are_callers, names
 
-    # Inside another loop, async_to_sync runs its coroutine in a thread of its own.
-    def called() -> tuple[bool, str, str]:
-        return async_to_sync(work)()
-
-    async def server() -> tuple[bool, str, str]:
-        return await asyncio.to_thread(called)
-
+    kind, are_callers, (here, *there) = async_to_sync(work)()
     main = threading.main_thread().name
-    result = in_a_thread(called)
-    assert result[0] is False or main in result
-    assert asyncio.run(server())[0] is False
+    assert (kind, are_callers) == (CallersThread, True)
+    assert here != main
+    assert there == [main, main]
 
 
 def test_a_server_in_another_thread_has_threads_of_its_own() -> None:

@@ -202,7 +202,10 @@ class TestData:
 class TestTheServersName:
     @pytest.mark.parametrize(
         "name",
-        ["Server", "server", " SERVER ", "Ser\u200bver", "\uff33erver", "Ser\u00adver", "Ser\u034fver", "Ser ver"],
+        [
+            *("Server", "server", " SERVER ", "Ser\u200bver", "\uff33erver", "Ser\u00adver", "Ser\u034fver", "Ser ver"),
+            *("S\u0301erver", "Ser\u20ddver", "Server\u3164", "\u0405\u0435\u0433\u0475\u0435\u0433", "S\u03b5rver"),
+        ],
     )
     def test_whatever_reads_like_it(self, name):
         assert is_servers_name(name)

@@ -1,0 +1,134 @@
+"""docs/protocol.md, played against the running code frame by frame."""
+
+import json
+import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.db import connections
+
+from broadcast import consumers
+from broadcast.consumers import BroadcastConsumer
+from broadcast.engine import log, rate
+from broadcast.engine.erasure import erase
+from broadcast.engine.outages import log_failing, no_log
+from broadcast.engine.publishing import asend, asend_many
+from tests.site import ROOT
+
+DOCS = (ROOT / "docs" / "protocol.md").read_text()
+EXAMPLES = re.findall(r"^```text\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
+EPOCHS = ["xJ3dR0v8Kq1a", "Zp7mT2c9Wn4e"]
+OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
+WAIT = 10  # seconds, for a machine that is busy
+
+NO_LOG, AWAY, DELETED = "there is no log", "the database goes away", "the group's log is deleted in the admin"
+DOES = {"send": asend, "send_many": asend_many}
+
+
+@pytest.fixture(autouse=True)
+def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.BROADCAST = {
+        "GROUPS": {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}},
+        "POLL_INTERVAL": 0.05,
+    }
+    monkeypatch.setattr(no_log, "is_on", False)
+    monkeypatch.setattr(log_failing, "is_on", False)
+
+
+@pytest.fixture
+def epochs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tags that logs get: the page's first, and its second once the first is given up."""
+    given = EPOCHS[:1]
+    monkeypatch.setattr(log, "new_epoch", lambda: given[-1])
+    return given
+
+
+@pytest.fixture
+def database(example: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the example says of the database."""
+    if AWAY not in example:
+        yield
+        return
+    connections.close_all()
+    with monkeypatch.context() as patch:
+        patch.setitem(connections.settings["default"], "NAME", "/nowhere/db.sqlite3")
+        yield
+    connections.close_all()
+
+
+def marked(example: str) -> Any:
+    """The example as a test's parameter, with a database if it has a log."""
+    return pytest.param(example, marks=[] if NO_LOG in example else [pytest.mark.django_db(transaction=True)])
+
+
+class Play:
+    """One example: its lines in order, and the connection that they are about."""
+
+    def __init__(self, epochs: list[str]) -> None:
+        self.epochs = epochs
+        self.line: Any = None
+        self.known_refs: set[str] = set()
+
+    async def site(self, what: str) -> None:
+        if what == DELETED:
+            self.epochs.append(EPOCHS[1])
+            await sync_to_async(erase)("broadcast")
+        elif what not in (NO_LOG, AWAY):
+            call = re.fullmatch(r"(\w+)\((.*)\)", what)
+            assert call
+            body, _, data = call[2].partition(", data=")
+            await DOES[call[1]](json.loads(body), **({"data": json.loads(data)} if data else {}))
+
+    async def open(self, address: str) -> None:
+        path, _, subprotocol = address.partition(" ")
+        self.line = WebsocketCommunicator(BroadcastConsumer.as_asgi(), path, subprotocols=[subprotocol])
+        assert await self.line.connect(WAIT) == (True, subprotocol or None)
+
+    async def says(self, text: str) -> None:
+        self.known_refs.add(json.loads(text).get("ref", ""))
+        await self.line.send_to(text_data=text)
+
+    async def hears(self, text: str) -> None:
+        heard = await self.line.receive_from(WAIT)
+        assert self.comparable(heard) == self.comparable(text)
+
+    def comparable(self, text: str) -> str:
+        """The frame, with a mark in place of what differs from one run to the next."""
+        text = re.sub(r'"sent_at":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"', '"sent_at":"<time>"', text)
+        ref = re.search(r'"ref":"([0-9a-f-]{36})"', text)
+        return text.replace(ref[1], "<made by the server>") if ref and ref[1] not in self.known_refs else text
+
+    async def close(self, code: str) -> None:
+        assert await self.line.receive_output(WAIT) == {"type": "websocket.close", "code": int(code)}
+
+
+@pytest.mark.parametrize("example", [marked(example) for example in EXAMPLES], ids=range(len(EXAMPLES)))
+async def test_the_examples_are_true(example, database, epochs, settings, monkeypatch):
+    if "rate_limited" in example:
+        settings.BROADCAST = {**settings.BROADCAST, "MESSAGE_BURST": 1}
+        monkeypatch.setattr(rate, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    play = Play(epochs)
+    does = {"site": play.site, "open": play.open, "->": play.says, "<-": play.hears, "close": play.close}
+    for text in example.splitlines():
+        word, _, rest = text.partition(" ")
+        await does[word](rest)
+    await play.line.disconnect(timeout=WAIT)
+
+
+def test_there_are_examples_of_every_frame():
+    examples = "\n".join(EXAMPLES)
+    for kind in ("welcome", "message", "reset", "error", "pong", "bye"):
+        assert f'<- {{"type":"{kind}"' in examples
+    for kind in ("subscribe", "unsubscribe", "ping"):
+        assert f'-> {{"type": "{kind}"' in examples
+
+
+def test_every_code_is_listed():
+    codes = set(re.findall(r"^\| `(\w+)` \| .*\| .*\|$", DOCS.partition("## Errors")[2], re.MULTILINE))
+    assert codes == {"invalid", "too_large", "forbidden", "rate_limited", "unavailable"}
+    closing = {int(code) for code in re.findall(r"^\| (4\d{3}) \|", DOCS, re.MULTILINE)}
+    assert closing == {consumers.UNAVAILABLE, consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES}
