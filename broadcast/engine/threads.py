@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -46,7 +47,8 @@ class DatabaseThreads:
     def close(self) -> None:
         """Closes the connections once what is under way is done; does not wait for it."""
         for executor in (self._reader, self._writer):
-            executor.submit(connections.close_all)
+            with suppress(RuntimeError):  # the process ends, and its threads with it
+                executor.submit(connections.close_all)
             executor.shutdown(wait=False)
 
 
