@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Coroutine
 from typing import Any
 
 from ..conf import conf
 from .daphne_socket import DaphneSocket
 from .feed import Chunk, Position
 from .rounds import Rounds
-from .transports import Send, Transport
+from .transports import STALLED, Send, Transport
 from .wire import Dialect
-
-STALLED = 4001
 
 
 class DirectTransport(Transport):
@@ -29,10 +28,11 @@ class DirectTransport(Transport):
         self._rounds = rounds
         self._is_waiting = False
         self._stall: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def notify(self) -> None:
-        if not self._is_waiting and self._task is None:
+        if not self._is_waiting:
             self._rounds.add(self)
 
     async def close(self) -> None:
@@ -42,24 +42,23 @@ class DirectTransport(Transport):
         self._is_waiting = True
         if self._stall is not None:
             self._stall.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if tasks := [task for task in (self._reading, self._ending) if task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     def write_ready(self) -> None:
         """Writes a chunk of each group's frames: the visit of a round. Never raises."""
         try:
-            for position in self.positions.values():
+            for group, position in self.positions.items():
                 chunk = position.feed.chunk(position)
                 if chunk is None:
                     self._read_older(position)
                 elif chunk.frames and not self._write_chunk(position, chunk):
+                    self.positions[group] = self.positions.pop(group)  # next time the others come first
                     return
-        except ConnectionError:
-            self._is_waiting = True  # until the server says that the client is gone
-        except Exception:
-            self._is_waiting = True
-            self._task = asyncio.create_task(self.fail())
+        except Exception as error:
+            self._give_up(error)
 
     def _write_chunk(self, position: Position, chunk: Chunk) -> bool:
         """Writes what the socket takes; whether it took everything."""
@@ -92,18 +91,31 @@ class DirectTransport(Transport):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-        self._is_waiting = False
-        self.notify()
+        if self._ending is None:
+            self._is_waiting = False
+            self.notify()
 
     def _stalled(self) -> None:
-        self._task = asyncio.create_task(self.disconnect(STALLED))
+        self._end(self.give_up(STALLED))
+
+    def _give_up(self, error: Exception) -> None:
+        self._is_waiting = True
+        if not isinstance(error, ConnectionError):  # then the server says by itself that the client is gone
+            self._end(self.fail(error))
+
+    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Closes the connection in a task of its own: whoever finds that it must be cannot wait for it."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(closing)
+        else:
+            closing.close()
 
     # Behind the ring
 
     def _read_older(self, position: Position) -> None:
-        if self._task is None:
-            self._task = asyncio.create_task(self._catch_up(position))
-            self._task.add_done_callback(self._caught_up)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._catch_up(position))
+            self._reading.add_done_callback(self._caught_up)
 
     async def _catch_up(self, position: Position) -> None:
         """Reads one chunk of the log and writes it; the next round looks for more."""
@@ -113,13 +125,10 @@ class DirectTransport(Transport):
                 await asyncio.sleep(conf.POLL_INTERVAL)
             elif chunk.frames and self.is_following(position):
                 self._write_chunk(position, chunk)
-        except ConnectionError:
-            self._is_waiting = True
-        except Exception:
-            self._is_waiting = True
-            await self.fail()
+        except Exception as error:
+            self._give_up(error)
 
-    def _caught_up(self, task: asyncio.Task[Any]) -> None:
-        self._task = None
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        self._reading = None
         if not task.cancelled():
             self.notify()

@@ -220,10 +220,10 @@ class Feed:
 
     async def older_chunk(self, position: Position) -> Chunk:
         """What the log has for a position that is not in the ring. Raises LogUnavailable or NoLog."""
-        epoch, after = self.epoch, max(position.offset, self.floor)
+        epoch, offset, after = self.epoch, position.offset, max(position.offset, self.floor)
         frames = await self._pages.after(after, self.head)
-        if epoch != self.epoch or position.index >= self.ring.start:
-            return Chunk(self.epoch, [], [])
+        if epoch != self.epoch or offset != position.offset or position.index >= self.ring.start:
+            return Chunk(self.epoch, [], [])  # it got on without the log meanwhile
         following = (frames[0].offset or 0) - 1 if frames else min(self._pages.end_after(after), self.head)
         if following != position.offset:
             return self.reset(following, "Messages you missed are no longer kept.")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import OrderedDict
 from typing import Protocol
+
+logger = logging.getLogger("broadcast")
 
 MAX_PAUSE = 0.1  # seconds
 MAX_TURN = 0.02  # seconds that a round may hold the event loop
@@ -24,7 +28,9 @@ class Rounds:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[Writer, None] = {}
+        # Ordered ones, for a plain dict takes ever longer to find the first of those that are left.
+        self._waiting: OrderedDict[Writer, None] = OrderedDict()
+        self._visiting: OrderedDict[Writer, None] = OrderedDict()
         self._next: asyncio.Handle | None = None
         self._not_before = 0.0
         self._took = 0.0
@@ -32,33 +38,36 @@ class Rounds:
     def add(self, writer: Writer) -> None:
         self._waiting[writer] = None
         if self._next is None:
-            delay = self._not_before - self._loop.time()
-            self._next = self._loop.call_later(delay, self._run) if delay > 0 else self._loop.call_soon(self._run)
+            self._schedule()
 
     def remove(self, writer: Writer) -> None:
         self._waiting.pop(writer, None)
+        self._visiting.pop(writer, None)
+
+    def _schedule(self) -> None:
+        delay = self._not_before - self._loop.time()
+        self._next = self._loop.call_later(delay, self._run) if delay > 0 else self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        begun, self._took = self._loop.time(), 0.0
-        waiting, self._waiting = self._waiting, {}
-        self._visit(waiting, begun)
+        self._took = 0.0
+        self._visiting, self._waiting = self._waiting, self._visiting
+        self._visit()
 
-    def _visit(self, waiting: dict[Writer, None], begun: float) -> None:
+    def _visit(self) -> None:
         """Visits for a while, and goes on in another turn of the event loop if that is not enough."""
-        while waiting:
-            writer = next(iter(waiting))
-            del waiting[writer]
-            writer.write_ready()
+        begun = now = self._loop.time()
+        while self._visiting and now - begun <= MAX_TURN:
+            writer, _ = self._visiting.popitem(last=False)
+            try:
+                writer.write_ready()
+            except Exception:
+                logger.exception("A connection could not be written to")
             now = self._loop.time()
-            if now - begun > MAX_TURN and waiting:
-                self._took += now - begun
-                self._next = self._loop.call_soon(self._go_on, waiting)
-                return
-        now = self._loop.time()
-        self._not_before = now + min(self._took + now - begun, MAX_PAUSE)
+        self._took += now - begun
+        if self._visiting:
+            self._next = self._loop.call_soon(self._visit)
+            return
+        self._not_before = now + min(self._took, MAX_PAUSE)
         self._next = None
         if self._waiting:
-            self.add(next(iter(self._waiting)))
-
-    def _go_on(self, waiting: dict[Writer, None]) -> None:
-        self._visit(waiting, self._loop.time())
+            self._schedule()

@@ -19,7 +19,11 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger("broadcast")
 
+STALLED = 4001
 INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
+
+MAX_BACKLOG = 64 * 1024  # bytes
+LOOK_EVERY = 0.05  # seconds
 
 
 class Transport(ABC):
@@ -72,21 +76,27 @@ class Transport(ABC):
         except (LogUnavailable, NoLog):
             return None
 
-    async def fail(self) -> None:
-        """Closes a connection that could not be served, so that the client comes back and misses nothing."""
-        logger.exception("A connection could not be written to and is closed")
+    async def fail(self, error: Exception) -> None:
+        """Closes a connection that could not be served, and tells why."""
+        logger.error("A connection could not be written to and is closed", exc_info=error)
+        await self.give_up(INTERNAL_ERROR)
+
+    async def give_up(self, code: int) -> None:
+        """Closes a connection from below, so that the client comes back and misses nothing."""
         with suppress(Exception):  # it is gone already
-            await self.disconnect(INTERNAL_ERROR)
+            await self.disconnect(code)
 
 
 class AsgiTransport(Transport):
     """Writes by ASGI's ``send``, in a task of its own.
 
-    A client that reads slowly holds up this task alone; what it has not got yet is a position.
+    A client that reads slowly holds up this task alone; what it has not got yet is a position. Where
+    ``send`` does not wait for the client, ``backlog`` tells how many bytes the server holds of what was sent.
     """
 
-    def __init__(self, send: Send, dialect: Dialect) -> None:
+    def __init__(self, send: Send, dialect: Dialect, backlog: Callable[[], int] | None = None) -> None:
         super().__init__(send, dialect)
+        self._backlog = backlog
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -113,8 +123,8 @@ class AsgiTransport(Transport):
                     await self._deliver_some(position)
         except OSError:
             return  # the client went away
-        except Exception:
-            await self.fail()
+        except Exception as error:
+            await self.fail(error)
 
     async def _deliver_some(self, position: Position) -> None:
         chunk = await self.next_chunk(position)
@@ -126,8 +136,24 @@ class AsgiTransport(Transport):
                 return  # it ended while the socket was slow
             await self.write_frame(frame)
             position.passed(chunk, count)
+            if self._backlog is not None and self._backlog() > MAX_BACKLOG:
+                await self._wait_for_client(self._backlog)
         if chunk.frames:
             self._wake.set()
+
+    async def _wait_for_client(self, backlog: Callable[[], int]) -> None:
+        """Returns when the client has taken what it was sent; one that takes nothing for long has to go."""
+        loop = asyncio.get_running_loop()
+        held, since = backlog(), loop.time()
+        while held > MAX_BACKLOG:
+            await asyncio.sleep(LOOK_EVERY)
+            now_held = backlog()
+            if now_held < held:
+                since = loop.time()
+            elif loop.time() - since > conf.STALLED_TIMEOUT:
+                await self.give_up(STALLED)
+                raise ConnectionError("the client takes nothing")
+            held = now_held
 
     def _notify_later(self) -> None:
         """Tries again in a while: by one timer, however often it is notified until then."""
