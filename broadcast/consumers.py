@@ -84,7 +84,6 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.group = self.group_in(scope)
         self.transport = transport_for(send, self.dialect_of(scope))
         self._send = send
-        watch(self, send)
         try:
             await self.accept(scope)
             while not self.closing:
@@ -114,6 +113,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+        watch(self, self._send)
         try:
             after, epoch = self.asked_position()
             await self.subscribe(self.group, after, epoch)

@@ -5,27 +5,44 @@ Whatever is not exactly as expected here makes ``socket_behind`` answer None, an
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 UNSENT_BYTES = 64 * 1024  # what the kernel may hold of a client that does not read
+UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
+FRAME_COST = 512  # bytes of memory that a frame takes beside its text
+LOOK_EVERY = 0.05  # seconds
 MAX_DEPTH = 16  # of middleware around ``send``
+
+OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
+OF_TRANSPORT = (
+    *("_tempDataLen", "connected", "dataBuffer", "disconnected", "disconnecting", "getHandle", "pauseProducing"),
+    *("producerPaused", "registerProducer", "resumeProducing", "unregisterProducer", "write", "writeSomeData"),
+)
 
 
 class DaphneSocket:
-    """One open connection of daphne, seen below autobahn: bytes given here go to the kernel at once."""
+    """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once.
 
-    __slots__ = ("_on_drained", "_previous", "protocol", "transport")
+    It takes the transport's place for a producer, which tells when buffers are full and when they are
+    empty. The HTTP channel that had it wants nothing of it once the connection is a WebSocket.
+    """
+
+    __slots__ = ("_on_drained", "protocol", "transport")
 
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
         self.transport = protocol.transport
         self._on_drained: Callable[[], None] | None = None
-        self._previous: Any = None
-        limit_kernel_buffer(self.transport.getHandle())
+        if self.transport.connected:
+            limit_kernel_buffer(self.transport.getHandle())
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
 
     @property
     def is_open(self) -> bool:
@@ -57,28 +74,26 @@ class DaphneSocket:
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Calls ``callback`` once, when all that waits has gone to the kernel.
 
-        A pull producer of Twisted is asked for more at exactly that moment. The slot belongs to the
-        HTTP channel, which wants nothing of it once the connection is a WebSocket.
+        Twisted asks a producer that it has paused for more at exactly that moment.
         """
-        if self._on_drained is None:
-            self._previous = (self.transport.producer, self.transport.streamingProducer)
-            self.transport.unregisterProducer()
-            self.transport.registerProducer(self, False)
         self._on_drained = callback
+        self.transport.producerPaused = True
 
     def mute(self) -> None:
         """Lets the server drop what the client still sends: nobody reads it any more."""
         self.protocol.muted = True
 
+    # What Twisted asks of a producer
+
+    def pauseProducing(self) -> None:
+        """A client that does not take the answers is not read either: each frame of it may cost another."""
+        self.transport.pauseProducing()
+
     def resumeProducing(self) -> None:
+        self.transport.resumeProducing()
         callback, self._on_drained = self._on_drained, None
-        if callback is None:
-            return  # Twisted asks once when it is registered
-        self.transport.unregisterProducer()
-        producer, streaming = self._previous
-        if producer is not None:
-            self.transport.registerProducer(producer, streaming)
-        callback()
+        if callback is not None:
+            callback()
 
     def stopProducing(self) -> None:
         self._on_drained = None
@@ -86,10 +101,51 @@ class DaphneSocket:
 
 def limit_kernel_buffer(handle: socket.socket) -> None:
     """Keeps what a client has not read yet out of the kernel's memory, as far as the system can."""
-    if handle.family == socket.AF_UNIX:
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)
-    elif hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+    with suppress(OSError):
+        if handle.family == socket.AF_UNIX:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)
+        elif hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+class Inbox:
+    """The way into daphne's queue of what a client said; without it the queue has no limit.
+
+    While much of it waits, because the client floods or the database is slow, the client is not read.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._queue = protocol.application_queue
+        self._size = 0  # bytes since nothing waited
+        self._look: asyncio.TimerHandle | None = None
+
+    def put_nowait(self, event: dict[str, Any]) -> None:
+        if self._queue.empty():
+            self._size = 0
+        self._size += FRAME_COST + len(event.get("text") or event.get("bytes") or b"")
+        self._queue.put_nowait(event)
+        if self._size > UNREAD_BYTES and self._look is None:
+            self._protocol.transport.pauseProducing()
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        if self._queue.empty() or self._protocol.muted:
+            self._protocol.transport.resumeProducing()
+        elif self._protocol.transport.connected:
+            self._look_later()
+
+
+def bound_input(send: Any) -> None:
+    """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
+    protocol = protocol_behind(send)
+    queue = getattr(protocol, "application_queue", None)
+    if isinstance(queue, asyncio.Queue) and has_all(protocol.transport, ("connected", "pauseProducing")):
+        protocol.application_queue = Inbox(protocol)
 
 
 def socket_behind(send: Any) -> DaphneSocket | None:
@@ -99,16 +155,38 @@ def socket_behind(send: Any) -> DaphneSocket | None:
     socket, where plain bytes would end up in the middle of the TLS stream.
     """
     protocol = protocol_behind(send)
-    if protocol is None:
+    if protocol is None or not has_all(protocol, OF_PROTOCOL):
         return None
     from twisted.internet import tcp
 
     transport = protocol.transport
     if not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", False):
         return None
-    if protocol._perMessageCompress is not None or not hasattr(protocol, "send_queue"):
+    return DaphneSocket(protocol) if has_all(transport, OF_TRANSPORT) else None
+
+
+def backlog_behind(send: Any) -> Callable[[], int] | None:
+    """What tells how many bytes daphne holds that the client behind an ASGI ``send`` has not taken; None elsewhere.
+
+    daphne's ``send`` never waits for a client. Bounds what the kernel holds as well.
+    """
+    protocol = protocol_behind(send)
+    if protocol is None:
         return None
-    return DaphneSocket(protocol)
+    from twisted.protocols.policies import ProtocolWrapper
+
+    transport = protocol.transport
+    while isinstance(transport, ProtocolWrapper):  # TLS
+        transport = transport.transport
+    if not has_all(transport, ("_tempDataLen", "connected", "dataBuffer", "getHandle")):
+        return None
+    if transport.connected:
+        limit_kernel_buffer(transport.getHandle())
+    return lambda: len(transport.dataBuffer) + int(transport._tempDataLen)
+
+
+def has_all(thing: Any, names: tuple[str, ...]) -> bool:
+    return all(hasattr(thing, name) for name in names)
 
 
 def server_behind(send: Any) -> Any:
@@ -120,21 +198,18 @@ def server_behind(send: Any) -> Any:
 def protocol_behind(send: Any) -> Any:
     """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None."""
     found = reply_behind(send)
-    if found is None:
-        return None
-    from daphne.ws_protocol import WebSocketProtocol
-
-    protocol = found.args[0] if found.args else None
-    return protocol if isinstance(protocol, WebSocketProtocol) else None
+    protocol = found.args[0] if found is not None and found.args else None
+    kind = getattr(sys.modules.get("daphne.ws_protocol"), "WebSocketProtocol", None)
+    return protocol if kind is not None and isinstance(protocol, kind) and hasattr(protocol, "transport") else None
 
 
 def reply_behind(send: Any) -> functools.partial[Any] | None:
     """daphne's ``partial(server.handle_reply, protocol)`` below the middleware that wrapped ``send``."""
-    server = sys.modules.get("daphne.server")
+    kind = getattr(sys.modules.get("daphne.server"), "Server", None)
     for _ in range(MAX_DEPTH):
         if isinstance(send, functools.partial):
             owner = getattr(send.func, "__self__", None)
-            return send if server is not None and isinstance(owner, server.Server) else None
+            return send if kind is not None and isinstance(owner, kind) else None
         send = getattr(getattr(send, "__self__", None), "real_send", None)
         if send is None:
             return None

@@ -51,7 +51,7 @@ class Drain:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.is_draining:
-            self._before(number, frame)
+            self._end(number, frame)
             return
         self.is_draining = True
         self.loop.call_soon_threadsafe(self._start, number)
@@ -63,49 +63,77 @@ class Drain:
         deadline = time.monotonic() + conf.DRAIN_TIMEOUT
         try:
             async with asyncio.timeout(conf.DRAIN_TIMEOUT):
-                await self._stop_listening()
-                await self._send_away()
-                await self._wait_until_idle()
+                self._stop_listening()
+                logger.info("Draining: %d connections are sent away", len(self.leavers))
+                await self._empty()
         except TimeoutError:
             logger.warning("Some requests did not finish within DRAIN_TIMEOUT (%g s)", conf.DRAIN_TIMEOUT)
         except Exception:
             logger.exception("The process could not be drained and ends at once")
         logger.info("Drained; %.1f s were left", max(0.0, deadline - time.monotonic()))
-        self._before(number, None)
+        self._end(number, None)
 
-    async def _stop_listening(self) -> None:
-        from twisted.internet import reactor
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """Goes on with what SIGTERM did before.
 
-        listening: Any = reactor
-        for reader in listening.getReaders():
-            if getattr(reader, "factory", None) is self.server.http_factory and hasattr(reader, "stopListening"):
-                reader.stopListening()
-
-    async def _send_away(self) -> None:
-        """Tells every client when to come back: spread out, so that the others are not overrun."""
-        leavers = list(self.leavers)
-        logger.info("Draining: %d connections are sent away", len(leavers))
-        spread = min(MAX_SPREAD, SPREAD_PER_CLIENT * len(leavers))
-        for start in range(0, len(leavers), LEAVING_AT_ONCE):
-            batch = leavers[start : start + LEAVING_AT_ONCE]
-            await asyncio.gather(*(leaver.leave(random.uniform(0, spread)) for leaver in batch), return_exceptions=True)
-            await asyncio.sleep(0)
-
-    async def _wait_until_idle(self) -> None:
-        """Waits for requests in flight, and until daphne has forgotten connections that it upgraded.
-
-        Its shutdown looks up an application for each connection, and an upgraded request has none.
+        daphne then looks up an application for each connection, and a request that was upgraded a moment ago has none.
         """
-        # daphne tells nobody when it forgets a connection, so this looks.
-        while self.leavers or any(self._is_busy(*each) for each in self.server.connections.items()):  # noqa: ASYNC110
+        none = self.loop.create_future()
+        none.set_result(None)
+        for details in self.server.connections.values():
+            details.setdefault("application_instance", none)
+        self._before(number, frame)
+
+    def _stop_listening(self) -> None:
+        for port in twisted_reactor().getReaders():
+            factory = getattr(port, "factory", None)
+            if self.server.http_factory in (factory, getattr(factory, "wrappedFactory", None)):  # with TLS: wrapped
+                port.stopListening()
+
+    async def _empty(self) -> None:
+        """Sends every client away, also those who still come in, and waits for requests in flight."""
+        told: set[Leaver] = set()
+        # daphne tells nobody when it is done with a connection, so this looks.
+        while self.leavers or self._is_busy():
+            staying = self.leavers - told
+            await send_away(list(staying))
+            told |= staying
             await asyncio.sleep(LOOK_EVERY)
 
-    def _is_busy(self, protocol: Any, details: dict[str, Any]) -> bool:
-        application = details.get("application_instance")
-        if application is None:
-            return True
-        # A WebSocket of the site's own knows nothing of this and would never end by itself.
-        return getattr(protocol, "application_type", "http") == "http" and not application.done()
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered. WebSockets of the site's own would never end by themselves."""
+        answering = any(is_answering(*each) for each in self.server.connections.items())
+        return answering or any(is_sending(transport) for transport in twisted_reactor().getWriters())
+
+
+async def send_away(leavers: list[Leaver]) -> None:
+    """Tells clients when to come back: spread out, so that the others are not overrun."""
+    spread = min(MAX_SPREAD, SPREAD_PER_CLIENT * len(leavers))
+    for start in range(0, len(leavers), LEAVING_AT_ONCE):
+        batch = leavers[start : start + LEAVING_AT_ONCE]
+        await asyncio.gather(*(leaver.leave(random.uniform(0, spread)) for leaver in batch), return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+def is_answering(protocol: Any, details: dict[str, Any]) -> bool:
+    application = details.get("application_instance")
+    return application is not None and not application.done() and not is_websocket(protocol)
+
+
+def is_sending(transport: Any) -> bool:
+    """Whether a transport with something to write is one of HTTP: the rest of an answer."""
+    protocol = getattr(transport, "protocol", None)
+    return not is_websocket(getattr(protocol, "wrappedProtocol", protocol))
+
+
+def is_websocket(protocol: Any) -> bool:
+    return getattr(protocol, "application_type", "http") == "websocket"
+
+
+def twisted_reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
 
 
 drains: dict[int, Drain] = {}
