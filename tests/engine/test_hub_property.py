@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from broadcast.engine import feed as feed_module
 from broadcast.engine import hub as hub_module
 from broadcast.engine import log
+from broadcast.engine import pages as pages_module
 from broadcast.engine import ring as ring_module
-from broadcast.engine import transports as transports_module
 from broadcast.engine.hub import hubs
 from broadcast.engine.layer import Hint
 from broadcast.engine.outages import log_failing
@@ -180,7 +180,7 @@ class HubMachine(RuleBasedStateMachine):
         hub = hubs.get(self.loop)
         for feed in hub.feeds.values() if hub else ():
             assert len(feed.early) <= feed_module.MAX_EARLY
-            assert len(feed._pages) <= feed_module.PAGES
+            assert len(feed._pages._pages) <= pages_module.MAX_PAGES
             assert len(feed.ring.frames) <= ring_module.MAX_FRAMES
 
     def new_bodies(self, count: int) -> list[str]:
@@ -372,11 +372,11 @@ def test_every_connection_gets_each_offset_once_and_in_order(monkeypatch: pytest
     settings.CHANNEL_LAYERS = {}
     for module in (ring_module, hub_module):
         monkeypatch.setattr(module, "MAX_FRAMES", 20)
-    for module in (feed_module, hub_module):
+    for module in (pages_module, hub_module):
         monkeypatch.setattr(module, "PAGE", 7)
-    monkeypatch.setattr(feed_module, "PAGES", 2)
+    monkeypatch.setattr(pages_module, "MAX_PAGES", 2)
     monkeypatch.setattr(feed_module, "MAX_EARLY", 5)
-    monkeypatch.setattr(transports_module, "FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr(feed_module, "CHUNK_FRAMES", 4)
     monkeypatch.setattr(log_failing, "begins", lambda error: None)
     monkeypatch.setattr(log_failing, "ends", lambda: None)
     run_state_machine_as_test(HubMachine, settings=machine_settings)
