@@ -27,6 +27,7 @@ SECTIONS = (
         (
             Figure("one", "ephemeral", "ms"),
             Figure("one_cpu", "processor, per delivery", "µs"),
+            Figure("one_client", "load client, per delivery", "µs"),
             Figure("one_durable", "durable", "ms"),
             Figure("one_durable_cpu", "processor, per delivery", "µs"),
         ),
@@ -36,6 +37,7 @@ SECTIONS = (
         (
             Figure("burst", "ephemeral, at once", "ms"),
             Figure("burst_cpu", "processor, per delivery", "µs", 2),
+            Figure("burst_client", "load client, per delivery", "µs", 2),
             Figure("burst_durable", "durable, at once", "ms"),
             Figure("loop", "ephemeral, in a loop", "ms"),
             Figure("loop_durable", "durable, in a loop", "ms"),

@@ -21,11 +21,12 @@ DEPARTURE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Sent:
-    """One measured sending: when it was triggered, when each client had everything, and what it cost."""
+    """One sending: when it was triggered, when each client had everything, and what it cost server and load client."""
 
     begun: float
     moments: list[float]
     processor_seconds: float
+    client_seconds: float
 
     @property
     def seconds(self) -> float:
@@ -53,12 +54,13 @@ class Announcer:
         time.sleep(PAUSE)
         first, self._first = self._first, self._first + count
         stream = self.server.row.speech.heard(bodies(first, count, size))
-        used = process.processor_seconds(self.server.pid)
+        used, own = process.processor_seconds(self.server.pid), time.process_time()
         begun = time.monotonic()
         self.server.control.tell("send", first=first, count=count, size=size, persist=persist, together=together)
         moments = self.crowd.receive(stream, checked=checked)
+        own = time.process_time() - own
         self.server.control.answer()
-        return Sent(begun, moments, process.processor_seconds(self.server.pid) - used)
+        return Sent(begun, moments, process.processor_seconds(self.server.pid) - used, own)
 
 
 def drop(server: Server, crowd: Crowd) -> None:

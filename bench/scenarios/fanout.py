@@ -79,4 +79,5 @@ def perform(announcer: Announcer, act: Act, note: Note, seconds: float = 5.0) ->
     deliveries = len(announcer.crowd) * act.count
     note(act.key, typical * 1e3)
     note(f"{act.key}_cpu", median(one.processor_seconds for one in sent) / deliveries * 1e6)
+    note(f"{act.key}_client", median(one.client_seconds for one in sent) / deliveries * 1e6)
     return typical
