@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..conf import conf
-from .daphne_socket import backlog_behind, bound_input, socket_behind
+from .daphne_socket import bound_input, flow_behind, socket_behind
 from .direct import DirectTransport
 from .hub import current_hub
 from .transports import AsgiTransport, Send, Transport
@@ -25,7 +25,7 @@ def transport_for(send: Send, dialect: Dialect) -> Transport:
     socket = socket_behind(send) if conf.DIRECT_WRITES else None
     if socket is None:
         say("Connections are written to by the server (ASGI send)")
-        return AsgiTransport(send, dialect, backlog_behind(send))
+        return AsgiTransport(send, dialect, flow_behind(send))
     say("Connections are written to directly (daphne)")
     return DirectTransport(send, dialect, socket, current_hub().rounds)
 

@@ -20,29 +20,59 @@ LOOK_EVERY = 0.05  # seconds
 MAX_DEPTH = 16  # of middleware around ``send``
 
 OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
+OF_ANY_TRANSPORT = ("connected", "pauseProducing", "registerProducer", "resumeProducing", "unregisterProducer")
 OF_TRANSPORT = (
-    *("_tempDataLen", "connected", "dataBuffer", "disconnected", "disconnecting", "getHandle", "pauseProducing"),
-    *("producerPaused", "registerProducer", "resumeProducing", "unregisterProducer", "write", "writeSomeData"),
+    *OF_ANY_TRANSPORT,
+    *("_tempDataLen", "dataBuffer", "disconnected", "disconnecting", "getHandle"),
+    *("producerPaused", "write", "writeSomeData"),
 )
 
 
-class DaphneSocket:
-    """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once.
+class Flow:
+    """How a client of daphne takes what it is sent: whether much of it waits, and when none does any more.
 
-    It takes the transport's place for a producer, which tells when buffers are full and when they are
-    empty. The HTTP channel that had it wants nothing of it once the connection is a WebSocket.
+    It takes the transport's place for a producer, which tells both. The HTTP channel that had it wants
+    nothing of it once the connection is a WebSocket.
     """
 
-    __slots__ = ("_on_drained", "protocol", "transport")
+    __slots__ = ("_on_drained", "is_full", "transport")
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+        self.is_full = False
+        self._on_drained: Callable[[], None] | None = None
+        transport.unregisterProducer()
+        transport.registerProducer(self, True)
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Calls ``callback`` once, when a full buffer has become empty."""
+        self._on_drained = callback
+
+    def pauseProducing(self) -> None:
+        """A client that does not take the answers is not read either: each frame of it may cost another."""
+        self.is_full = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.is_full = False
+        self.transport.resumeProducing()
+        callback, self._on_drained = self._on_drained, None
+        if callback is not None:
+            callback()
+
+    def stopProducing(self) -> None:
+        self._on_drained = None
+
+
+class DaphneSocket(Flow):
+    """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once."""
+
+    __slots__ = ("protocol",)
 
     def __init__(self, protocol: Any) -> None:
+        super().__init__(protocol.transport)
         self.protocol = protocol
-        self.transport = protocol.transport
-        self._on_drained: Callable[[], None] | None = None
-        if self.transport.connected:
-            limit_kernel_buffer(self.transport.getHandle())
-        self.transport.unregisterProducer()
-        self.transport.registerProducer(self, True)
+        limit_kernel_buffer(self.transport)
 
     @property
     def is_open(self) -> bool:
@@ -72,35 +102,23 @@ class DaphneSocket:
         self.transport.write(rest)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Calls ``callback`` once, when all that waits has gone to the kernel.
+        """Calls ``callback`` once, when all that waits has gone to the kernel, however little it is.
 
         Twisted asks a producer that it has paused for more at exactly that moment.
         """
-        self._on_drained = callback
+        super().when_drained(callback)
         self.transport.producerPaused = True
 
     def mute(self) -> None:
         """Lets the server drop what the client still sends: nobody reads it any more."""
         self.protocol.muted = True
 
-    # What Twisted asks of a producer
 
-    def pauseProducing(self) -> None:
-        """A client that does not take the answers is not read either: each frame of it may cost another."""
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self.transport.resumeProducing()
-        callback, self._on_drained = self._on_drained, None
-        if callback is not None:
-            callback()
-
-    def stopProducing(self) -> None:
-        self._on_drained = None
-
-
-def limit_kernel_buffer(handle: socket.socket) -> None:
+def limit_kernel_buffer(transport: Any) -> None:
     """Keeps what a client has not read yet out of the kernel's memory, as far as the system can."""
+    if not transport.connected:
+        return
+    handle = transport.getHandle()
     with suppress(OSError):
         if handle.family == socket.AF_UNIX:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)
@@ -125,9 +143,10 @@ class Inbox:
             self._size = 0
         self._size += FRAME_COST + len(event.get("text") or event.get("bytes") or b"")
         self._queue.put_nowait(event)
-        if self._size > UNREAD_BYTES and self._look is None:
-            self._protocol.transport.pauseProducing()
-            self._look_later()
+        if self._size > UNREAD_BYTES:
+            self._protocol.transport.pauseProducing()  # each time: a drained buffer has it read again
+            if self._look is None:
+                self._look_later()
 
     def _look_later(self) -> None:
         self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
@@ -144,7 +163,7 @@ def bound_input(send: Any) -> None:
     """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
     protocol = protocol_behind(send)
     queue = getattr(protocol, "application_queue", None)
-    if isinstance(queue, asyncio.Queue) and has_all(protocol.transport, ("connected", "pauseProducing")):
+    if isinstance(queue, asyncio.Queue) and has_all(protocol.transport, OF_ANY_TRANSPORT):
         protocol.application_queue = Inbox(protocol)
 
 
@@ -165,24 +184,22 @@ def socket_behind(send: Any) -> DaphneSocket | None:
     return DaphneSocket(protocol) if has_all(transport, OF_TRANSPORT) else None
 
 
-def backlog_behind(send: Any) -> Callable[[], int] | None:
-    """What tells how many bytes daphne holds that the client behind an ASGI ``send`` has not taken; None elsewhere.
+def flow_behind(send: Any) -> Flow | None:
+    """What tells whether the client behind an ASGI ``send`` of daphne takes what it is sent, also with TLS.
 
-    daphne's ``send`` never waits for a client. Bounds what the kernel holds as well.
+    daphne's ``send`` itself never waits. None on another server.
     """
     protocol = protocol_behind(send)
-    if protocol is None:
+    if protocol is None or not has_all(protocol.transport, OF_ANY_TRANSPORT):
         return None
     from twisted.protocols.policies import ProtocolWrapper
 
-    transport = protocol.transport
-    while isinstance(transport, ProtocolWrapper):  # TLS
-        transport = transport.transport
-    if not has_all(transport, ("_tempDataLen", "connected", "dataBuffer", "getHandle")):
-        return None
-    if transport.connected:
-        limit_kernel_buffer(transport.getHandle())
-    return lambda: len(transport.dataBuffer) + int(transport._tempDataLen)
+    below = protocol.transport
+    while isinstance(below, ProtocolWrapper):  # TLS
+        below = below.transport
+    if has_all(below, ("connected", "getHandle")):
+        limit_kernel_buffer(below)
+    return Flow(protocol.transport)
 
 
 def has_all(thing: Any, names: tuple[str, ...]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..conf import conf
 from ..exceptions import LogUnavailable
+from .daphne_socket import Flow
 from .database import NoLog
 from .feed import Chunk, Position
 from .wire import Dialect, Fields, Frame
@@ -21,9 +22,6 @@ logger = logging.getLogger("broadcast")
 
 STALLED = 4001
 INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
-
-MAX_BACKLOG = 64 * 1024  # bytes
-LOOK_EVERY = 0.05  # seconds
 
 
 class Transport(ABC):
@@ -91,12 +89,12 @@ class AsgiTransport(Transport):
     """Writes by ASGI's ``send``, in a task of its own.
 
     A client that reads slowly holds up this task alone; what it has not got yet is a position. Where
-    ``send`` does not wait for the client, ``backlog`` tells how many bytes the server holds of what was sent.
+    ``send`` does not wait for the client, ``flow`` tells whether it takes what it is sent.
     """
 
-    def __init__(self, send: Send, dialect: Dialect, backlog: Callable[[], int] | None = None) -> None:
+    def __init__(self, send: Send, dialect: Dialect, flow: Flow | None = None) -> None:
         super().__init__(send, dialect)
-        self._backlog = backlog
+        self._flow = flow
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -136,24 +134,21 @@ class AsgiTransport(Transport):
                 return  # it ended while the socket was slow
             await self.write_frame(frame)
             position.passed(chunk, count)
-            if self._backlog is not None and self._backlog() > MAX_BACKLOG:
-                await self._wait_for_client(self._backlog)
+            if self._flow is not None and self._flow.is_full:
+                await self._wait_for_client(self._flow)
         if chunk.frames:
             self._wake.set()
 
-    async def _wait_for_client(self, backlog: Callable[[], int]) -> None:
+    async def _wait_for_client(self, flow: Flow) -> None:
         """Returns when the client has taken what it was sent; one that takes nothing for long has to go."""
-        loop = asyncio.get_running_loop()
-        held, since = backlog(), loop.time()
-        while held > MAX_BACKLOG:
-            await asyncio.sleep(LOOK_EVERY)
-            now_held = backlog()
-            if now_held < held:
-                since = loop.time()
-            elif loop.time() - since > conf.STALLED_TIMEOUT:
-                await self.give_up(STALLED)
-                raise ConnectionError("the client takes nothing")
-            held = now_held
+        drained = asyncio.Event()
+        flow.when_drained(drained.set)
+        try:
+            async with asyncio.timeout(conf.STALLED_TIMEOUT):
+                await drained.wait()
+        except TimeoutError:
+            await self.give_up(STALLED)
+            raise ConnectionError("the client takes nothing") from None
 
     def _notify_later(self) -> None:
         """Tries again in a while: by one timer, however often it is notified until then."""

@@ -31,8 +31,9 @@ from broadcast.engine.daphne_socket import (
     UNREAD_BYTES,
     UNSENT_BYTES,
     DaphneSocket,
-    backlog_behind,
+    Flow,
     bound_input,
+    flow_behind,
     protocol_behind,
     reply_behind,
     server_behind,
@@ -287,7 +288,7 @@ async def _plain_send(event: dict[str, Any]) -> None: ...
 def test_others_have_none(send: Any) -> None:
     assert socket_behind(send) is None
     assert server_behind(send) is None
-    assert backlog_behind(send) is None
+    assert flow_behind(send) is None
     bound_input(send)
 
 
@@ -314,9 +315,6 @@ async def test_tls_is_never_written_to(tcp_connection: Connection) -> None:
     assert wrapper.writeSomeData
     assert wrapper._tempDataLen == 0
     assert socket_behind(tcp_connection.send) is None
-    backlog = backlog_behind(tcp_connection.send)
-    assert backlog is not None
-    assert backlog() == 0
     tcp_connection.protocol.transport = tcp_connection.transport
 
 
@@ -359,7 +357,7 @@ async def test_a_setting_turns_it_off(tcp_connection: Connection, said: Callable
     for _ in range(3):
         assert isinstance(transport_for(tcp_connection.send, Dialect.V1), AsgiTransport)
     assert said() == ["Connections are written to by the server (ASGI send)"]
-    assert tcp_connection.transport.producer is tcp_connection.channel
+    assert type(tcp_connection.transport.producer) is Flow
 
 
 async def test_another_server_is_written_to_by_asgi(said: Callable[[], list[str]]) -> None:
