@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -28,6 +29,8 @@ from .engine.layer import current_layer
 from .engine.publishing import asend
 from .exceptions import BroadcastError, LogUnavailable
 
+logger = logging.getLogger("broadcast")
+
 GROUP = "broadcast-doctor"
 PATIENCE = 5.0  # seconds
 MAX_SKEW = 2.0  # seconds
@@ -50,9 +53,21 @@ Examination = Callable[[], Iterator[Finding]]
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at everything, one thing after another. Nothing in it raises; what fails is a finding."""
-    for examination in (log, clock, layer, application, static_files, round_trip):
-        yield from examination()
+    """Looks at everything, one thing after another. Nothing in it raises; what fails is a finding.
+
+    What the app would log of it meanwhile is said here in other words.
+    """
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        for examination in (log, clock, layer, application, static_files, round_trip):
+            try:
+                yield from examination()
+            except Exception as error:
+                text = f"Looking at the {examination.__name__.replace('_', ' ')} failed: {error!r}."
+                yield Finding("error", text, "See what is said above, or report it.")
+    finally:
+        logger.setLevel(level)
 
 
 def log() -> Iterator[Finding]:
@@ -143,7 +158,7 @@ def limits(found: Any) -> Iterator[Finding]:
         ("expiry", MIN_EXPIRY, "hints that wait that long are dropped"),
         ("group_expiry", MIN_GROUP_EXPIRY, "hubs fall out of their groups between two renewals"),
     ):
-        value = getattr(found, name, None)
+        value = vars(found).get(name)  # an attribute may need a running loop
         if isinstance(value, int | float) and value < least:
             text = f"The channel layer's {name} is {value}: {effect}, and messages arrive late."
             yield Finding("warning", text, f'Set "{name}" in CHANNEL_LAYERS to {least} or more.')
@@ -170,7 +185,8 @@ def application() -> Iterator[Finding]:
 
 
 async def knock(asgi: Any) -> bool:
-    """Whether the application accepts a WebSocket."""
+    """Whether the application accepts a WebSocket from a page of the site's own."""
+    host = next((name.removeprefix(".") for name in settings.ALLOWED_HOSTS if "*" not in name), "localhost")
     said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     said.put_nowait({"type": "websocket.connect"})
@@ -178,7 +194,7 @@ async def knock(asgi: Any) -> bool:
         "type": "websocket",
         "path": conf.SOCKET_PATH,
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"host", host.encode()), (b"origin", f"http://{host}".encode())],
         "subprotocols": [],
     }
     task = asyncio.ensure_future(asgi(scope, said.get, heard.put))
@@ -252,7 +268,9 @@ async def send_and_receive() -> tuple[float, float]:
         position, _ = await current_hub().join(listener, GROUP)
         try:
             begun = time.monotonic()
-            await asend("Is everything well?", group=GROUP, author="Doctor")
+            message = await asend("Is everything well?", group=GROUP, author="Doctor")
+            if message.offset is None:
+                raise NoLog("it was not logged")
             logged = time.monotonic() - begun
             await listener.heard.wait()
             return logged, time.monotonic() - begun
