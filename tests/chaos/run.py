@@ -91,7 +91,7 @@ class Run:
             for task in comings:
                 task.cancel()
             await asyncio.gather(*comings, return_exceptions=True)
-            self._write_events()
+            self._write_logs()
             self._journal.close()
 
     async def _chaos(self) -> None:
@@ -125,7 +125,7 @@ class Run:
             return
         lane = self._script_alone("end", 1.0)
         for group in GROUPS:
-            keys = lane.keys("insisted")
+            keys = lane.keys("insisted", 0.0)
             self.ledger.begin(keys, group, "insisted", self._loop.time())
             outcomes, reason = await lane.perform("insisted", group, keys)
             self.ledger.settle(outcomes, reason, self._loop.time())
@@ -162,8 +162,9 @@ class Run:
         self._tell_faults()
         print(f"In the log: {len(rows):,} messages in {len(heads)} groups. {self._outcomes()}")
         print(
-            f"Checked: {delivered(readers):,} deliveries ({len(rows):,} messages to {len(readers)} clients), over "
-            f"{sum(reader.visits for reader in readers):,} connections; at the head {self.settled_after:.1f} s after the last message"
+            f"Checked: {delivered(readers):,} deliveries ({len(rows):,} messages to {len(readers)} clients), "
+            f"over {sum(reader.visits for reader in readers):,} connections. "
+            f"Everybody was at the head {self.settled_after:.1f} s after the last message"
         )
         counts = verdict.counts
         print(f"Missing {counts['missing']}, doubled or out of order {counts['doubled']}, violations {counts.total()}")
@@ -191,10 +192,13 @@ class Run:
     def _outcomes(self) -> str:
         return "Publishers know of " + ", ".join(f"{n:,} {outcome}" for outcome, n in self.ledger.counts().items())
 
-    def _write_events(self) -> None:
+    def _write_logs(self) -> None:
         with (self.fleet.directory / "clients.log").open("w") as file:
             for client in self.clients:
                 print(f"--- {client.name} {dict(client.mistakes)}", *client.events, sep="\n", file=file)
+        with (self.fleet.directory / "messages.log").open("w") as file:
+            for key, entry in self.ledger.entries.items():
+                print(f"{key} {entry}", file=file)
 
 
 async def until(condition: Callable[[], bool], seconds: float, meanwhile: Callable[[], None] | None = None) -> bool:
