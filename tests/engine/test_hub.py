@@ -9,9 +9,9 @@ import pytest
 from django.db import connection, connections
 
 from broadcast import asend_many
-from broadcast.engine import pages as pages_module
 from broadcast.engine import hub as hub_module
 from broadcast.engine import log
+from broadcast.engine import pages as pages_module
 from broadcast.engine import ring as ring_module
 from broadcast.engine.database import NoLog
 from broadcast.engine.hints import receivers, tell_extensions
