@@ -226,6 +226,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except OutcomeUnknown:
             text = "The message may or may not have been sent. Send it again with the same ref to be sure."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
+        except InvalidMessage as error:
+            raise BadFrame(str(error), error.code, asked.ref) from None
         except LogUnavailable:
             text = "The message could not be kept, so it was not sent. Try again."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None

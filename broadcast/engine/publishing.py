@@ -19,7 +19,7 @@ from .commits import Entry, append_alone, append_together, extended, group_commi
 from .database import NoLog, alias, in_callers_transaction, log_access
 from .hints import tell
 from .hub import current_hub
-from .layer import DEFAULT_GROUP, Hint
+from .layer import DEFAULT_GROUP, live_hints
 from .log import Draft
 from .outages import log_failing, no_log
 from .validation import (
@@ -32,7 +32,7 @@ from .validation import (
     checked_ref,
     shown,
 )
-from .wire import message_frame
+from .wire import Frame, message_frame
 
 Item = str | Mapping[str, Any]
 """One of many messages: its body, or a dict of ``send``'s arguments (body, group, author, data, ref)."""
@@ -197,8 +197,12 @@ def written(drafts: Sequence[Draft]) -> list[Message]:
 def shown_live(drafts: Sequence[Draft]) -> list[Message]:
     """Hints and nothing else: whoever is live sees the messages, nobody else ever will."""
     messages = [draft.message() for draft in drafts]
+    by_group: dict[str, list[Frame]] = {}
     for message in messages:
-        tell(Hint(message.group_id, [message_frame(message)]))
+        by_group.setdefault(message.group_id, []).append(message_frame(message))
+    for group, frames in by_group.items():
+        for hint in live_hints(group, frames):
+            tell(hint)
     return messages
 
 

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
+from .database import alias
+
 T = TypeVar("T")
 
 MAX_CONNECTION_AGE = 600.0  # seconds
@@ -87,7 +89,13 @@ local = threading.local()
 
 
 def with_fresh_connections(function: Callable[..., T], *args: Any) -> T:
-    """Runs ``function``; afterwards drops connections that failed or have grown old."""
+    """Runs ``function``; afterwards drops connections that failed or have grown old.
+
+    Here every transaction is the engine's own, so autocommit is on even where the site turned it off.
+    """
+    database = connections[alias()]
+    if not database.settings_dict["AUTOCOMMIT"]:
+        database.settings_dict = {**database.settings_dict, "AUTOCOMMIT": True}
     try:
         return function(*args)
     finally:
