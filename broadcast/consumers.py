@@ -144,6 +144,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             position, recovered = await current_hub().join(self.transport, group, after, epoch)
         except LogUnavailable:
             raise BadFrame("Messages cannot be read right now. Try again.", "unavailable") from None
+        self.transport.unfollow(group)
         offset = position.offset if position.feed.is_logged else None
         try:
             await self.transport.write(

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import Any
 
 from ..conf import conf
@@ -127,7 +128,7 @@ def error_fields(code: str, text: str, ref: object = None, retry_after: float | 
     if isinstance(ref, str | uuid.UUID):
         fields["ref"] = str(ref)
     if retry_after is not None:
-        fields["retry_after_ms"] = round(retry_after * 1000)
+        fields["retry_after_ms"] = ceil(retry_after * 1000)
     return fields
 
 
