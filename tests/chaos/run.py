@@ -26,6 +26,7 @@ START_TIMEOUT = 60.0
 SETTLE_TIMEOUT = 90.0
 QUIET = 3.0  # seconds
 WRITERS = 5  # one reader in so many also writes
+LATECOMERS = 6  # one client in so many comes when the run is under way
 LETTERS = 0.4  # messages a second, each
 ANNOUNCED = 3.0  # messages a second
 
@@ -80,10 +81,12 @@ class Run:
 
     async def play(self) -> bool:
         """Plays the run and prints what came of it; whether nobody has anything to complain about."""
-        comings = [asyncio.create_task(client.run()) for client in self.clients]
+        late, early = self.clients[::LATECOMERS], [c for n, c in enumerate(self.clients) if n % LATECOMERS]
+        comings = [asyncio.create_task(client.run()) for client in early]
         try:
-            if not await until(lambda: all(client.has_begun for client in self.clients), START_TIMEOUT):
+            if not await until(lambda: all(client.has_begun for client in early), START_TIMEOUT):
                 raise AssertionError(f"Not every client was welcomed within {START_TIMEOUT:g} s")
+            comings += [asyncio.create_task(self._come_late(client)) for client in late]
             await self._chaos()
             await self._settle()
             return await (self._tell_tutorial() if self.world.is_tutorial else self._tell())
@@ -93,6 +96,10 @@ class Run:
             await asyncio.gather(*comings, return_exceptions=True)
             self._write_logs()
             self._journal.close()
+
+    async def _come_late(self, client: Client) -> None:
+        await asyncio.sleep(client.random.uniform(0, self.world.seconds / 2))
+        await client.run()
 
     async def _chaos(self) -> None:
         ends_at = self._loop.time() + self.world.seconds
