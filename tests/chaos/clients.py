@@ -175,6 +175,11 @@ class Client:
 
     # What a kind of client does
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it follows everything that it wants to."""
+        raise NotImplementedError
+
     def path(self) -> str:
         raise NotImplementedError
 

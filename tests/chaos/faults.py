@@ -104,9 +104,9 @@ class Faults:
                 tasks.create_task(self._inject(fault))
 
     async def _inject(self, fault: Fault) -> None:
-        """Injects one fault, unless the one before it on the same target is not over."""
+        """Injects one fault, unless the one before it on the same target is not over, or its targets do not know it."""
         target = self._targets[KINDS[fault.kind].sort, fault.target]
-        if target.locked():
+        if target.locked() or (self.world.is_tutorial and fault.kind == "group left"):
             return
         async with target:
             self.log(f"{fault.kind} (#{fault.target}) for {fault.seconds:.1f} s")

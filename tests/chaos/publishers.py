@@ -38,7 +38,7 @@ class Lane(ABC):
     """One publisher: what it sends is in order, for it waits for each act to end."""
 
     acts: dict[str, int] = {}
-    groups = GROUPS
+    groups: tuple[str, ...] = GROUPS
 
     def __init__(self, name: str, seed: str, rate: float, ledger: Ledger) -> None:
         self.name = name

@@ -40,6 +40,7 @@ class Run:
         self.ledger = Ledger()
         self.stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self.ledger.surprise(repr(context)))
         self._journal = (fleet.directory / "faults.log").open("w")
         self.clients: Sequence[Client] = self._clients()
         self.lanes = self._lanes()
@@ -89,6 +90,9 @@ class Run:
             comings += [asyncio.create_task(self._come_late(client)) for client in late]
             await self._chaos()
             await self._settle()
+            for task in comings:
+                if task.done():
+                    task.result()  # raises what ended it
             return await (self._tell_tutorial() if self.world.is_tutorial else self._tell())
         finally:
             for task in comings:
