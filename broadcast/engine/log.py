@@ -257,8 +257,12 @@ def opened(name: str) -> Head:
 def renew_epoch(group: str, epoch: str, delivered: int) -> bool:
     """Starts a new epoch if the log still ends below an offset that was delivered under ``epoch``."""
     behind = Q(name=group, epoch=epoch, head__lt=delivered)
-    with log_access():
+
+    def work(again: bool) -> bool:
         return bool(groups().filter(behind).update(epoch=new_epoch()))
+
+    with log_access():
+        return in_own_transaction(work)
 
 
 def prune(group: str, keep: int | None, since: datetime | None, step: int = 500) -> bool:

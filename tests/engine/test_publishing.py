@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models.signals import post_save
 from django.http import JsonResponse
 from django.test import TestCase, TransactionTestCase
@@ -319,25 +319,41 @@ class TestInsideATransaction:
         assert [message.offset for message in (first, second, third, other)] == [1, 1, 1, 2]
         assert ear.heard == [(1, "first"), (2, "other")]
 
-    def test_a_ref_that_another_transaction_is_about_to_commit(self, ear):
-        if connection.vendor == "sqlite":
-            pytest.skip("SQLite has one writer at a time")
+    @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer at a time")
+    @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+    def test_a_ref_that_another_transaction_is_about_to_commit(self, ear, level, caplog):
+        """Where it is the database that sees the conflict, it says so as ever, and the caller tries again."""
         inserted, finish = threading.Event(), threading.Event()
+
+        def isolate():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
 
         def other():
             with transaction.atomic():
+                isolate()
                 send("other", ref=REF)
                 inserted.set()
                 finish.wait(30)
+
+        def say_mine():
+            with transaction.atomic():
+                isolate()
+                mine = send("mine", ref=REF)
+                User.objects.create_user("ann")
+            return mine
 
         thread = threading.Thread(target=lambda: elsewhere(other))
         thread.start()
         inserted.wait(30)
         threading.Timer(0.1, finish.set).start()
-        with transaction.atomic():
-            mine = send("mine", ref=REF)
-            User.objects.create_user("ann")
+        if level == "SERIALIZABLE":
+            with pytest.raises(OperationalError) as conflict:
+                say_mine()
+            assert conflict.value.__cause__.sqlstate == "40001"
+        mine = say_mine()
         thread.join()
+        assert caplog.records == []
         assert mine.offset == 1
         assert ear.heard == [(1, "other")]
         assert User.objects.filter(username="ann").exists()
