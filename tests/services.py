@@ -22,6 +22,7 @@ from tests.site import free_port
 START_SECONDS = 60
 STOP_SECONDS = 20
 LOOK_EVERY = 0.02
+MOST_SAID = 4000  # characters of a log that an error quotes
 
 
 class Missing(Exception):
@@ -64,7 +65,8 @@ class Service(ABC):
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"{self.name} did not start:\n{self.log_file.read_text(errors='replace')}")
+                said = self.log_file.read_text(errors="replace")[-MOST_SAID:]
+                raise AssertionError(f"{self.name} did not start:\n{said}")
             time.sleep(LOOK_EVERY)
 
     def stop(self) -> None:
