@@ -38,10 +38,25 @@ def refuse_without_sessions(application: Any) -> Any:
     from django.db import DatabaseError, InterfaceError
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        noting = NotingSend(send)
         try:
-            await application(scope, receive, send)
+            await application(scope, receive, noting.send)
         except (DatabaseError, InterfaceError) as error:
+            if noting.has_sent:
+                raise
             logger.error("Refused a WebSocket, for its session could not be read: %s", error)
             await refuse(scope, receive, send)
 
     return guarded
+
+
+class NotingSend:
+    """A ``send`` that knows whether it was used; it keeps the one below as Channels' own wrappers do."""
+
+    def __init__(self, real_send: Any) -> None:
+        self.real_send = real_send
+        self.has_sent = False
+
+    async def send(self, message: Any) -> None:
+        self.has_sent = True
+        await self.real_send(message)

@@ -17,8 +17,9 @@ from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import Setting, Settings, conf, known_settings, user_settings
+from .groups import is_group_name, is_group_pattern
 from .models import Message
-from .policy import ACTIONS, WORDS, is_group_name, is_group_pattern, is_word
+from .policy import ACTIONS, WORDS, is_word
 
 LIMITS: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
 RULE_KEYS = (*ACTIONS, *LIMITS)

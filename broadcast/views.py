@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_safe
 
 from . import policy
@@ -26,6 +27,7 @@ from .exceptions import InvalidMessage, LogUnavailable
 from .models import Message
 
 
+@csrf_exempt  # nothing here changes by an unsafe method, and a 405 says so better than a 403
 @transaction.non_atomic_requests
 @never_cache
 @require_safe
@@ -100,6 +102,7 @@ def latest(group: str) -> tuple[Head | None, list[Message]]:
         return None, []
 
 
+@csrf_exempt  # nothing here changes by an unsafe method, and a 405 says so better than a 403
 @transaction.non_atomic_requests
 @never_cache
 @require_GET
@@ -129,8 +132,9 @@ def announce(request: HttpRequest, msg: str) -> HttpResponse:
 def unasked_for(request: HttpRequest) -> str:
     """Why a request was not made by a person or program on purpose; empty if it was.
 
-    Browsers send these headers by themselves (Fetch Metadata Request Headers, W3C; ``Sec-Purpose``,
-    WHATWG Fetch). curl and scripts send none.
+    Browsers send these headers by themselves: ``Sec-Purpose`` (WHATWG Fetch) and, to https and
+    localhost, ``Sec-Fetch-Site`` (W3C Fetch Metadata); elsewhere ``Origin`` or ``Referer`` has to do.
+    curl and scripts send none.
     """
     purpose = request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose", "")
     if "prefetch" in purpose:
@@ -138,6 +142,9 @@ def unasked_for(request: HttpRequest) -> str:
     site = request.headers.get("Sec-Fetch-Site", "none")
     if site not in ("none", "same-origin"):
         return f"A page of another site ({site}) may not announce here. Open the address itself."
+    page = request.headers.get("Origin") or request.headers.get("Referer")
+    if page and "Sec-Fetch-Site" not in request.headers and not policy.is_same_origin(page, request.get_host()):
+        return "A page of another site may not announce here. Open the address itself."
     return ""
 
 

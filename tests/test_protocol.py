@@ -35,8 +35,8 @@ def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
         "GROUPS": {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}},
         "POLL_INTERVAL": 0.05,
     }
-    monkeypatch.setattr(no_log, "is_on", False)
-    monkeypatch.setattr(log_failing, "is_on", False)
+    monkeypatch.setattr(no_log, "_places", set())
+    monkeypatch.setattr(log_failing, "_places", set())
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from channels.layers import get_channel_layer
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
+from .forks import after_fork
 from .validation import MAX_DEPTH, SERVER, checked_author, checked_group, checked_json, checked_text, shown
 from .wire import Fields, Frame, checked_epoch, checked_offset
 
@@ -40,7 +40,7 @@ class Origin:
 
     def __init__(self) -> None:
         self.renew()
-        os.register_at_fork(after_in_child=self.renew)
+        after_fork(self.renew)
 
     def renew(self) -> None:
         self.tag = uuid.uuid4().hex

@@ -100,7 +100,7 @@ class Membership:
         return time.monotonic() < self._paused_until
 
     def _pause(self, error: Exception) -> None:
-        layer_failing.begins(describe(error))
+        layer_failing.begins(describe(error), "listening")
         self._paused_until = time.monotonic() + RETRY_AFTER
 
     async def _call(self, function: Callable[..., Any], *args: Any) -> bool:
@@ -112,7 +112,7 @@ class Membership:
         except Exception as error:
             self._pause(error)
             return False
-        layer_failing.ends()
+        layer_failing.ends("listening")
         return True
 
     async def _receive(self, layer: Any, channel: str) -> None:
@@ -120,7 +120,7 @@ class Membership:
             try:
                 event = await layer.receive(channel)
             except Exception as error:
-                layer_failing.begins(describe(error))
+                layer_failing.begins(describe(error), "listening")
                 await asyncio.sleep(RETRY_AFTER)
                 continue
             try:
@@ -139,7 +139,7 @@ def configured_layer() -> Any:
     try:
         return current_layer()
     except Exception as error:
-        layer_failing.begins(describe(error))
+        layer_failing.begins(describe(error), "listening")
         return None
 
 

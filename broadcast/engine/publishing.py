@@ -11,6 +11,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
+from django.utils.functional import Promise
 
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
@@ -30,6 +31,7 @@ from .validation import (
     checked_data,
     checked_group,
     checked_ref,
+    is_servers_name,
     shown,
 )
 from .wire import Frame, message_frame
@@ -137,6 +139,8 @@ def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, An
 
 def draft_of(body: object, group: object, author: Any, data: object, ref: object) -> Draft:
     name, source, user_id = identity_of(author)
+    if isinstance(body, Promise):  # a lazy translation
+        body = str(body)
     return Draft(
         group=checked_group(group),
         source=source,
@@ -155,7 +159,10 @@ def identity_of(author: Any) -> tuple[str, str, Any]:
         return checked_author(author), Message.Source.SERVER, None
     if not author.is_authenticated or author.pk is None:
         raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
-    return checked_author(str(author.get_username())[:MAX_AUTHOR]), Message.Source.USER, author.pk
+    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
+    if is_servers_name(name):
+        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
+    return name, Message.Source.USER, author.pk
 
 
 # Sending
@@ -163,6 +170,8 @@ def identity_of(author: Any) -> tuple[str, str, Any]:
 
 def publish(drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
     """Writes drafts to the log, or into the caller's transaction, and hints; or shows them live only."""
+    if not isinstance(persist, bool):
+        raise InvalidMessage(f"persist must be True or False; it came as {shown(persist)}.")
     if not drafts:
         return []
     messages = written(drafts) if persist else shown_live(drafts)
@@ -207,8 +216,9 @@ def shown_live(drafts: Sequence[Draft]) -> list[Message]:
 
 
 def notice(messages: Sequence[Message]) -> None:
-    for listener in list(listeners):
-        listener(messages)
+    new = [message for message in messages if not message.is_repeated]
+    for listener in list(listeners) if new else []:
+        listener(new)
 
 
 # Inside the caller's transaction

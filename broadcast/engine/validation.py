@@ -11,7 +11,7 @@ from typing import Any
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
-from ..policy import GROUP_NAME, is_group_name
+from ..groups import GROUP_NAME, is_group_name
 
 MAX_AUTHOR = 255  # characters, the column's width
 MAX_DEPTH = 32

@@ -11,9 +11,12 @@ import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from math import ceil
 from typing import Any
+
+from django.utils.timezone import is_naive, make_aware
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
@@ -50,7 +53,7 @@ def message_fields(message: Message) -> Fields:
         "body": message.body,
         "group": message.group_id,
         "offset": message.offset,
-        "sent_at": message.sent_at.isoformat() if message.sent_at else None,
+        "sent_at": utc(message.sent_at).isoformat() if message.sent_at else None,
         "source": str(message.source),
         "ref": str(message.ref),
     }
@@ -112,6 +115,11 @@ def in_dialect(fields: Fields, dialect: Dialect) -> str:
     if "author" not in fields:
         return ""
     return encoded({"author": fields["author"], "body": fields["body"]})
+
+
+def utc(moment: datetime) -> datetime:
+    """A moment in UTC, also where the site keeps local times (``USE_TZ = False``)."""
+    return (make_aware(moment) if is_naive(moment) else moment).astimezone(UTC)
 
 
 def message_frame(message: Message) -> Frame:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection, connections
 
 from broadcast import asend_many
@@ -14,6 +15,7 @@ from broadcast.engine import log
 from broadcast.engine import pages as pages_module
 from broadcast.engine import ring as ring_module
 from broadcast.engine.database import NoLog
+from broadcast.engine.erasure import erase
 from broadcast.engine.hints import receivers, tell_extensions
 from broadcast.engine.hub import Hub, current_hub, hubs
 from broadcast.engine.layer import EVENT, Hint
@@ -51,7 +53,7 @@ async def _clean(settings: Any) -> AsyncIterator[None]:
             await end(hub)
     await until(lambda: not own_threads())
     for outage in (no_log, log_failing, layer_failing):
-        outage.is_on = False
+        outage._places.clear()
 
 
 @pytest.fixture
@@ -592,7 +594,7 @@ async def test_a_new_epoch_in_the_middle_of_a_fill_ends_the_fill(away: Away, mon
         return rows
 
     monkeypatch.setattr(log, "read", read)
-    await hub._fill(feed, log.Head(feed.epoch, 1, 0))
+    await hub._fill(feed, log.Head(feed.epoch, 1, 0, 0))
     assert (feed.epoch, feed.head) == ("new", 0)
 
 
@@ -749,8 +751,19 @@ async def test_without_a_log_the_first_logged_message_of_another_process_makes_t
     await client.join()
     away.error = None
     current_hub().take(hint_for(await append("logged")))
-    await until(lambda: client.resets)
-    assert client.resets[0]["offset"] == 1
+    await until(lambda: client.bodies == ["logged"])
+    assert client.resets[0]["offset"] == 0
+
+
+async def test_what_is_sent_right_after_a_group_was_erased_reaches_everyone() -> None:
+    clients = [Client(), Client()]
+    for client in clients:
+        await client.join()
+    await append("old")
+    await sync_to_async(erase)("broadcast")
+    current_hub().take(hint_for(await append("new")))
+    await until(lambda: all(client.bodies[-1:] == ["new"] for client in clients))
+    assert [client.resets[0]["offset"] for client in clients] == [0, 0]
 
 
 # Leaving

@@ -27,7 +27,7 @@ async def membership(hints: list[Hint], monkeypatch: pytest.MonkeyPatch) -> Asyn
     membership = Membership(hints.append)
     yield membership
     await membership.close()
-    layer_failing.is_on = False
+    layer_failing._places.clear()
 
 
 async def test_a_group_is_entered_and_left(membership: Membership, settings: Any) -> None:

@@ -19,6 +19,7 @@ from django.http import JsonResponse
 from django.test import TestCase, TransactionTestCase
 from django.urls import path
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext_lazy
 
 from broadcast import asend, asend_many, send, send_many
 from broadcast.engine import hints, log, publishing
@@ -705,7 +706,7 @@ class TestWhenTheLogFails:
         assert [record.levelname for record in caplog.records] == ["ERROR"]
 
     def test_it_is_told_when_the_log_is_back(self, ear, caplog):
-        publishing.log_failing.is_on = True
+        publishing.log_failing._places.add("")
         send("hi")
         assert [(record.levelname, record.message) for record in caplog.records] == [
             ("WARNING", "The message log can be used again")
@@ -799,3 +800,18 @@ class TestRelayingWithinATestCase(TestCase):
 def test_json_is_what_hints_carry(ear):
     send("hi", persist=False, data={"a": [1, None, True, 1.5, "x"]})
     assert json.loads(json.dumps(ear.hints[0].frames[0].fields))["data"] == {"a": [1, None, True, 1.5, "x"]}
+
+
+def test_no_user_writes_under_the_servers_name(django_user_model, db):
+    user = django_user_model.objects.create_user("SERVER")
+    with pytest.raises(InvalidMessage, match="under which this site speaks"):
+        publishing.send("hi", author=user)
+
+
+def test_a_lazy_translation_is_text(db):
+    assert publishing.send(gettext_lazy("Yes")).body == "Yes"
+
+
+def test_persist_must_be_a_bool():
+    with pytest.raises(InvalidMessage, match="persist must be True or False"):
+        publishing.send("hi", persist="no")  # type: ignore[arg-type]
