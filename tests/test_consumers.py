@@ -26,6 +26,7 @@ from broadcast.engine.outages import log_failing, no_log
 from broadcast.exceptions import OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
+from tests.engine.layers import only_in_memory
 
 WELCOME = {"author": "Server", "body": "Welcome!"}
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
@@ -76,6 +77,9 @@ def a_fresh_process(monkeypatch: pytest.MonkeyPatch, settings) -> None:
     monkeypatch.setattr(no_log, "_places", set())
     monkeypatch.setattr(log_failing, "_places", set())
     settings.BROADCAST = {"GROUPS": {"broadcast": OPEN}}
+    settings.CHANNEL_LAYERS = {
+        **settings.CHANNEL_LAYERS
+    }  # a new layer, for that of channels_redis.core is for one loop
 
 
 @pytest.fixture(params=["bare", "stack"])
@@ -868,7 +872,7 @@ async def test_what_other_code_sends_to_the_group_is_delivered(application, brow
         {"type": "broadcast.other", "body": "not ours"},
         {"type": "broadcast.message"},
         {"type": "broadcast.message", "author": "Ann", "body": 7},
-        {"type": "broadcast.message", "author": "Ann", "body": "lone \ud800"},
+        pytest.param({"type": "broadcast.message", "author": "Ann", "body": "lone \ud800"}, marks=only_in_memory),
         {"type": "broadcast.message", "author": None, "body": "x", "offset": "y"},
         {"type": "broadcast.message", "author": "Ann", "body": "x", "group": "elsewhere"},
         {},

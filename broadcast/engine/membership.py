@@ -15,6 +15,7 @@ logger = logging.getLogger("broadcast")
 
 LAYER_TIMEOUT = 2.0  # seconds
 RETRY_AFTER = 1.0  # seconds
+CANCEL_AGAIN = 0.1  # seconds
 RENEWED_AT_ONCE = 50  # groups
 
 
@@ -92,9 +93,9 @@ class Membership:
             for group in self._groups:
                 if not await self._call(layer.group_discard, channels_group(group), self._channel):
                     break
-        if receiving is not None:
-            receiving.cancel()
-            await asyncio.wait([receiving])
+        while receiving is not None and not receiving.done():
+            receiving.cancel()  # channels_redis.core loses a cancellation that comes while a message does
+            await asyncio.wait([receiving], timeout=CANCEL_AGAIN)
 
     def _is_paused(self) -> bool:
         return time.monotonic() < self._paused_until
