@@ -206,7 +206,8 @@ def daphne_is_installed(**kwargs: Any) -> list[checks.CheckMessage]:
 @checks.register("broadcast")
 def channel_layer_reaches_other_processes(**kwargs: Any) -> list[checks.CheckMessage]:
     alias = str(conf.CHANNEL_LAYER)
-    backend = channel_layers().get(alias, {}).get("BACKEND")
+    layer = channel_layers().get(alias)
+    backend = layer.get("BACKEND") if isinstance(layer, Mapping) else None
     if django_settings.DEBUG or backend != "channels.layers.InMemoryChannelLayer":
         return []
     return [
@@ -262,7 +263,8 @@ def grants() -> Iterator[tuple[Any, str, Any]]:
 
 
 def channel_layers() -> Mapping[str, Mapping[str, Any]]:
-    return getattr(django_settings, "CHANNEL_LAYERS", None) or {}
+    layers = getattr(django_settings, "CHANNEL_LAYERS", None)
+    return layers if isinstance(layers, Mapping) else {}
 
 
 def lacks_write_ahead_log(connection: BaseDatabaseWrapper) -> bool:

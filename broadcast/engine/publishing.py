@@ -155,7 +155,7 @@ def draft_of(body: object, group: object, author: Any, data: object, ref: object
 
 def identity_of(author: Any) -> tuple[str, str, Any]:
     """The name, the source and the user's key that stand for an author: a name, or a saved user."""
-    if not hasattr(author, "get_username"):
+    if isinstance(author, type) or not hasattr(author, "get_username"):
         return checked_author(author), Message.Source.SERVER, None
     if not author.is_authenticated or author.pk is None:
         raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
