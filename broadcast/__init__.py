@@ -17,15 +17,15 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Who imports a name while apps are being loaded gets one that looks for the function when it is called.
-    return function_named(name) if import_module("django.apps").apps.apps_ready else partial(call, name)
+    return _function(name) if import_module("django.apps").apps.apps_ready else partial(_call, name)
 
 
-def function_named(name: str) -> Any:
+def _function(name: str) -> Any:
     return getattr(import_module("broadcast.engine.publishing"), name)
 
 
-def call(name: str, *args: Any, **kwargs: Any) -> Any:
-    return function_named(name)(*args, **kwargs)
+def _call(name: str, *args: Any, **kwargs: Any) -> Any:
+    return _function(name)(*args, **kwargs)
 
 
 def __dir__() -> list[str]:

@@ -27,6 +27,7 @@ from .engine.layer import DEFAULT_GROUP
 from .engine.publishing import send
 from .engine.validation import SERVER, checked_body, checked_data, checked_group
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
+from .groups import is_group_name, retention, rule_for
 from .models import Group, Message
 
 MAX_OFFERED = 100  # groups to choose from; others can be typed
@@ -34,7 +35,7 @@ MAX_OFFERED = 100  # groups to choose from; others can be typed
 
 def known_groups() -> list[str]:
     """The groups that the settings name, then those that the log has."""
-    named = [name for name in conf.GROUPS if policy.is_group_name(name)]
+    named = [name for name in conf.GROUPS if is_group_name(name)]
     try:
         logged = reading(lambda: list(Group.objects.values_list("name", flat=True)[:MAX_OFFERED]))
     except (NoLog, LogUnavailable):
@@ -60,7 +61,7 @@ def accepted_by(check: Callable[[object], object]) -> Callable[[object], None]:
 def is_known(group: object) -> None:
     """A form's validator that refuses groups which nobody can receive and which have no log: misspelt ones."""
     name = str(group)
-    if policy.rule_for(name) is None and not Group.objects.filter(name=name).exists():
+    if rule_for(name) is None and not Group.objects.filter(name=name).exists():
         raise ValidationError(policy.refusal("announce", name))
 
 
@@ -243,12 +244,12 @@ class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("keeps at most"))
     def keeps_at_most(self, group: Group) -> Any:
-        count, _seconds = policy.retention(group.name)
+        count, _seconds = retention(group.name)
         return _("any number of messages") if count is None else _("%d messages") % count
 
     @admin.display(description=_("keeps for"))
     def keeps_for(self, group: Group) -> Any:
-        _count, seconds = policy.retention(group.name)
+        _count, seconds = retention(group.name)
         return _("any time") if seconds is None else str(timedelta(seconds=seconds)).removesuffix(", 0:00:00")
 
     # Deleting: the history goes too, though messages alone may not be deleted

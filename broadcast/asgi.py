@@ -12,7 +12,8 @@ def with_broadcast(django_application: Any) -> Any:
     """An ASGI application that serves ``django_application`` and, beside it, the app's WebSockets.
 
     Connections have the site's sessions and users. Addresses other than the app's are refused, and
-    so is everyone while the database with the sessions cannot be read: clients try again.
+    so is everyone while the database with the sessions cannot be read: clients try again. Before
+    ``migrate`` there are no sessions, and everyone is a guest.
 
         application = with_broadcast(get_asgi_application())
     """
@@ -25,7 +26,7 @@ def with_broadcast(django_application: Any) -> Any:
 
     elsewhere: Any = refuse
     routes = URLRouter([*websocket_urlpatterns, re_path(r"", elsewhere)])
-    websocket = refuse_without_sessions(AuthMiddlewareStack(routes))
+    websocket = under_script_name(as_guest_without_sessions(AuthMiddlewareStack(routes), routes))
     return ProtocolTypeRouter({"http": django_application, "websocket": websocket})
 
 
@@ -34,14 +35,56 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close"})
 
 
-def refuse_without_sessions(application: Any) -> Any:
-    from django.db import DatabaseError, InterfaceError
+def under_script_name(application: Any) -> Any:
+    """Mounts the WebSockets where the site's pages are: below ``root_path``, or below ``FORCE_SCRIPT_NAME``."""
+    from django.conf import settings
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        root = (settings.FORCE_SCRIPT_NAME or scope.get("root_path", "")).rstrip("/")
+        path = scope["path"]
+        if root and not path.startswith(root + "/"):
+            await refuse(scope, receive, send)
+        else:
+            await application({**scope, "root_path": root}, receive, send)
+
+    return mounted
+
+
+def as_guest_without_sessions(application: Any, for_guests: Any) -> Any:
+    """Runs ``application``; what cannot read a session is refused, or served as a guest where there are none."""
+    from django.db import DatabaseError, InterfaceError, connections
+
+    from .engine.database import alias, lacks_tables
+    from .engine.threads import database_threads
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        noting = NotingSend(send)
         try:
-            await application(scope, receive, send)
+            await application(scope, receive, noting.send)
+            return
         except (DatabaseError, InterfaceError) as error:
-            logger.error("Refused a WebSocket, for its session could not be read: %s", error)
+            if noting.has_sent:
+                raise
+            failure = error
+        threads = await database_threads()
+        has_no_tables = await threads.read(lambda: lacks_tables(connections[alias()]))
+        threads.close()
+        if has_no_tables:
+            await for_guests(scope, receive, send)
+        else:
+            logger.error("Refused a WebSocket, for its session could not be read: %s", failure)
             await refuse(scope, receive, send)
 
     return guarded
+
+
+class NotingSend:
+    """A ``send`` that knows whether it was used; it keeps the one below as Channels' own wrappers do."""
+
+    def __init__(self, real_send: Any) -> None:
+        self.real_send = real_send
+        self.has_sent = False
+
+    async def send(self, message: Any) -> None:
+        self.has_sent = True
+        await self.real_send(message)

@@ -17,8 +17,9 @@ from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import Setting, Settings, conf, known_settings, user_settings
+from .groups import is_group_name, is_group_pattern
 from .models import Message
-from .policy import ACTIONS, WORDS, is_group_name, is_group_pattern, is_word
+from .policy import ACTIONS, WORDS, is_word
 
 LIMITS: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
 RULE_KEYS = (*ACTIONS, *LIMITS)
@@ -205,7 +206,8 @@ def daphne_is_installed(**kwargs: Any) -> list[checks.CheckMessage]:
 @checks.register("broadcast")
 def channel_layer_reaches_other_processes(**kwargs: Any) -> list[checks.CheckMessage]:
     alias = str(conf.CHANNEL_LAYER)
-    backend = channel_layers().get(alias, {}).get("BACKEND")
+    layer = channel_layers().get(alias)
+    backend = layer.get("BACKEND") if isinstance(layer, Mapping) else None
     if django_settings.DEBUG or backend != "channels.layers.InMemoryChannelLayer":
         return []
     return [
@@ -261,7 +263,8 @@ def grants() -> Iterator[tuple[Any, str, Any]]:
 
 
 def channel_layers() -> Mapping[str, Mapping[str, Any]]:
-    return getattr(django_settings, "CHANNEL_LAYERS", None) or {}
+    layers = getattr(django_settings, "CHANNEL_LAYERS", None)
+    return layers if isinstance(layers, Mapping) else {}
 
 
 def lacks_write_ahead_log(connection: BaseDatabaseWrapper) -> bool:

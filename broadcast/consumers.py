@@ -39,6 +39,7 @@ from .engine.wire import (
     ref_in,
 )
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
+from .groups import is_group_name
 from .models import Message
 
 logger = logging.getLogger("broadcast")
@@ -71,7 +72,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         self.headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
-        if not policy.accepts_origin(self.headers):
+        if not policy.accepts_origin(self.headers, scope.get("scheme", "ws")):
             logger.warning("Refused a WebSocket from the origin %r", self.headers[b"origin"])
             await send({"type": "websocket.close", "code": FORBIDDEN})
             return
@@ -144,6 +145,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             position, recovered = await current_hub().join(self.transport, group, after, epoch)
         except LogUnavailable:
             raise BadFrame("Messages cannot be read right now. Try again.", "unavailable") from None
+        self.transport.unfollow(group)
         offset = position.offset if position.feed.is_logged else None
         try:
             await self.transport.write(
@@ -167,6 +169,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def bye(self, code: int, reason: str, after: float | None) -> None:
         """Tells the client why it has to go, and in how many seconds to come back, if at all; then closes."""
         self.closing = True
+        self.transport.unfollow_all()
         if self.transport.dialect is Dialect.V1:
             fields: dict[str, Any] = {"type": "bye", "code": code, "reason": reason}
             fields["reconnect"] = after is not None
@@ -198,7 +201,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             self.strikes = 0
 
     async def refuse(self, error: BadFrame) -> None:
-        self.strikes += 1
+        self.strikes += error.code != "unavailable"
         ref = error.ref if is_repeatable(error.ref) else None
         await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after))
         if self.strikes >= MAX_STRIKES:
@@ -219,17 +222,17 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def publish(self, asked: Publish) -> None:
         group = asked.group or self.group
         await self.require("publish", group, asked.ref)
-        position = self.transport.positions.get(group)
-        passed = position.offset if position else 0
         try:
             message = await relay(self.draft(asked, group))
         except OutcomeUnknown:
             text = "The message may or may not have been sent. Send it again with the same ref to be sure."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
+        except InvalidMessage as error:
+            raise BadFrame(str(error), error.code, asked.ref) from None
         except LogUnavailable:
             text = "The message could not be kept, so it was not sent. Try again."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
-        if message.offset is not None and message.offset <= passed:
+        if message.is_repeated:
             await self.transport.write(message_fields(message) | {"duplicate": True})
 
     def draft(self, asked: Publish, group: str) -> Draft:
@@ -252,7 +255,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def require(self, action: policy.Action, group: str, ref: object = None) -> None:
         """Raises BadFrame unless this connection's user may do ``action`` in ``group``."""
-        if not policy.is_group_name(group):
+        if not is_group_name(group):
             raise BadFrame(f"There is no group {group[:80]!r} here.", "invalid", ref)
         try:
             if policy.needs_database(action, group):

@@ -21,6 +21,9 @@ class Group(models.Model):
         help_text=_("Changes whenever old offsets stop meaning what they meant."),
     )
     head = models.PositiveBigIntegerField(_("head"), default=0, help_text=_("The offset of the newest message."))
+    begin = models.PositiveBigIntegerField(
+        _("begin"), default=0, help_text=_("The offset at which the epoch began: its messages come after it.")
+    )
     floor = models.PositiveBigIntegerField(
         _("floor"), default=0, help_text=_("Messages up to this offset are no longer kept.")
     )
@@ -76,6 +79,9 @@ class Message(models.Model):
 
     group_id: str
     user_id: Any
+
+    is_repeated = False
+    """Whether this message was there before: it stands for one that was sent again with the same ref."""
 
     class Meta:
         verbose_name = _("message")

@@ -19,7 +19,7 @@ from django.conf import settings as django_settings
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
-from .conf import conf
+from .groups import rule_for
 
 Action = Literal["subscribe", "publish", "announce"]
 
@@ -27,42 +27,13 @@ ACTIONS: tuple[Action, ...] = ("subscribe", "publish", "announce")
 WORDS = ("anyone", "authenticated", "staff", "nobody", "self")
 PERMISSION = re.compile(r"perm:\w+\.\S+")
 
-GROUP_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,80}")
-"""What a group may be called: a Channels group name, with room for the app's own prefix."""
-
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-
-def is_group_name(name: object) -> bool:
-    return isinstance(name, str) and GROUP_NAME.fullmatch(name) is not None
-
-
-def is_group_pattern(name: object) -> bool:
-    """Whether ``name`` is the beginning of a group name, possibly empty, followed by ``*``."""
-    if not isinstance(name, str) or not name.endswith("*"):
-        return False
-    return name == "*" or is_group_name(name[:-1])
 
 
 def is_word(who: object) -> bool:
     """Whether a rule may use ``who`` to say who may do something."""
     return isinstance(who, str) and (who in WORDS or PERMISSION.fullmatch(who) is not None)
-
-
-def rule_for(group: str) -> tuple[str, Mapping[str, Any]] | None:
-    """The name or pattern in ``GROUPS`` that ``group`` falls under, and its rule.
-
-    A name comes before any pattern, a longer pattern before a shorter one.
-    """
-    rules = conf.GROUPS
-    if group in rules:
-        return group, rules[group]
-    patterns = [name for name in rules if is_group_pattern(name) and group.startswith(name[:-1])]
-    if not patterns:
-        return None
-    longest = max(patterns, key=len)
-    return longest, rules[longest]
 
 
 def needs_database(action: Action, group: str) -> bool:
@@ -121,13 +92,14 @@ def refusal(action: Action, group: str) -> str:
     return f'You may not {doing[action]} {group!r}: BROADCAST["GROUPS"]["{pattern}"]["{action}"] is "{who}".'
 
 
-def accepts_origin(headers: Mapping[bytes, bytes]) -> bool:
+def accepts_origin(headers: Mapping[bytes, bytes], scheme: str = "ws") -> bool:
     """Whether a handshake with these headers comes from a page of this site, or from no page at all.
 
     Browsers always send ``Origin`` with a WebSocket handshake (RFC 6455, section 4.1), so one
     without comes from a program. A page's origin must have the handshake's own host and port, as
     Django's CSRF check asks of a form, or be listed in ``CSRF_TRUSTED_ORIGINS``; the host itself
-    must be in ``ALLOWED_HOSTS``.
+    must be in ``ALLOWED_HOSTS``. Over TLS, known by ``scheme`` "wss" or by ``SECURE_PROXY_SSL_HEADER``,
+    the page must have come over TLS too.
     """
     if b"origin" not in headers:
         return True
@@ -137,7 +109,8 @@ def accepts_origin(headers: Mapping[bytes, bytes]) -> bool:
         return False
     if is_trusted_origin(origin.scheme, origin.netloc):
         return True
-    if origin.scheme not in DEFAULT_PORTS:
+    expected = ["https"] if scheme == "wss" or is_behind_tls(headers) else ["http", "https"]
+    if origin.scheme not in expected:
         return False
     host = requested_host(headers) or origin.netloc
     domain, _ = split_domain_port(host)
@@ -146,6 +119,26 @@ def accepts_origin(headers: Mapping[bytes, bytes]) -> bool:
         and validate_host(domain, django_settings.ALLOWED_HOSTS or LOCAL_HOSTS)
         and with_port(origin.netloc, origin.scheme) == with_port(host, origin.scheme)
     )
+
+
+def is_same_origin(url: str, host: str) -> bool:
+    """Whether a page's address is one of the site at ``host``, or of an origin that the site trusts."""
+    try:
+        page = urlsplit(url.lower())
+    except ValueError:
+        return False
+    if is_trusted_origin(page.scheme, page.netloc):
+        return True
+    return page.scheme in DEFAULT_PORTS and with_port(page.netloc, page.scheme) == with_port(host, page.scheme)
+
+
+def is_behind_tls(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a proxy says that the client came over TLS, in the header that the site believes."""
+    if not django_settings.SECURE_PROXY_SSL_HEADER:
+        return False
+    name, value = django_settings.SECURE_PROXY_SSL_HEADER
+    sent = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
+    return sent.split(b",")[0].strip() == value.encode()
 
 
 def is_trusted_origin(scheme: str, host: str) -> bool:
@@ -168,13 +161,3 @@ def requested_host(headers: Mapping[bytes, bytes]) -> str:
 def with_port(host: str, scheme: str) -> str:
     domain, port = split_domain_port(host)
     return f"{domain}:{port or DEFAULT_PORTS[scheme]}"
-
-
-def retention(group: str) -> tuple[int | None, float | None]:
-    """How many of a group's messages are kept, and for how many seconds; None for no limit."""
-    found = rule_for(group)
-    rule = found[1] if found else {}
-    return (
-        rule.get("keep_messages", conf.KEEP_MESSAGES),
-        rule.get("keep_seconds", conf.KEEP_SECONDS),
-    )

@@ -1,27 +1,14 @@
+"""The app's addresses: the group's log as a resource, and whatever is typed behind it as an announcement."""
+
 from __future__ import annotations
 
-from django.urls import path, register_converter
+from django.urls import path, re_path
 
 from . import views
-
-
-class TypedTextConverter:
-    """What was typed behind the address: slashes, line breaks and all."""
-
-    regex = r"(?s:.+)"
-
-    def to_python(self, value: str) -> str:
-        return value
-
-    def to_url(self, value: str) -> str:
-        return value
-
-
-register_converter(TypedTextConverter, "typed")
 
 app_name = "broadcast"
 
 urlpatterns = [
     path("", views.log_resource, name="log"),
-    path("<typed:msg>", views.announce, name="announce"),
+    re_path(r"^(?P<msg>(?s:.+))\Z", views.announce, name="announce"),  # slashes, line breaks and all
 ]

@@ -6,26 +6,28 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
-from django.db import Error, transaction
+from django.db import Error, connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_safe
 
 from . import policy
 from .conf import conf
 from .engine import log
-from .engine.database import NoLog
+from .engine.database import NoLog, alias, lacks_tables
 from .engine.hints import tell_extensions
 from .engine.layer import DEFAULT_GROUP
 from .engine.log import Head
 from .engine.publishing import send
-from .engine.wire import message_fields
+from .engine.wire import message_fields, utc
 from .exceptions import InvalidMessage, LogUnavailable
 from .models import Message
 
 
+@csrf_exempt  # nothing here changes by an unsafe method, and a 405 says so better than a 403
 @transaction.non_atomic_requests
 @never_cache
 @require_safe
@@ -67,6 +69,8 @@ def allows(user: Any, action: policy.Action, group: str) -> bool:
     try:
         return policy.allows(user, action, group)
     except Error as error:
+        if lacks_tables(connections[alias()]):
+            return policy.allows(None, action, group)  # before migrate there are no users either
         raise LogUnavailable(f"Who you are cannot be looked up right now: {error}") from error
 
 
@@ -75,6 +79,8 @@ def name_of(user: Any) -> str:
     try:
         return str(user.get_username()) if policy.is_signed_in(user) else ""
     except Error as error:
+        if lacks_tables(connections[alias()]):
+            return ""
         raise LogUnavailable(f"Who you are cannot be looked up right now: {error}") from error
 
 
@@ -95,11 +101,15 @@ def latest(group: str) -> tuple[Head | None, list[Message]]:
         # The head comes first: a message that arrives in between is in the list, or comes live.
         head, extensions = log.join(group)
         tell_extensions(extensions)
-        return head, log.newest(group, conf.PAGE_MESSAGES)
+        messages = log.newest(group, conf.PAGE_MESSAGES)
     except NoLog:
         return None, []
+    for message in messages:
+        message.sent_at = utc(message.sent_at) if message.sent_at else None
+    return head, messages
 
 
+@csrf_exempt  # nothing here changes by an unsafe method, and a 405 says so better than a 403
 @transaction.non_atomic_requests
 @never_cache
 @require_GET
@@ -126,18 +136,25 @@ def announce(request: HttpRequest, msg: str) -> HttpResponse:
     return HttpResponse(f"Broadcasting {msg}", content_type="text/plain; charset=utf-8")
 
 
+PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+
+
 def unasked_for(request: HttpRequest) -> str:
     """Why a request was not made by a person or program on purpose; empty if it was.
 
-    Browsers send these headers by themselves (Fetch Metadata Request Headers, W3C; ``Sec-Purpose``,
-    WHATWG Fetch). curl and scripts send none.
+    Browsers send these headers by themselves: ``Sec-Purpose`` (WHATWG Fetch) and, to https and
+    localhost, ``Sec-Fetch-Site`` (W3C Fetch Metadata); elsewhere ``Origin`` or ``Referer`` has to do.
+    curl and scripts send none.
     """
-    purpose = request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose", "")
-    if "prefetch" in purpose:
+    purposes = " ".join(request.headers.get(name, "") for name in PURPOSE_HEADERS).lower()
+    if any(word in purposes for word in ("prefetch", "prerender", "preview")):
         return "A prefetch announces nothing. Open the address itself."
     site = request.headers.get("Sec-Fetch-Site", "none")
     if site not in ("none", "same-origin"):
         return f"A page of another site ({site}) may not announce here. Open the address itself."
+    page = request.headers.get("Origin") or request.headers.get("Referer")
+    if page and "Sec-Fetch-Site" not in request.headers and not policy.is_same_origin(page, request.get_host()):
+        return "A page of another site may not announce here. Open the address itself."
     return ""
 
 

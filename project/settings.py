@@ -24,8 +24,8 @@ if not SECRET_KEY:
         "SECRET_KEY is not set. With DEBUG off the site needs a long random value of its own in the environment "
         "variable SECRET_KEY."
     )
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = [host.strip() for host in env.list("ALLOWED_HOSTS", default=[])]
+CSRF_TRUSTED_ORIGINS = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIGINS", default=[])]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "home"
 
@@ -91,7 +91,7 @@ USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {
     "default": env.db("DATABASE_URL")
-    if "DATABASE_URL" in env
+    if env.str("DATABASE_URL", default="")
     else {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -132,7 +132,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         # Without handlers of their own: what they say reaches the console once, through the root.
-        "broadcast": {"level": env.str("LOG_LEVEL", default="INFO")},
+        "broadcast": {"level": env.str("LOG_LEVEL", default="INFO").upper()},
         "daphne": {"level": "INFO"},
         "django": {"level": "INFO"},
     },

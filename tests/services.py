@@ -10,6 +10,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.site import free_port
 START_SECONDS = 60
 STOP_SECONDS = 20
 LOOK_EVERY = 0.02
+MOST_SAID = 4000  # characters of a log that an error quotes
 
 
 class Missing(Exception):
@@ -63,7 +65,8 @@ class Service(ABC):
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(f"{self.name} did not start:\n{self.log_file.read_text(errors='replace')}")
+                said = self.log_file.read_text(errors="replace")[-MOST_SAID:]
+                raise AssertionError(f"{self.name} did not start:\n{said}")
             time.sleep(LOOK_EVERY)
 
     def stop(self) -> None:
@@ -218,12 +221,12 @@ class Postgres(Service):
 
     def _signal(self, number: int) -> None:
         """Reaches every process of the server when it is to stop or to go on."""
-        if self.process is not None and number in (signal.SIGSTOP, signal.SIGCONT):
-            for pid in children_of(self.process.pid):
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
+        is_clock = number in (signal.SIGSTOP, signal.SIGCONT)
+        if is_clock and self.process is not None and self.process.poll() is None:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+            for pid in children.split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), number)
         super()._signal(number)
 
     def _make_cluster(self) -> None:
@@ -261,13 +264,6 @@ def unprivileged_user() -> pwd.struct_passwd:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
-
-
-def children_of(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def services_directory() -> Path:

@@ -19,6 +19,7 @@ from django.urls import re_path
 
 from broadcast import routing
 from broadcast.asgi import with_broadcast
+from broadcast.engine import database
 
 WELCOME = '{"author":"Server","body":"Welcome!"}'
 WAIT = 10  # seconds, for a machine that is busy
@@ -74,7 +75,9 @@ async def test_connections_have_the_sites_users(transactional_db):
 
 
 @pytest.mark.parametrize("error", [OperationalError("the database is away"), InterfaceError("the database is away")])
-async def test_while_sessions_cannot_be_read_clients_are_sent_away_without_a_traceback(monkeypatch, caplog, error):
+async def test_while_sessions_cannot_be_read_clients_are_sent_away_without_a_traceback(
+    transactional_db, monkeypatch, caplog, error
+):
     def load(self: SessionStore) -> None:
         raise error
 
@@ -85,6 +88,21 @@ async def test_while_sessions_cannot_be_read_clients_are_sent_away_without_a_tra
     ]
     assert caplog.records[0].exc_info is None
     assert await greeting(application, "/ws") == WELCOME
+
+
+async def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(transactional_db, monkeypatch):
+    def load(self: SessionStore) -> None:
+        raise OperationalError("no such table: django_session")
+
+    monkeypatch.setattr(SessionStore, "load", load)
+    monkeypatch.setattr(database, "lacks_tables", lambda connection: True)
+    assert await greeting(with_broadcast(None), "/ws", sessionid="a" * 32) == WELCOME
+
+
+async def test_below_a_script_name_the_sockets_are_there_too(settings):
+    settings.FORCE_SCRIPT_NAME = "/app"
+    assert await greeting(application, "/app/ws") == WELCOME
+    assert await is_refused(application, "/ws")
 
 
 class Echo(AsyncWebsocketConsumer):

@@ -5,18 +5,8 @@ from dataclasses import dataclass
 import pytest
 from django.contrib.auth.models import AnonymousUser
 
-from broadcast.policy import (
-    ACTIONS,
-    accepts_origin,
-    allows,
-    is_group_name,
-    is_group_pattern,
-    is_word,
-    needs_database,
-    refusal,
-    retention,
-    rule_for,
-)
+from broadcast.groups import is_group_name, is_group_pattern, retention, rule_for
+from broadcast.policy import ACTIONS, accepts_origin, allows, is_same_origin, is_word, needs_database, refusal
 
 
 @dataclass
@@ -380,3 +370,36 @@ def test_a_forwarded_host_counts_only_where_the_site_says_so(settings):
     assert accepts_origin(headers)
     assert accepts_origin(handshake("https://example.com"))
     assert not accepts_origin(handshake("https://evil.example", "evil.example", x_forwarded_host="example.com"))
+
+
+class TestOriginOverTls:
+    @pytest.fixture(autouse=True)
+    def hosts(self, settings):
+        settings.ALLOWED_HOSTS = ["example.org"]
+
+    @pytest.mark.parametrize(("origin", "accepted"), [(b"https://example.org", True), (b"http://example.org", False)])
+    def test_a_page_must_have_come_over_tls_too(self, origin, accepted):
+        assert accepts_origin({b"origin": origin, b"host": b"example.org"}, "wss") is accepted
+
+    @pytest.mark.parametrize(("proto", "accepted"), [(b"https", False), (b"https, http", False), (b"http", True)])
+    def test_a_trusted_proxy_tells_how_the_client_came(self, settings, proto, accepted):
+        settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+        headers = {b"origin": b"http://example.org", b"host": b"example.org", b"x-forwarded-proto": proto}
+        assert accepts_origin(headers) is accepted
+
+
+@pytest.mark.parametrize(
+    ("page", "same"),
+    [
+        ("http://example.org/page", True),
+        ("http://example.org:80/", True),
+        ("http://example.org:8000/", False),
+        ("http://evil.example/", False),
+        ("https://trusted.example/", True),
+        ("about:blank", False),
+        ("http://[::1", False),
+    ],
+)
+def test_whether_a_page_is_one_of_this_site(settings, page, same):
+    settings.CSRF_TRUSTED_ORIGINS = ["https://trusted.example"]
+    assert is_same_origin(page, "example.org") is same

@@ -16,6 +16,7 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.engine import log, rate
 from broadcast.engine.erasure import erase
 from broadcast.engine.outages import log_failing, no_log
+from broadcast.engine.transports import STALLED
 from broadcast.engine.publishing import asend, asend_many
 from tests.site import ROOT
 
@@ -35,8 +36,8 @@ def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
         "GROUPS": {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}},
         "POLL_INTERVAL": 0.05,
     }
-    monkeypatch.setattr(no_log, "is_on", False)
-    monkeypatch.setattr(log_failing, "is_on", False)
+    monkeypatch.setattr(no_log, "_places", set())
+    monkeypatch.setattr(log_failing, "_places", set())
 
 
 @pytest.fixture
@@ -131,4 +132,5 @@ def test_every_code_is_listed():
     codes = set(re.findall(r"^\| `(\w+)` \| .*\| .*\|$", DOCS.partition("## Errors")[2], re.MULTILINE))
     assert codes == {"invalid", "too_large", "forbidden", "rate_limited", "unavailable"}
     closing = {int(code) for code in re.findall(r"^\| (4\d{3}) \|", DOCS, re.MULTILINE)}
-    assert closing == {consumers.UNAVAILABLE, consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES}
+    come_back = {consumers.RESTARTING, STALLED, consumers.UNAVAILABLE}
+    assert closing == come_back | {consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES}

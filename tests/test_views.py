@@ -10,6 +10,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError, connections
+from django.test import Client
 from django.test.utils import override_script_prefix
 from django.urls import include, path, resolve, reverse
 
@@ -153,8 +154,8 @@ def test_the_longest_message_passes(client, db):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_only_a_get_pushes(client, db, method):
-    response = client.generic(method, PUSH)
+def test_only_a_get_pushes(db, method):
+    response = Client(enforce_csrf_checks=True).generic(method, PUSH)
     assert (response.status_code, response["Allow"]) == (405, "GET")
     assert bodies() == []
 
@@ -182,6 +183,16 @@ def test_a_page_of_another_site_pushes_nothing(client, db, site):
     assert response.status_code == 403
     assert b"another site" in response.content
     assert bodies() == []
+
+
+@pytest.mark.parametrize("header", ["Referer", "Origin"])
+def test_where_browsers_tell_less_the_page_is_known_by_its_address(client, db, header):
+    """Browsers send no Sec-Fetch-Site to plain http."""
+    refused = client.get(PUSH, headers={header: "http://evil.example"})
+    assert refused.status_code == 403
+    assert b"another site" in refused.content
+    assert bodies() == []
+    assert client.get(PUSH, headers={header: "http://testserver"}).status_code == 200
 
 
 @pytest.mark.parametrize("site", ["none", "same-origin"])

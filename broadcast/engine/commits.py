@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from ..exceptions import LogUnavailable, OutcomeUnknown
 from ..models import Message
 from . import log
 from .database import NoLog
+from .forks import after_fork
 from .hints import tell_extensions
 from .retention import prune_behind
 
@@ -32,7 +32,7 @@ class GroupCommit:
 
     def __init__(self) -> None:
         self.reset()
-        os.register_at_fork(after_in_child=self.reset)
+        after_fork(self.reset)
 
     def reset(self) -> None:
         self._lock = threading.Lock()

@@ -47,8 +47,9 @@ def alias() -> str:
 def log_access() -> Iterator[BaseDatabaseWrapper]:
     """The log's connection. Raises NoLog where there is no log, LogUnavailable where it fails.
 
-    What the database refuses for its content, such as a user who is gone, is an InvalidMessage. A
-    transaction that the caller has broken is told as Django tells it.
+    What the database refuses for its content, such as a user who is gone, is an InvalidMessage. What
+    breaks the caller's own transaction, be it the caller or a conflict with another one, is told as
+    Django tells it: the caller may know to try it again.
     """
     connection = connections[alias()]
     try:
@@ -65,20 +66,24 @@ def log_access() -> Iterator[BaseDatabaseWrapper]:
     except (IntegrityError, DataError) as error:
         raise InvalidMessage(f"The database does not accept the message: {error}") from error
     except (DatabaseError, InterfaceError) as error:
+        if connection.in_atomic_block and is_conflict(error):
+            raise
         if isinstance(error, DatabaseError) and lacks_tables(connection):
             raise NoLog("its tables do not exist; run: python manage.py migrate") from error
         raise LogUnavailable(f"The message log cannot be used right now: {error}") from error
 
 
 def reading(work: Callable[[], T]) -> T:
-    """Runs a read, once more on a new connection if the old one turns out to be dead."""
+    """Runs a read, once more after a conflict, or on a new connection if the old one turns out to be dead."""
     with log_access() as connection:
         try:
             return work()
         except (DatabaseError, InterfaceError) as error:
-            if connection.in_atomic_block or not is_broken(connection, error):
+            broken = is_broken(connection, error)
+            if connection.in_atomic_block or tries(error, broken) == 1:
                 raise
-            connection.close()
+            if broken:
+                connection.close()
             return work()
 
 
@@ -181,7 +186,10 @@ def tries(error: Exception, broken: bool) -> int:
     """How often the same work is worth trying: after a lost connection, a conflict, a busy database."""
     if isinstance(error, IntegrityError):
         return CONFLICT_TRIES
-    cause = error.__cause__
-    conflict = getattr(cause, "sqlstate", None) in RETRYABLE_SQLSTATES
-    busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
-    return TRIES if broken or conflict or busy else 1
+    busy = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
+    return TRIES if broken or is_conflict(error) or busy else 1
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether the database ended this transaction in favour of another one."""
+    return getattr(error.__cause__, "sqlstate", None) in RETRYABLE_SQLSTATES

@@ -104,10 +104,10 @@ class Feed:
         """The offset of the newest message delivered here."""
         return self.ring.last
 
-    def restart(self, epoch: str, head: int, floor: int) -> None:
-        """Begins a new epoch at ``head``: whatever positions meant before, they go on from there."""
-        self.epoch, self.begin, self.floor = epoch, head, floor
-        self.ring.clear(head)
+    def restart(self, epoch: str, begin: int, floor: int) -> None:
+        """Goes over to another epoch: whatever positions meant before, they go on from where it begins."""
+        self.epoch, self.begin, self.floor = epoch, max(begin, floor), floor
+        self.ring.clear(self.begin)
         self.early.clear()
         self._pages.clear()
         self.notify()
@@ -161,18 +161,18 @@ class Feed:
 
     def follow(self, follower: Follower, after: int | None, epoch: str) -> tuple[Position, bool]:
         """A position for a newcomer, and whether it gets everything after what it asked for."""
-        recovered = after is not None and self.is_logged and epoch == self.epoch and self.floor <= after <= self.head
-        if recovered and after is not None:
-            offset = after
-        elif after is not None and self.is_logged and epoch == self.epoch and after < self.floor:
-            offset = self.floor
-        else:
-            offset = self.head
+        offset, recovered = self.place_for(after, epoch)
         index = self.ring.index_after(offset)
         position = Position(self, follower, offset, -1 if index is None else index)
         self.positions.add(position)
         self.idle_since = None
         return position, recovered
+
+    def place_for(self, after: int | None, epoch: str) -> tuple[int, bool]:
+        """The offset from which on most of what ``after`` asks for can be had, and whether that is all of it."""
+        if after is None or not self.is_logged or epoch != self.epoch or after > self.head:
+            return self.head, False
+        return max(after, self.floor), after >= self.floor
 
     def forget(self, position: Position) -> None:
         self.positions.discard(position)
@@ -187,7 +187,7 @@ class Feed:
         A frame is in it only if it directly follows the position; otherwise a ``reset`` says so first.
         """
         if position.epoch != self.epoch:
-            return self.reset(self.begin, "The message log starts anew.")
+            return self.reset(max(self.begin, self.floor), "The message log starts anew.")
         oldest = max(self.ring.start, position.since)
         if position.index < oldest:
             index = self.ring.index_after(position.offset) if self.is_logged else oldest

@@ -46,7 +46,7 @@ def tell(hint: Hint) -> None:
         elif layer is not None:
             layer_sender.put(layer, channels_group(hint.group), event_of(hint))
     except Exception as error:
-        layer_failing.begins(error)
+        layer_failing.begins(error, "sending")
 
 
 def send_in_memory(layer: Any, group: str, event: dict[str, Any]) -> None:
@@ -58,6 +58,7 @@ def send_in_memory(layer: Any, group: str, event: dict[str, Any]) -> None:
         loop = next((loop for loop in loops if loop.is_running()), None)
     if loop is None:
         async_to_sync(layer.group_send)(group, event)
+        layer_failing.ends("sending")
     else:
         # The coroutine is made there: a loop that ends before it gets to this leaves nothing behind.
         loop.call_soon_threadsafe(lambda: begin(layer.group_send(group, event)))
@@ -74,5 +75,10 @@ def begin(group_send: Coroutine[Any, Any, None]) -> None:
 
 def ended(task: asyncio.Task[None]) -> None:
     sending.discard(task)
-    if not task.cancelled() and (error := task.exception()):
-        layer_failing.begins(error)
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is None:
+        layer_failing.ends("sending")
+    else:
+        layer_failing.begins(error, "sending")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -20,12 +20,11 @@ from .feed import Feed, Follower, Position
 from .hints import tell_extensions
 from .layer import Hint
 from .membership import Membership
-from .outages import log_failing, no_log
 from .pages import PAGE
 from .retention import prune_step
 from .ring import MAX_FRAMES
 from .rounds import Rounds
-from .threads import DatabaseThreads, database_threads
+from .threads import DatabaseThreads, HubDatabase
 from .wire import Frame, message_frame
 
 T = TypeVar("T")
@@ -46,7 +45,7 @@ class Hub:
         self.feeds: dict[str, Feed] = {}
         self.rounds = Rounds(loop)
         self.membership = Membership(self.take)
-        self._threads: DatabaseThreads | None = None
+        self.database = HubDatabase()
         self._opening: dict[str, asyncio.Task[Feed]] = {}
         self._catching_up: dict[Feed, asyncio.Task[None]] = {}
         self._polling: asyncio.Task[None] | None = None
@@ -56,31 +55,19 @@ class Hub:
     # The database
 
     async def read(self, function: Callable[..., T], *args: object) -> T:
-        return await self._guarded((await self.threads()).read(function, *args))
+        """Runs ``function`` in the reader's thread. Raises as the log does."""
+        self._start()
+        return await self.database.read(function, *args)
 
     async def write(self, function: Callable[..., T], *args: object) -> T:
-        return await self._guarded((await self.threads()).write(function, *args))
+        """Runs ``function`` in the writer's thread. Raises as the log does."""
+        self._start()
+        return await self.database.write(function, *args)
 
     async def threads(self) -> DatabaseThreads:
+        """The threads themselves, for who commits for others too."""
         self._start()
-        if self._threads is None:
-            threads = await database_threads()
-            self._threads = self._threads or threads
-        return self._threads
-
-    async def _guarded(self, work: Awaitable[T]) -> T:
-        """Notes when the log is away, and when it is back."""
-        try:
-            result = await work
-        except NoLog as error:
-            no_log.begins(error)
-            raise
-        except LogUnavailable as error:
-            log_failing.begins(error)
-            raise
-        no_log.ends()
-        log_failing.ends()
-        return result
+        return await self.database.threads()
 
     # Joining
 
@@ -116,7 +103,8 @@ class Hub:
         await self.membership.add(group)
         with suppress(NoLog):
             head = await self._log_join(group)
-            feed.restart(head.epoch, head.offset, head.floor)
+            feed.restart(head.epoch, head.begin, head.floor)
+            feed.skip_to(head.offset)
         feed.idle_since = self.loop.time()
         self.feeds[group] = feed
         return feed
@@ -187,13 +175,14 @@ class Hub:
 
     async def _reconcile(self, feed: Feed, head: log.Head, delivered: int) -> None:
         if head.epoch != feed.epoch:
-            feed.restart(head.epoch, head.offset, head.floor)
+            feed.restart(head.epoch, head.begin, head.floor)
+            await self._fill(feed, head)
         elif head.offset < delivered:
             # A backup was restored, or a failover lost commits: the offsets will be given again.
             await self.write(log.renew_epoch, feed.name, feed.epoch, delivered)
             renewed = (await self.read(log.heads, [feed.name])).get(feed.name)
             if renewed is not None and renewed.epoch != feed.epoch:
-                feed.restart(renewed.epoch, renewed.offset, renewed.floor)
+                feed.restart(renewed.epoch, renewed.begin, renewed.floor)
         else:
             feed.floor = head.floor
             await self._fill(feed, head)
@@ -270,8 +259,7 @@ class Hub:
         """Takes no more hints and closes the threads; for a loop that was closed there is no more to do."""
         if hubs.pop(self.loop, None) is self:
             hints.receivers.discard(self)
-            if self._threads is not None:
-                self._threads.close()
+            self.database.close()
 
 
 def report(error: BaseException | None) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from channels.layers import get_channel_layer
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
+from .forks import after_fork
 from .validation import MAX_DEPTH, SERVER, checked_author, checked_group, checked_json, checked_text, shown
-from .wire import Dialect, Fields, Frame, checked_epoch, checked_offset
+from .wire import Fields, Frame, checked_epoch, checked_offset
 
 DEFAULT_GROUP = "broadcast"
 EVENT = "broadcast.message"
@@ -39,7 +40,7 @@ class Origin:
 
     def __init__(self) -> None:
         self.renew()
-        os.register_at_fork(after_in_child=self.renew)
+        after_fork(self.renew)
 
     def renew(self) -> None:
         self.tag = uuid.uuid4().hex
@@ -58,23 +59,30 @@ def channels_group(group: str) -> str:
     return DEFAULT_GROUP if group == DEFAULT_GROUP else f"{DEFAULT_GROUP}.{group}"
 
 
+def live_hints(group: str, frames: list[Frame]) -> Iterator[Hint]:
+    """Ephemeral frames as hints that an event holds whole: what it left out nobody could read anywhere."""
+    while frames:
+        count = 1 + len(those_with_room(frames))
+        yield Hint(group, frames[:count])
+        frames = frames[count:]
+
+
 def event_of(hint: Hint) -> Fields:
     """The hint as an event: the first message at the top, as many more as is reasonable behind it.
 
     What is left out is noticed by ``head`` and read from the log.
     """
-    first, more = hint.frames[0], []
-    room = MAX_EVENT_CHARACTERS
-    for frame in hint.frames[1:MAX_EVENT_MESSAGES]:
-        room -= len(frame.text(Dialect.V1))
-        if room < 0:
-            break
-        more.append(frame.fields)
-    event: Fields = {**first.fields, "type": EVENT}
+    event: Fields = {**hint.frames[0].fields, "type": EVENT}
     event.update(epoch=hint.epoch, head=hint.head, origin=origin.tag)
-    if more:
-        event["more"] = more
+    if more := those_with_room(hint.frames):
+        event["more"] = [frame.fields for frame in more]
     return event
+
+
+def those_with_room(frames: list[Frame]) -> list[Frame]:
+    """The frames after the first that go into one event with it."""
+    sizes = accumulate(frame.size for frame in frames[1:MAX_EVENT_MESSAGES])
+    return frames[1 : 1 + sum(size <= MAX_EVENT_CHARACTERS for size in sizes)]
 
 
 def hint_of(event: Mapping[str, Any]) -> Hint | None:
@@ -87,13 +95,20 @@ def hint_of(event: Mapping[str, Any]) -> Hint | None:
         return None
     checked_json(dict(event), "event", MAX_DEPTH + 3)
     group = checked_group(event.get("group", DEFAULT_GROUP))
-    if event.get("offset") is None:
-        return Hint(group, [ephemeral_frame(event, group)])
     more = event.get("more", [])
     if not isinstance(more, list):
         raise InvalidMessage(f"More messages of an event must be a list; they came as {shown(more)}.")
-    frames = [logged_frame(fields) for fields in (event, *more)]
+    messages = [checked_message(fields) for fields in (event, *more)]
+    if event.get("offset") is None:
+        return Hint(group, [ephemeral_frame(fields, group) for fields in messages])
+    frames = [logged_frame(fields) for fields in messages]
     return Hint(group, frames, checked_epoch(event.get("epoch")), checked_offset(event.get("head")))
+
+
+def checked_message(fields: object) -> Mapping[str, Any]:
+    if not isinstance(fields, Mapping):
+        raise InvalidMessage(f"A message of an event must be an object; it came as {shown(fields)}.")
+    return fields
 
 
 LAYER_KEYS = {"type", "epoch", "head", "origin", "more"}
@@ -105,9 +120,7 @@ def ephemeral_frame(event: Mapping[str, Any], group: str) -> Frame:
     return frame_of({**event, "author": author, "body": body, "group": group, "offset": None})
 
 
-def logged_frame(fields: object) -> Frame:
-    if not isinstance(fields, Mapping):
-        raise InvalidMessage(f"A message of an event must be an object; it came as {shown(fields)}.")
+def logged_frame(fields: Mapping[str, Any]) -> Frame:
     checked_text(fields.get("author"), "author")
     checked_text(fields.get("body"), "body")
     checked_offset(fields.get("offset"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import socket
 import threading
 import time
 from collections import deque
 from typing import Any
 
+from .forks import after_fork
 from .outages import layer_failing
 
 SEND_TIMEOUT = 2.0  # seconds
@@ -46,7 +46,7 @@ class LayerSender:
 
     def __init__(self) -> None:
         self.reset()
-        os.register_at_fork(after_in_child=self.reset)
+        after_fork(self.reset)
         atexit.register(self.flush)
 
     def reset(self) -> None:
@@ -101,10 +101,10 @@ class LayerSender:
             async with asyncio.timeout(SEND_TIMEOUT):
                 await layer.group_send(group, event)
         except (Exception, asyncio.CancelledError) as error:  # nobody cancels this task
-            layer_failing.begins(str(error) or type(error).__name__)
+            layer_failing.begins(str(error) or type(error).__name__, "sending")
             await asyncio.sleep(PAUSE_AFTER_FAILURE)
         else:
-            layer_failing.ends()
+            layer_failing.ends("sending")
 
 
 layer_sender = LayerSender()

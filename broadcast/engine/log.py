@@ -58,6 +58,7 @@ class Head:
 
     epoch: str
     offset: int
+    begin: int
     floor: int
     waiting: bool = False
 
@@ -130,7 +131,9 @@ def extend(name: str, drafts: list[Draft], found: dict[Key, Message], again: boo
     found.update((key_of(message), message) for message in waiting)
     new: list[Message] = []
     for draft in drafts:
-        if draft.key() not in found:
+        if draft.key() in found:
+            found[draft.key()].is_repeated = True
+        else:
             found[draft.key()] = draft.message()
             new.append(found[draft.key()])
     offset = group.head - len(drafts)
@@ -198,6 +201,7 @@ def insert_waiting(drafts: Sequence[Draft]) -> list[Message]:
 def insert_once(draft: Draft) -> Message:
     known = find(draft.group, [draft])
     if draft.key() in known:
+        known[draft.key()].is_repeated = True
         return known[draft.key()]
     try:
         with savepoint():
@@ -223,7 +227,9 @@ def heads(names: Iterable[str]) -> dict[str, Head]:
     """Where each of these groups stands, by one query; a group that is not in the log is left out."""
     waiting = Message.objects.filter(group_id=OuterRef("name"), offset=None)
     rows = groups().filter(name__in=list(names)).annotate(waiting=Exists(waiting))
-    return {row.name: Head(row.epoch, row.head, row.floor, row.waiting) for row in reading(lambda: list(rows))}
+    return {
+        row.name: Head(row.epoch, row.head, row.begin, row.floor, row.waiting) for row in reading(lambda: list(rows))
+    }
 
 
 def read(group: str, after: int, limit: int) -> list[Message]:
@@ -251,14 +257,18 @@ def join(group: str) -> tuple[Head, list[Extension]]:
 def opened(name: str) -> Head:
     row = open_group(name)
     waiting = messages().filter(group_id=name, offset=None).exists()
-    return Head(row.epoch, row.head, row.floor, waiting)
+    return Head(row.epoch, row.head, row.begin, row.floor, waiting)
 
 
 def renew_epoch(group: str, epoch: str, delivered: int) -> bool:
     """Starts a new epoch if the log still ends below an offset that was delivered under ``epoch``."""
     behind = Q(name=group, epoch=epoch, head__lt=delivered)
+
+    def work(again: bool) -> bool:
+        return bool(groups().filter(behind).update(epoch=new_epoch(), begin=F("head")))
+
     with log_access():
-        return bool(groups().filter(behind).update(epoch=new_epoch()))
+        return in_own_transaction(work)
 
 
 def prune(group: str, keep: int | None, since: datetime | None, step: int = 500) -> bool:

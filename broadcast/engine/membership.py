@@ -15,6 +15,7 @@ logger = logging.getLogger("broadcast")
 
 LAYER_TIMEOUT = 2.0  # seconds
 RETRY_AFTER = 1.0  # seconds
+CANCEL_AGAIN = 0.1  # seconds
 RENEWED_AT_ONCE = 50  # groups
 
 
@@ -92,15 +93,15 @@ class Membership:
             for group in self._groups:
                 if not await self._call(layer.group_discard, channels_group(group), self._channel):
                     break
-        if receiving is not None:
-            receiving.cancel()
-            await asyncio.wait([receiving])
+        while receiving is not None and not receiving.done():
+            receiving.cancel()  # channels_redis.core loses a cancellation that comes while a message does
+            await asyncio.wait([receiving], timeout=CANCEL_AGAIN)
 
     def _is_paused(self) -> bool:
         return time.monotonic() < self._paused_until
 
     def _pause(self, error: Exception) -> None:
-        layer_failing.begins(describe(error))
+        layer_failing.begins(describe(error), "listening")
         self._paused_until = time.monotonic() + RETRY_AFTER
 
     async def _call(self, function: Callable[..., Any], *args: Any) -> bool:
@@ -112,7 +113,7 @@ class Membership:
         except Exception as error:
             self._pause(error)
             return False
-        layer_failing.ends()
+        layer_failing.ends("listening")
         return True
 
     async def _receive(self, layer: Any, channel: str) -> None:
@@ -120,7 +121,7 @@ class Membership:
             try:
                 event = await layer.receive(channel)
             except Exception as error:
-                layer_failing.begins(describe(error))
+                layer_failing.begins(describe(error), "listening")
                 await asyncio.sleep(RETRY_AFTER)
                 continue
             try:
@@ -139,7 +140,7 @@ def configured_layer() -> Any:
     try:
         return current_layer()
     except Exception as error:
-        layer_failing.begins(describe(error))
+        layer_failing.begins(describe(error), "listening")
         return None
 
 

@@ -9,29 +9,38 @@ logger = logging.getLogger("broadcast")
 
 
 class Outage:
-    """Something this process depends on, and whether it is known to be away."""
+    """Something this process depends on, and where it is known to be away.
+
+    Several places may notice the same outage: it begins with the first and ends with the last of them.
+    """
 
     def __init__(self, broken: str, healed: str) -> None:
         self.broken_text = broken
         self.healed_text = healed
-        self.is_on = False
+        self._places: set[str] = set()
         self._lock = threading.Lock()
 
-    def begins(self, error: object) -> None:
-        with self._lock:
-            if self.is_on:
-                return
-            self.is_on = True
-        logger.error("%s: %s", self.broken_text, error)
+    @property
+    def is_on(self) -> bool:
+        return bool(self._places)
 
-    def ends(self) -> None:
-        if not self.is_on:
+    def begins(self, error: object, place: str = "") -> None:
+        with self._lock:
+            was_on = self.is_on
+            self._places.add(place)
+        if not was_on:
+            logger.error("%s: %s", self.broken_text, error)
+
+    def ends(self, place: str = "") -> None:
+        if place not in self._places:
             return
         with self._lock:
-            if not self.is_on:
+            if place not in self._places:
                 return
-            self.is_on = False
-        logger.warning("%s", self.healed_text)
+            self._places.remove(place)
+            is_over = not self._places
+        if is_over:
+            logger.warning("%s", self.healed_text)
 
 
 no_log = Outage(

@@ -11,6 +11,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
+from django.utils.functional import Promise
 
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
@@ -19,7 +20,7 @@ from .commits import Entry, append_alone, append_together, extended, group_commi
 from .database import NoLog, alias, in_callers_transaction, log_access
 from .hints import tell
 from .hub import current_hub
-from .layer import DEFAULT_GROUP, Hint
+from .layer import DEFAULT_GROUP, live_hints
 from .log import Draft
 from .outages import log_failing, no_log
 from .validation import (
@@ -30,9 +31,10 @@ from .validation import (
     checked_data,
     checked_group,
     checked_ref,
+    is_servers_name,
     shown,
 )
-from .wire import message_frame
+from .wire import Frame, message_frame
 
 Item = str | Mapping[str, Any]
 """One of many messages: its body, or a dict of ``send``'s arguments (body, group, author, data, ref)."""
@@ -137,6 +139,8 @@ def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, An
 
 def draft_of(body: object, group: object, author: Any, data: object, ref: object) -> Draft:
     name, source, user_id = identity_of(author)
+    if isinstance(body, Promise):  # a lazy translation
+        body = str(body)
     return Draft(
         group=checked_group(group),
         source=source,
@@ -151,11 +155,14 @@ def draft_of(body: object, group: object, author: Any, data: object, ref: object
 
 def identity_of(author: Any) -> tuple[str, str, Any]:
     """The name, the source and the user's key that stand for an author: a name, or a saved user."""
-    if not hasattr(author, "get_username"):
+    if isinstance(author, type) or not hasattr(author, "get_username"):
         return checked_author(author), Message.Source.SERVER, None
     if not author.is_authenticated or author.pk is None:
         raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
-    return checked_author(str(author.get_username())[:MAX_AUTHOR]), Message.Source.USER, author.pk
+    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
+    if is_servers_name(name):
+        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
+    return name, Message.Source.USER, author.pk
 
 
 # Sending
@@ -163,6 +170,8 @@ def identity_of(author: Any) -> tuple[str, str, Any]:
 
 def publish(drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
     """Writes drafts to the log, or into the caller's transaction, and hints; or shows them live only."""
+    if not isinstance(persist, bool):
+        raise InvalidMessage(f"persist must be True or False; it came as {shown(persist)}.")
     if not drafts:
         return []
     messages = written(drafts) if persist else shown_live(drafts)
@@ -197,14 +206,19 @@ def written(drafts: Sequence[Draft]) -> list[Message]:
 def shown_live(drafts: Sequence[Draft]) -> list[Message]:
     """Hints and nothing else: whoever is live sees the messages, nobody else ever will."""
     messages = [draft.message() for draft in drafts]
+    by_group: dict[str, list[Frame]] = {}
     for message in messages:
-        tell(Hint(message.group_id, [message_frame(message)]))
+        by_group.setdefault(message.group_id, []).append(message_frame(message))
+    for group, frames in by_group.items():
+        for hint in live_hints(group, frames):
+            tell(hint)
     return messages
 
 
 def notice(messages: Sequence[Message]) -> None:
-    for listener in list(listeners):
-        listener(messages)
+    new = [message for message in messages if not message.is_repeated]
+    for listener in list(listeners) if new else []:
+        listener(new)
 
 
 # Inside the caller's transaction

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 
 from ..exceptions import LogUnavailable
-from ..policy import retention
+from ..groups import retention
 from . import log
 from .database import NoLog
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connections
+
+from ..exceptions import LogUnavailable
+from .database import NoLog, alias
+from .outages import log_failing, no_log
 
 T = TypeVar("T")
 
@@ -83,11 +87,55 @@ async def database_threads() -> DatabaseThreads:
     return DatabaseThreads()
 
 
+class HubDatabase:
+    """The database as one hub uses it: its threads, made when first needed, and whether the log is away."""
+
+    def __init__(self) -> None:
+        self._threads: DatabaseThreads | None = None
+
+    async def threads(self) -> DatabaseThreads:
+        if self._threads is None:
+            threads = await database_threads()
+            self._threads = self._threads or threads
+        return self._threads
+
+    async def read(self, function: Callable[..., T], *args: object) -> T:
+        return await guarded((await self.threads()).read(function, *args))
+
+    async def write(self, function: Callable[..., T], *args: object) -> T:
+        return await guarded((await self.threads()).write(function, *args))
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.close()
+
+
+async def guarded(work: Awaitable[T]) -> T:
+    """Notes when the log is away, and when it is back."""
+    try:
+        result = await work
+    except NoLog as error:
+        no_log.begins(error)
+        raise
+    except LogUnavailable as error:
+        log_failing.begins(error)
+        raise
+    no_log.ends()
+    log_failing.ends()
+    return result
+
+
 local = threading.local()
 
 
 def with_fresh_connections(function: Callable[..., T], *args: Any) -> T:
-    """Runs ``function``; afterwards drops connections that failed or have grown old."""
+    """Runs ``function``; afterwards drops connections that failed or have grown old.
+
+    Here every transaction is the engine's own, so autocommit is on even where the site turned it off.
+    """
+    database = connections[alias()]
+    if not database.settings_dict["AUTOCOMMIT"]:
+        database.settings_dict = {**database.settings_dict, "AUTOCOMMIT": True}
     try:
         return function(*args)
     finally:

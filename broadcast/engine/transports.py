@@ -55,6 +55,10 @@ class Transport(ABC):
         if position is not None:
             position.leave()
 
+    def unfollow_all(self) -> None:
+        for group in list(self.positions):
+            self.unfollow(group)
+
     def is_following(self, position: Position) -> bool:
         return self.positions.get(position.feed.name) is position
 
@@ -64,8 +68,7 @@ class Transport(ABC):
 
     async def close(self) -> None:
         """Ends every position and all work; returns when nothing is written any more."""
-        for group in list(self.positions):
-            self.unfollow(group)
+        self.unfollow_all()
 
     async def next_chunk(self, position: Position) -> Chunk | None:
         """What a position gets next, from the log if need be; None if the log cannot say right now."""

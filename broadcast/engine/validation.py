@@ -11,7 +11,7 @@ from typing import Any
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
-from ..policy import GROUP_NAME, is_group_name
+from ..groups import GROUP_NAME, is_group_name
 
 MAX_AUTHOR = 255  # characters, the column's width
 MAX_DEPTH = 32
@@ -21,7 +21,7 @@ SERVER = "Server"
 
 def checked_body(body: object) -> str:
     text = checked_text(body, "body")
-    if not text.strip():
+    if is_blank(text):
         raise InvalidMessage("The body must be text that is not empty; it came empty.")
     if len(text) > conf.MAX_BODY:
         raise InvalidMessage(f"The body may have {conf.MAX_BODY} characters; it came with {len(text)}.", "too_large")
@@ -30,7 +30,7 @@ def checked_body(body: object) -> str:
 
 def checked_author(author: object) -> str:
     text = checked_text(author, "author")
-    if not text.strip():
+    if is_blank(text):
         raise InvalidMessage("The author must be text that is not empty; it came empty.")
     if len(text) > MAX_AUTHOR:
         raise InvalidMessage(f"The author may have {MAX_AUTHOR} characters; it came with {len(text)}.", "too_large")
@@ -105,21 +105,32 @@ def checked_text(text: object, what: str) -> str:
     return str(text)
 
 
-LOOKALIKES = str.maketrans("\u0455\u0435\u0433\u0475\u03b5\u03bd", "servev")
-"""Small letters of other scripts that look like those of the server's name: Cyrillic, then Greek."""
+LOOKALIKES = {
+    ord(char): letter
+    for letter, chars in {
+        "s": "\u0455\ua731\ua4e2\u13da\u057f\u0575\u2d1d",
+        "e": "\u0435\u03b5\u1d07\u212e",
+        "r": "\u0433\u0280\uab47\uab81",
+        "v": "\u0475\u03bd\u1d20",
+    }.items()
+    for char in chars
+}
+"""Letters of other scripts that look like those of the server's name, as ``casefold`` leaves them."""
 
 INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
 """Fillers that show nothing, though Unicode counts them among letters and symbols."""
 
 
 def is_servers_name(name: str) -> bool:
-    """Whether people would read ``name`` as the name under which the site itself speaks."""
-    visible = "".join(
-        char
-        for char in unicodedata.normalize("NFKD", name)
-        if unicodedata.category(char)[0] not in "CMZ" and char not in INVISIBLE
-    )
-    return visible.casefold().translate(LOOKALIKES) == SERVER.casefold()
+    """Whether people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
+    letters = "".join(char for char in unicodedata.normalize("NFKD", name) if char.isalnum() and char not in INVISIBLE)
+    seen = letters.casefold().translate(LOOKALIKES)
+    return SERVER.casefold() in (seen, seen[::-1])
+
+
+def is_blank(text: str) -> bool:
+    """Whether a reader would see nothing: white space, controls, and what joins or fills."""
+    return all(unicodedata.category(char)[0] in "CZ" or char in INVISIBLE for char in text)
 
 
 def shown(value: object) -> str:

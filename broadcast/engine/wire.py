@@ -11,8 +11,12 @@ import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+from math import ceil
 from typing import Any
+
+from django.utils.timezone import is_naive, make_aware
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
@@ -49,7 +53,7 @@ def message_fields(message: Message) -> Fields:
         "body": message.body,
         "group": message.group_id,
         "offset": message.offset,
-        "sent_at": message.sent_at.isoformat() if message.sent_at else None,
+        "sent_at": utc(message.sent_at).isoformat() if message.sent_at else None,
         "source": str(message.source),
         "ref": str(message.ref),
     }
@@ -113,6 +117,11 @@ def in_dialect(fields: Fields, dialect: Dialect) -> str:
     return encoded({"author": fields["author"], "body": fields["body"]})
 
 
+def utc(moment: datetime) -> datetime:
+    """A moment in UTC, also where the site keeps local times (``USE_TZ = False``)."""
+    return (make_aware(moment) if is_naive(moment) else moment).astimezone(UTC)
+
+
 def message_frame(message: Message) -> Frame:
     return Frame(message_fields(message))
 
@@ -127,7 +136,7 @@ def error_fields(code: str, text: str, ref: object = None, retry_after: float | 
     if isinstance(ref, str | uuid.UUID):
         fields["ref"] = str(ref)
     if retry_after is not None:
-        fields["retry_after_ms"] = round(retry_after * 1000)
+        fields["retry_after_ms"] = ceil(retry_after * 1000)
     return fields
 
 

@@ -35,6 +35,14 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "begin",
+                    models.PositiveBigIntegerField(
+                        default=0,
+                        help_text="The offset at which the epoch began: its messages come after it.",
+                        verbose_name="begin",
+                    ),
+                ),
+                (
                     "floor",
                     models.PositiveBigIntegerField(
                         default=0, help_text="Messages up to this offset are no longer kept.", verbose_name="floor"

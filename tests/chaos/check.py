@@ -33,7 +33,7 @@ def read_log(url: str) -> tuple[dict[str, int], list[Row]]:
     """The head of each group, and every message in order."""
     columns = 'group_name, "offset", source, author, body, data, ref::text, sent_at'
     with psycopg.connect(url) as connection:
-        heads = dict(connection.execute("SELECT name, head FROM broadcast_group").fetchall())
+        heads: dict[str, int] = dict(connection.execute("SELECT name, head FROM broadcast_group").fetchall())
         rows = connection.execute(f'SELECT {columns} FROM broadcast_message ORDER BY group_name, "offset", id')
         return heads, [Row(*row) for row in rows]
 

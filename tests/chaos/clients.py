@@ -83,6 +83,12 @@ class Client:
         if self.socket is not None:
             self.socket.go_on()
 
+    def leave(self, group: int) -> None:
+        """It follows a group no longer, if it can."""
+
+    def return_to(self, group: int) -> None:
+        """It follows the group again."""
+
     # Coming and going
 
     async def run(self) -> None:
@@ -107,6 +113,7 @@ class Client:
     async def _visit(self) -> Drop:
         """One connection, from the attempt to its end."""
         self._dropped = self._loop.create_future()
+        self.connecting()
         port = self.random.choice(self.ports)
         self.note(f"connects to {port} {self.path()}")
         try:
@@ -168,8 +175,16 @@ class Client:
 
     # What a kind of client does
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it follows everything that it wants to."""
+        raise NotImplementedError
+
     def path(self) -> str:
         raise NotImplementedError
+
+    def connecting(self) -> None:
+        """A new connection begins, on which nothing was said yet."""
 
     def opened(self) -> None:
         """The handshake is done."""

@@ -58,6 +58,7 @@ KINDS = {
     "PostgreSQL paused": Kind(2, "postgres", 1, (0.5, 3.0)),
     "group locked": Kind(5, "group", len(GROUPS), (1.0, 6.0)),
     "clients stalled": Kind(10, "clients", 1, (1.0, 10.0)),
+    "group left": Kind(6, "leavers", len(GROUPS), (0.0, 9.0)),
     "connections cut": Kind(14, "connections", 1, (0.0, 0.0)),
 }
 
@@ -103,9 +104,9 @@ class Faults:
                 tasks.create_task(self._inject(fault))
 
     async def _inject(self, fault: Fault) -> None:
-        """Injects one fault, unless the one before it on the same target is not over."""
+        """Injects one fault, unless the one before it on the same target is not over, or its targets do not know it."""
         target = self._targets[KINDS[fault.kind].sort, fault.target]
-        if target.locked():
+        if target.locked() or (self.world.is_tutorial and fault.kind == "group left"):
             return
         async with target:
             self.log(f"{fault.kind} (#{fault.target}) for {fault.seconds:.1f} s")
@@ -207,6 +208,16 @@ class Faults:
         for client in self._random.sample(self.clients, min(len(self.clients), self._random.randint(1, 15))):
             client.cut()
 
+    async def _leave_group(self, fault: Fault) -> None:
+        """Some, or all, go from a group and come back: servers without any listener forget it meanwhile."""
+        share = self._random.choice((0.1, 0.5, 1.0))
+        chosen = [client for client in self.clients if self._random.random() < share]
+        for client in chosen:
+            client.leave(fault.target)
+        await asyncio.sleep(fault.seconds)
+        for client in chosen:
+            client.return_to(fault.target)
+
     _ways: dict[str, Callable[["Faults", Fault], Awaitable[None]]] = {
         "daphne killed": _kill_daphne,
         "daphne terminated": _terminate_daphne,
@@ -223,5 +234,6 @@ class Faults:
         "PostgreSQL paused": _pause_database,
         "group locked": _lock_group,
         "clients stalled": _stall_clients,
+        "group left": _leave_group,
         "connections cut": _cut_connections,
     }

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,15 +90,19 @@ class Fleet:
         self.wsgi = Server(self.directory, "wsgi", ["-m", "tests.chaos.wsgi", "{port}"], self.env)
 
     def start(self) -> None:
-        self.redis.start()
-        self.postgres.start()
+        """Starts everything, what does not depend on each other at the same time."""
+        start_all(self.redis, self.postgres)
         self.postgres.create_database("chaos")
         migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
         subprocess.run(migrate, cwd=ROOT, env=self.env | {"CHAOS_COMMIT_FAULTS": "0"}, check=True)
-        for server in (*self.daphnes, self.wsgi):
-            server.start()
+        start_all(*self.daphnes, self.wsgi)
 
     def end(self) -> None:
         for service in (*self.daphnes, self.wsgi, self.redis, self.postgres):
             service.kill()
         shutil.rmtree(self.postgres.data, ignore_errors=True)
+
+
+def start_all(*services: Service) -> None:
+    with ThreadPoolExecutor(len(services)) as threads:
+        list(threads.map(lambda service: service.start(), services))

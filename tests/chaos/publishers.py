@@ -24,11 +24,12 @@ ANSWER_TIMEOUT = 60.0  # of a script, which may be paused and may insist
 LETTER_TIMEOUT = 15.0  # as in the page's outbox.js
 SAYS_NOT_SENT = "was not sent"
 
-SINGLE = {"alone", "insisted"}
+SINGLE = {"alone", "insisted", "patient", "impatient"}
 # What views do, and how often; scripts do more.
 VIEW_ACTS = {"alone": 25, "together": 35, "insisted": 8, "committed": 18, "partly": 8, "undone": 6}
 SCRIPT_ACTS = VIEW_ACTS | {"manual": 6, "dies": 2, "dies_committed": 2}
 BURST = 150  # messages: more than one hint carries
+MADE_UP = 10.0  # seconds
 
 Outcomes = dict[str, str]
 
@@ -37,7 +38,7 @@ class Lane(ABC):
     """One publisher: what it sends is in order, for it waits for each act to end."""
 
     acts: dict[str, int] = {}
-    groups = GROUPS
+    groups: tuple[str, ...] = GROUPS
 
     def __init__(self, name: str, seed: str, rate: float, ledger: Ledger) -> None:
         self.name = name
@@ -50,24 +51,23 @@ class Lane(ABC):
     async def run(self, stopping: asyncio.Event) -> None:
         due = self._loop.time() + self.random.random()
         while not stopping.is_set():
+            late = self._loop.time() - due
             act = self.random.choices(list(self.acts), list(self.acts.values()))[0]
-            keys, group = self.keys(act), self.random.choice(self.groups)
+            keys, group = self.keys(act, late), self.random.choice(self.groups)
             self.ledger.begin(keys, group, act, self._loop.time())
             outcomes, reason = await self.perform(act, group, keys)
             self.ledger.settle(outcomes, reason, self._loop.time())
-            # After an outage it makes up for what it could not send, within bounds.
-            due = max(due + len(keys) / self.rate, self._loop.time() - 2)
-            try:
+            due = max(due + len(keys) / self.rate, self._loop.time() - MADE_UP)
+            with suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await stopping.wait()
-            except TimeoutError:
-                pass
         await self.end()
 
-    def keys(self, act: str) -> list[str]:
-        count = 1 if act in SINGLE else self.random.randint(2, 16)
-        if act == "together" and self.random.random() < 0.05:
-            count = BURST
+    def keys(self, act: str, late: float) -> list[str]:
+        """The keys of the next messages: more where an outage kept it from sending for some seconds."""
+        count = 1
+        if act not in SINGLE:
+            count = min(BURST, self.random.randint(2, 16) + int(max(0.0, late) * self.rate))
         first, self._number = self._number + 1, self._number + count
         return [f"{self.name}-{number:06}" for number in range(first, first + count)]
 
@@ -233,9 +233,6 @@ class LetterLane(Lane):
     def __init__(self, name: str, seed: str, rate: float, ledger: Ledger, reader: Reader) -> None:
         super().__init__(name, seed, rate, ledger)
         self.reader = reader
-
-    def keys(self, act: str) -> list[str]:
-        return super().keys("alone")
 
     async def perform(self, act: str, group: str, keys: list[str]) -> tuple[Outcomes, str]:
         letters, ref = self.reader.letters, str(uuid.UUID(int=self.random.getrandbits(128)))

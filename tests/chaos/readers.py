@@ -52,6 +52,8 @@ class Reader(Client):
         self.positions = dict.fromkeys(self.groups, -1)
         self.epochs: dict[int, str] = {}
         self.welcomed: set[int] = set()
+        self.away: set[int] = set()  # groups that it does not want to follow for now
+        self.ended: set[int] = set()  # groups of which late frames may come until the next welcome
         self.letters = Letters()
         self._unanswered = 0
         self._ping_after = 25.0
@@ -67,8 +69,27 @@ class Reader(Client):
             return path
         return f"{path}?{urlencode({'after': self.positions[group], 'epoch': self.epochs[group]})}"
 
-    def opened(self) -> None:
-        self.welcomed = set()
+    # What the world does to it
+
+    def leave(self, group: int) -> None:
+        """Follows a group no longer, if it does."""
+        if group in self.welcomed:
+            self.note(f"leaves {GROUPS[group]}")
+            self.welcomed.discard(group)
+            self.away.add(group)
+            self.ended.add(group)
+            self.say({"type": "unsubscribe", "group": GROUPS[group]})
+
+    def return_to(self, group: int) -> None:
+        """Follows a group again from where it left it, unless it was led back by a new connection."""
+        if group in self.away:
+            self.away.discard(group)
+            self.subscribe(group)
+
+    # What it does
+
+    def connecting(self) -> None:
+        self.welcomed, self.away, self.ended = set(), set(), set()
         self._unanswered = 1  # the group that the address names
 
     def say(self, frame: dict[str, Any]) -> None:
@@ -86,7 +107,7 @@ class Reader(Client):
         if type(frame) is Frame:
             self.book.received += 1
             group, offset = frame.group, frame.offset
-            if offset == self.positions[group] + 1 and group in self.welcomed:
+            if offset == self.positions[group] + 1 and group in self.welcomed and not frame.is_duplicate:
                 self.positions[group] = offset
             else:
                 self._unexpected(frame)
@@ -98,10 +119,12 @@ class Reader(Client):
     def _unexpected(self, frame: Frame) -> None:
         position = self.positions[frame.group]
         where = f"{GROUPS[frame.group]} {frame.offset} after {position}: {frame.fields['body'][:30]!r}"
-        if frame.group not in self.welcomed:
-            self.mistake("before its welcome", where)
-        elif frame.is_duplicate:
+        if frame.is_duplicate:
             self.note(f"again {where}")
+        elif frame.group in self.ended:
+            self.note(f"late {where}")
+        elif frame.group not in self.welcomed:
+            self.mistake("before its welcome", where)
         elif frame.offset <= position:
             self.mistake("doubled", where)
         else:
@@ -140,26 +163,27 @@ class Reader(Client):
         self.became_live()
         is_first = not self.welcomed
         self.welcomed.add(group)
+        self.ended.discard(group)
         self._answered(0.0 if is_first else 1.0)
         self.letters.changed.set()
 
     def _answered(self, wait: float) -> None:
         """When nothing is under way any more, asks for what has no welcome yet."""
         self._unanswered -= 1
-        if not self._unanswered and len(self.welcomed) < len(self.groups):
+        if not self._unanswered and len(self.welcomed | self.away) < len(self.groups):
             self._loop.call_later(wait, self._subscribe_to_the_rest, self.socket)
 
     def _subscribe_to_the_rest(self, socket: WebSocket | None) -> None:
-        if socket is self.socket:
+        if socket is self.socket and not self._unanswered:
             for group in self.groups:
-                if group not in self.welcomed:
-                    self._unanswered += 1
+                if group not in self.welcomed | self.away:
                     self.subscribe(group)
 
     def subscribe(self, group: int) -> None:
         frame: dict[str, Any] = {"type": "subscribe", "group": GROUPS[group]}
         if group in self.epochs:
             frame |= {"after": self.positions[group], "epoch": self.epochs[group]}
+        self._unanswered += 1
         self.say(frame)
 
     def _refused(self, frame: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ START_TIMEOUT = 60.0
 SETTLE_TIMEOUT = 90.0
 QUIET = 3.0  # seconds
 WRITERS = 5  # one reader in so many also writes
+LATECOMERS = 6  # one client in so many comes when the run is under way
 LETTERS = 0.4  # messages a second, each
 ANNOUNCED = 3.0  # messages a second
 
@@ -39,6 +40,7 @@ class Run:
         self.ledger = Ledger()
         self.stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self.ledger.surprise(repr(context)))
         self._journal = (fleet.directory / "faults.log").open("w")
         self.clients: Sequence[Client] = self._clients()
         self.lanes = self._lanes()
@@ -80,19 +82,28 @@ class Run:
 
     async def play(self) -> bool:
         """Plays the run and prints what came of it; whether nobody has anything to complain about."""
-        comings = [asyncio.create_task(client.run()) for client in self.clients]
+        late, early = self.clients[::LATECOMERS], [c for n, c in enumerate(self.clients) if n % LATECOMERS]
+        comings = [asyncio.create_task(client.run()) for client in early]
         try:
-            if not await until(lambda: all(client.has_begun for client in self.clients), START_TIMEOUT):
+            if not await until(lambda: all(client.has_begun for client in early), START_TIMEOUT):
                 raise AssertionError(f"Not every client was welcomed within {START_TIMEOUT:g} s")
+            comings += [asyncio.create_task(self._come_late(client)) for client in late]
             await self._chaos()
             await self._settle()
+            for task in comings:
+                if task.done():
+                    task.result()  # raises what ended it
             return await (self._tell_tutorial() if self.world.is_tutorial else self._tell())
         finally:
             for task in comings:
                 task.cancel()
             await asyncio.gather(*comings, return_exceptions=True)
-            self._write_events()
+            self._write_logs()
             self._journal.close()
+
+    async def _come_late(self, client: Client) -> None:
+        await asyncio.sleep(client.random.uniform(0, self.world.seconds / 2))
+        await client.run()
 
     async def _chaos(self) -> None:
         ends_at = self._loop.time() + self.world.seconds
@@ -125,7 +136,7 @@ class Run:
             return
         lane = self._script_alone("end", 1.0)
         for group in GROUPS:
-            keys = lane.keys("insisted")
+            keys = lane.keys("insisted", 0.0)
             self.ledger.begin(keys, group, "insisted", self._loop.time())
             outcomes, reason = await lane.perform("insisted", group, keys)
             self.ledger.settle(outcomes, reason, self._loop.time())
@@ -162,8 +173,9 @@ class Run:
         self._tell_faults()
         print(f"In the log: {len(rows):,} messages in {len(heads)} groups. {self._outcomes()}")
         print(
-            f"Checked: {delivered(readers):,} deliveries ({len(rows):,} messages to {len(readers)} clients), over "
-            f"{sum(reader.visits for reader in readers):,} connections; at the head {self.settled_after:.1f} s after the last message"
+            f"Checked: {delivered(readers):,} deliveries ({len(rows):,} messages to {len(readers)} clients), "
+            f"over {sum(reader.visits for reader in readers):,} connections. "
+            f"Everybody was at the head {self.settled_after:.1f} s after the last message"
         )
         counts = verdict.counts
         print(f"Missing {counts['missing']}, doubled or out of order {counts['doubled']}, violations {counts.total()}")
@@ -191,10 +203,13 @@ class Run:
     def _outcomes(self) -> str:
         return "Publishers know of " + ", ".join(f"{n:,} {outcome}" for outcome, n in self.ledger.counts().items())
 
-    def _write_events(self) -> None:
+    def _write_logs(self) -> None:
         with (self.fleet.directory / "clients.log").open("w") as file:
             for client in self.clients:
                 print(f"--- {client.name} {dict(client.mistakes)}", *client.events, sep="\n", file=file)
+        with (self.fleet.directory / "messages.log").open("w") as file:
+            for key, entry in self.ledger.entries.items():
+                print(f"{key} {entry}", file=file)
 
 
 async def until(condition: Callable[[], bool], seconds: float, meanwhile: Callable[[], None] | None = None) -> bool:

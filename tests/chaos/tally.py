@@ -16,7 +16,7 @@ LETTERS = {kind: letter for letter, kind in KINDS.items()}
 
 class Tally:
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def add(self, kind: str) -> None:
         os.write(self._file, LETTERS[kind].encode())

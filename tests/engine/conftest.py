@@ -13,7 +13,7 @@ from broadcast.engine.outages import layer_failing, log_failing, no_log
 @pytest.fixture(autouse=True)
 def all_is_well() -> Iterator[None]:
     for outage in (no_log, log_failing, layer_failing):
-        outage.is_on = False
+        outage._places.clear()
     yield
     layer_sender.flush()
     # The thread in which async tests use the database outlives them; its connection need not.

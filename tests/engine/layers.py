@@ -1,9 +1,18 @@
-"""Small channel layers with what can be wrong with one. Set in ``CHANNEL_LAYERS`` by their path."""
+"""Small channel layers with what can be wrong with one. Set in ``CHANNEL_LAYERS`` by their path.
+
+They are made of the layer that the environment names (``REDIS_URL``, ``REDIS_LAYER``); without one, of the one in memory.
+"""
 
 import asyncio
 from typing import Any
 
+import pytest
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, get_channel_layer
+from django.utils.module_loading import import_string
+
+from project.settings import CHANNEL_LAYERS, REDIS_URL
+
+only_in_memory = pytest.mark.skipif(bool(REDIS_URL), reason="About the layer in memory")
 
 
 def use(settings: Any, layer: type) -> Any:
@@ -12,8 +21,48 @@ def use(settings: Any, layer: type) -> Any:
     return get_channel_layer()
 
 
-class Watched(InMemoryChannelLayer):  # type: ignore[misc]
-    """The in-memory layer; it notes who is added to and discarded from its groups."""
+class OnRedis(BaseChannelLayer):  # type: ignore[misc]
+    """A layer on Redis that shows its groups and the channels that are listened to, as the one in memory does."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        configured = CHANNEL_LAYERS["default"]
+        self.layer = import_string(configured["BACKEND"])(**configured["CONFIG"])
+        self.groups: dict[str, set[str]] = {}
+        self.channels: dict[str, Any] = {}
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        return str(await self.layer.new_channel(prefix))
+
+    async def receive(self, channel: str) -> Any:
+        self.channels[channel] = asyncio.current_task()
+        try:
+            return await self.layer.receive(channel)
+        finally:
+            del self.channels[channel]
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        await self.layer.send(channel, message)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await self.layer.group_send(group, message)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        await self.layer.group_add(group, channel)
+        self.groups.setdefault(group, set()).add(channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        await self.layer.group_discard(group, channel)
+        self.groups.get(group, set()).discard(channel)
+        if not self.groups.get(group):
+            self.groups.pop(group, None)
+
+
+Real: Any = OnRedis if REDIS_URL else InMemoryChannelLayer
+
+
+class Watched(Real):  # type: ignore[misc]
+    """A real layer; it notes who is added to and discarded from its groups."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -73,6 +122,21 @@ class Failing(Watched):
     async def receive(self, channel: str) -> Any:
         self.check("receive")
         return await super().receive(channel)
+
+
+class HardOfHearing(Failing):
+    """It goes on receiving until it is cancelled twice."""
+
+    cancellations = 0
+
+    async def receive(self, channel: str) -> Any:
+        while True:
+            try:
+                return await super().receive(channel)
+            except asyncio.CancelledError:
+                self.cancellations += 1
+                if self.cancellations > 1:
+                    raise
 
 
 class Unmade(BaseChannelLayer):  # type: ignore[misc]

@@ -193,6 +193,14 @@ class TestReading:
         with failing(error, error), pytest.raises(LogUnavailable):
             log.heads(["a"])
 
+    @pytest.mark.parametrize("refused", [deadlock, busy])
+    def test_a_conflict_is_tried_once_more(self, refused):
+        Group.objects.create(name="a", epoch="e")
+        with failing(refused()):
+            assert list(log.heads(["a"])) == ["a"]
+        with failing(refused(), refused()), pytest.raises(LogUnavailable):
+            log.heads(["a"])
+
     def test_a_refused_statement_is_not_repeated(self):
         with failing(ProgrammingError("what?")), pytest.raises(LogUnavailable, match="what"):
             log.heads(["a"])

@@ -14,7 +14,7 @@ from broadcast.engine.layer import Hint
 from broadcast.engine.log import Extension
 from broadcast.models import Message
 from tests.engine import until
-from tests.engine.layers import use
+from tests.engine.layers import only_in_memory, use
 
 
 class Ear:
@@ -77,6 +77,7 @@ class TestOwnHubs:
         assert [(hint.group, hint.epoch, hint.head) for hint in ear.hints] == [("news", "e", 7)]
 
 
+@only_in_memory
 @pytest.mark.django_db(transaction=True)
 class TestTheInMemoryLayer:
     async def test_a_channel_of_ones_own_sees_each_hint(self):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from broadcast.engine import layer
-from broadcast.engine.layer import EVENT, Hint, channels_group, event_of, hint_of, origin
+from broadcast.engine.layer import EVENT, Hint, channels_group, event_of, hint_of, live_hints, origin
 from broadcast.engine.wire import Frame
 from broadcast.exceptions import InvalidMessage
 
@@ -164,3 +164,19 @@ def test_an_unsound_hint_is_refused(unsound):
     assert hint_of(LOGGED).head == 5
     with pytest.raises(InvalidMessage):
         hint_of({**LOGGED, **unsound})
+
+
+def test_ephemeral_frames_go_into_as_many_events_as_they_need(monkeypatch):
+    monkeypatch.setattr(layer, "MAX_EVENT_MESSAGES", 4)
+    frames = [frame(None, str(number)) for number in range(10)]
+    hints = list(live_hints("news", frames))
+    assert [len(event_of(hint).get("more", [])) + 1 for hint in hints] == [4, 4, 2]
+    assert [each for hint in hints for each in hint.frames] == frames
+
+
+def test_ephemeral_frames_come_out_of_their_event_again():
+    (hint,) = live_hints("news", [frame(None, body) for body in "abc"])
+    heard = hint_of(from_elsewhere(event_of(hint)))
+    assert heard is not None
+    assert heard.head is None
+    assert [each.fields["body"] for each in heard.frames] == ["a", "b", "c"]

@@ -338,6 +338,18 @@ class TestEpochs:
         epoch = log.heads(["news"])["news"].epoch
         assert sorted(together(*[lambda: log.renew_epoch("news", epoch, 9)] * 4)) == [False, False, False, True]
 
+    @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="About PostgreSQL")
+    def test_also_where_the_site_isolates_strictly(self, transactional_db):
+        append("a")
+        epoch = log.heads(["news"])["news"].epoch
+
+        def renew():
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            return log.renew_epoch("news", epoch, 9)
+
+        assert sorted(together(*[renew] * 8)) == [False] * 7 + [True]
+
     def test_a_deleted_group_begins_anew(self):
         append("a")
         epoch = log.heads(["news"])["news"].epoch

@@ -12,7 +12,7 @@ from broadcast.engine.layer import EVENT, Hint
 from broadcast.engine.layer import origin as this_process
 from broadcast.engine.membership import Membership
 from broadcast.engine.outages import layer_failing
-from tests.engine.layers import Failing, Gated, Unmade, Watched, use
+from tests.engine.layers import Failing, Gated, HardOfHearing, Unmade, Watched, only_in_memory, use
 from tests.engine.listening import foreign_event, until
 
 
@@ -27,7 +27,7 @@ async def membership(hints: list[Hint], monkeypatch: pytest.MonkeyPatch) -> Asyn
     membership = Membership(hints.append)
     yield membership
     await membership.close()
-    layer_failing.is_on = False
+    layer_failing._places.clear()
 
 
 async def test_a_group_is_entered_and_left(membership: Membership, settings: Any) -> None:
@@ -41,6 +41,17 @@ async def test_a_group_is_entered_and_left(membership: Membership, settings: Any
     assert layer.groups == {}
 
 
+async def test_a_layer_that_does_not_hear_at_once_that_it_is_to_end(membership: Membership, settings: Any) -> None:
+    """As that of channels_redis.core, which loses a cancellation now and then."""
+    layer = use(settings, HardOfHearing)
+    await membership.add("broadcast")
+    await until(lambda: "receive" in layer.tries)
+    async with asyncio.timeout(10):
+        await membership.close()
+    assert layer.cancellations > 1
+
+
+@only_in_memory
 async def test_all_groups_share_one_channel_and_one_task(membership: Membership, settings: Any) -> None:
     layer = use(settings, Watched)
     tasks = asyncio.all_tasks()
@@ -126,6 +137,7 @@ async def test_a_hint_that_cannot_be_taken_does_not_end_the_receiving(settings: 
 # Renewing
 
 
+@only_in_memory
 async def test_a_layer_that_has_forgotten_is_told_again(membership: Membership, settings: Any) -> None:
     layer = use(settings, Watched)
     await membership.add("broadcast")

@@ -13,12 +13,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models.signals import post_save
 from django.http import JsonResponse
 from django.test import TestCase, TransactionTestCase
 from django.urls import path
 from django.utils.functional import SimpleLazyObject
+from django.utils.translation import gettext_lazy
 
 from broadcast import asend, asend_many, send, send_many
 from broadcast.engine import hints, log, publishing
@@ -319,25 +320,41 @@ class TestInsideATransaction:
         assert [message.offset for message in (first, second, third, other)] == [1, 1, 1, 2]
         assert ear.heard == [(1, "first"), (2, "other")]
 
-    def test_a_ref_that_another_transaction_is_about_to_commit(self, ear):
-        if connection.vendor == "sqlite":
-            pytest.skip("SQLite has one writer at a time")
+    @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has one writer at a time")
+    @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+    def test_a_ref_that_another_transaction_is_about_to_commit(self, ear, level, caplog):
+        """Where it is the database that sees the conflict, it says so as ever, and the caller tries again."""
         inserted, finish = threading.Event(), threading.Event()
+
+        def isolate():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
 
         def other():
             with transaction.atomic():
+                isolate()
                 send("other", ref=REF)
                 inserted.set()
                 finish.wait(30)
+
+        def say_mine():
+            with transaction.atomic():
+                isolate()
+                mine = send("mine", ref=REF)
+                User.objects.create_user("ann")
+            return mine
 
         thread = threading.Thread(target=lambda: elsewhere(other))
         thread.start()
         inserted.wait(30)
         threading.Timer(0.1, finish.set).start()
-        with transaction.atomic():
-            mine = send("mine", ref=REF)
-            User.objects.create_user("ann")
+        if level == "SERIALIZABLE":
+            with pytest.raises(OperationalError) as conflict:
+                say_mine()
+            assert conflict.value.__cause__.sqlstate == "40001"
+        mine = say_mine()
         thread.join()
+        assert caplog.records == []
         assert mine.offset == 1
         assert ear.heard == [(1, "other")]
         assert User.objects.filter(username="ann").exists()
@@ -689,7 +706,7 @@ class TestWhenTheLogFails:
         assert [record.levelname for record in caplog.records] == ["ERROR"]
 
     def test_it_is_told_when_the_log_is_back(self, ear, caplog):
-        publishing.log_failing.is_on = True
+        publishing.log_failing._places.add("")
         send("hi")
         assert [(record.levelname, record.message) for record in caplog.records] == [
             ("WARNING", "The message log can be used again")
@@ -783,3 +800,18 @@ class TestRelayingWithinATestCase(TestCase):
 def test_json_is_what_hints_carry(ear):
     send("hi", persist=False, data={"a": [1, None, True, 1.5, "x"]})
     assert json.loads(json.dumps(ear.hints[0].frames[0].fields))["data"] == {"a": [1, None, True, 1.5, "x"]}
+
+
+def test_no_user_writes_under_the_servers_name(django_user_model, db):
+    user = django_user_model.objects.create_user("SERVER")
+    with pytest.raises(InvalidMessage, match="under which this site speaks"):
+        publishing.send("hi", author=user)
+
+
+def test_a_lazy_translation_is_text(db):
+    assert publishing.send(gettext_lazy("Yes")).body == "Yes"
+
+
+def test_persist_must_be_a_bool():
+    with pytest.raises(InvalidMessage, match="persist must be True or False"):
+        publishing.send("hi", persist="no")  # type: ignore[arg-type]

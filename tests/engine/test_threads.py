@@ -26,7 +26,11 @@ def threads() -> Iterator[DatabaseThreads]:
 
 
 def own_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("broadcast-reader", "broadcast-writer"))]
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name.startswith(("broadcast-reader", "broadcast-writer"))
+    ]
 
 
 def thread_name() -> str:

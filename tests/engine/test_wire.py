@@ -292,3 +292,9 @@ def test_a_frame_is_encoded_once_per_dialect(monkeypatch: pytest.MonkeyPatch) ->
         frame.text(Dialect.V1)
         frame.text(Dialect.PLAIN)
     assert len(encodings) == 2
+
+
+def test_times_are_in_utc_whatever_the_site_keeps(settings):
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
+    message = Message(group_id="g", author="Ann", body="hi", sent_at=datetime(2026, 1, 2, 12, 0))
+    assert message_fields(message)["sent_at"] == "2026-01-02T17:00:00+00:00"

@@ -29,6 +29,7 @@ export class Connection extends EventTarget {
   #positions = new Map();
   #liveSince = null;
   #notBefore = 0;
+  #user;
   #retry;
 
   /**
@@ -119,6 +120,11 @@ export class Connection extends EventTarget {
   }
 
   #welcome(frame) {
+    // What waits was written under another name, and the page still shows that one.
+    if (this.#user !== undefined && frame.user !== this.#user) {
+      return this.#drop({ reason: "You have signed in or out meanwhile. Reload the page to go on.", comesBack: false });
+    }
+    this.#user = frame.user;
     const position = this.position(frame.group);
     const missed = position.isKnown && !frame.recovered;
     position.moveTo(frame.epoch, frame.offset);
