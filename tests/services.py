@@ -65,8 +65,7 @@ class Service(ABC):
         while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                said = self.log_file.read_text(errors="replace")[-MOST_SAID:]
-                raise AssertionError(f"{self.name} did not start:\n{said}")
+                raise AssertionError(f"{self.name} did not start: …{self.log_file.read_text()[-MOST_SAID:]}")
             time.sleep(LOOK_EVERY)
 
     def stop(self) -> None:

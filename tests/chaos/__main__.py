@@ -17,7 +17,7 @@ def world_of(arguments: list[str]) -> tuple[World, bool]:
     parser.add_argument("--seconds", type=float, default=300, help="how long faults are injected (300)")
     parser.add_argument("--seed", default=str(random.randrange(10**6)), help="repeats a run (default: a new one)")
     parser.add_argument("--clients", type=int, default=150, help="how many (150)")
-    parser.add_argument("--rate", type=float, default=100, help="messages a second (100)")
+    parser.add_argument("--rate", type=float, default=120, help="messages a second (120)")
     parser.add_argument("--layer", choices=("pubsub", "core"), default="pubsub", help="of channels_redis (pubsub)")
     parser.add_argument("--tutorial", action="store_true", help="try the Channels tutorial's consumer instead")
     parser.add_argument("--keep", action="store_true", help="keep the logs also if all is well")
