@@ -29,8 +29,6 @@ from .engine.layer import current_layer
 from .engine.publishing import asend
 from .exceptions import BroadcastError, LogUnavailable
 
-logger = logging.getLogger("broadcast")
-
 GROUP = "broadcast-doctor"
 PATIENCE = 5.0  # seconds
 MAX_SKEW = 2.0  # seconds
@@ -55,10 +53,10 @@ Examination = Callable[[], Iterator[Finding]]
 def examine() -> Iterator[Finding]:
     """Looks at everything, one thing after another. Nothing in it raises; what fails is a finding.
 
-    What the app would log of it meanwhile is said here in other words.
+    What would be logged of it meanwhile is said here in other words.
     """
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    disabled = logging.root.manager.disable
+    logging.disable()
     try:
         for examination in (log, clock, layer, application, static_files, round_trip):
             try:
@@ -67,7 +65,7 @@ def examine() -> Iterator[Finding]:
                 text = f"Looking at the {examination.__name__.replace('_', ' ')} failed: {error!r}."
                 yield Finding("error", text, "See what is said above, or report it.")
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def log() -> Iterator[Finding]:

@@ -1,0 +1,430 @@
+"""`manage.py broadcast doctor`: each thing that can be wrong is said, with the fix, and nothing else is."""
+
+import io
+import logging
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.urls import re_path
+
+from broadcast import doctor, pytest_plugin
+from broadcast.consumers import BroadcastConsumer
+from broadcast.doctor import Finding, examine
+from broadcast.exceptions import LogUnavailable
+from tests.engine.conftest import all_is_well
+from tests.services import Redis
+from tests.site import Site
+
+__all__ = ["all_is_well"]
+
+broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
+
+MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays(all_is_well: None) -> Iterator[None]:
+    yield
+    connections.close_all()
+
+
+@pytest.fixture
+def ask(site: Site) -> Callable[..., tuple[int, list[str], str]]:
+    """`ask(REDIS_URL=…)` runs the doctor for the host site: its exit status, levels, and all that it said."""
+
+    def asked(**env: str) -> tuple[int, list[str], str]:
+        site.env |= env
+        done = site.manage("broadcast", "doctor", check=False)
+        return (
+            done.returncode,
+            re.findall(r"^(ok|warning|error) ", done.stdout, re.MULTILINE),
+            done.stdout + done.stderr,
+        )
+
+    return asked
+
+
+def found(examination: Callable[[], Iterator[Finding]]) -> Finding:
+    """What is found first."""
+    return next(iter(examination()))
+
+
+# The whole, as it is run
+
+
+def test_the_demo_is_well(ask):
+    status, levels, said = ask()
+    assert (status, set(levels)) == (0, {"ok"})
+    assert "The message log is in the sqlite database 'default'." in said
+    assert "The channel layer is in memory" in said
+    assert "WebSockets are answered at /ws." in said
+    assert "Connections are written to directly by daphne without TLS" in said
+    assert "Static files are found." in said
+    assert re.search(r"in the log after \d+\.\d ms and delivered after \d+\.\d ms\.", said)
+    assert "Traceback" not in said
+    assert "Warning" not in said
+
+
+def test_it_costs_one_message_in_a_group_of_its_own(ask, site):
+    ask()
+    with closing(sqlite3.connect(site.database)) as database:
+        rows = database.execute("SELECT group_name, author FROM broadcast_message").fetchall()
+    assert rows == [("broadcast-doctor", "Doctor")]
+
+
+def test_warnings_leave_the_status_alone(ask):
+    status, levels, said = ask(DEBUG="off", SECRET_KEY="of the tests", ALLOWED_HOSTS="example.com")
+    assert (status, sorted(set(levels))) == (0, ["ok", "warning"])
+    assert "Set CHANNEL_LAYERS to a layer of channels_redis. With one process for everything, leave it." in said
+
+
+def test_before_migrate_it_is_wrong_and_says_what_to_run(ask, tmp_path):
+    status, levels, said = ask(DATABASE_URL=f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+    assert status == 1
+    assert re.search(r"Migrations are pending: .*broadcast\.0001_log\.", said)
+    assert "Run: python manage.py migrate" in said
+    assert levels.count("error") == 2  # a message cannot be logged either
+    assert "CommandError: 2 things are wrong." in said
+    assert "Traceback" not in said
+
+
+def test_a_database_that_cannot_be_opened(ask, tmp_path):
+    status, _, said = ask(DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'db.sqlite3'}")
+    assert status == 1
+    assert "unable to open database file" in said
+    assert "See that the database runs and that DATABASES names it." in said
+    assert "Traceback" not in said
+
+
+def test_a_redis_that_runs(ask, redis_server):
+    for layer in ("pubsub", "core"):
+        status, levels, said = ask(REDIS_URL=redis_server.url, REDIS_LAYER=layer)
+        assert (status, set(levels)) == (0, {"ok"})
+        assert re.search(r"The channel layer carries an event in \d+\.\d ms\.", said)
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("layer", ["pubsub", "core"])
+def test_a_redis_that_does_not_run(ask, layer, tmp_path):
+    status, levels, said = ask(REDIS_URL="redis://127.0.0.1:1/0", REDIS_LAYER=layer)
+    assert (status, levels.count("error")) == (1, 1)
+    assert "The channel layer cannot be reached: " in said
+    assert "See that Redis runs and that CHANNEL_LAYERS names it." in said
+    assert re.search(r"delivered after \d", said)  # all the same
+    assert "One thing is wrong." in said
+    assert "Traceback" not in said
+
+
+def test_a_redis_that_hangs(ask, tmp_path, monkeypatch):
+    redis = Redis(tmp_path)
+    redis.start()
+    try:
+        redis.pause()
+        status, _, said = ask(REDIS_URL=redis.url)
+        assert status == 1
+        assert "The channel layer cannot be reached: " in said
+    finally:
+        redis.resume()
+        redis.kill()
+
+
+# The log
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sqlite_without_a_write_ahead_log(monkeypatch):
+    monkeypatch.setattr(doctor, "lacks_write_ahead_log", lambda connection: True)
+    well, warning = doctor.log()
+    assert (well.level, warning.level) == ("ok", "warning")
+    assert "no write-ahead log" in warning.text
+    assert "PRAGMA journal_mode=WAL" in warning.fix
+
+
+def test_a_real_file_without_a_write_ahead_log(site, tmp_path):
+    with closing(sqlite3.connect(site.database)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")
+    done = site.manage("shell", "-v", "0", "-c", WITHOUT_WAL)
+    assert "warning: SQLite has no write-ahead log" in done.stdout
+
+
+WITHOUT_WAL = """
+from django.db import connection
+connection.settings_dict["OPTIONS"].pop("init_command")
+connection.close()
+connection.connect()
+from broadcast.consumers import BroadcastConsumer
+from broadcast.doctor import log
+for finding in log():
+    print(f"{finding.level}: {finding.text}")
+"""
+
+
+def test_a_database_that_may_not_be_used():
+    """As in a test without the mark."""
+    finding = found(doctor.log)
+    assert finding.level == "error"
+    assert "There is no message log" in finding.text
+    assert "migrate" in finding.fix
+    assert list(doctor.clock()) == []
+
+
+def test_a_log_that_fails(monkeypatch):
+    def failing() -> Any:
+        raise LogUnavailable("The message log cannot be reached: gone")
+
+    monkeypatch.setattr(doctor, "log_access", failing)
+    finding = found(doctor.log)
+    assert (finding.level, finding.text) == ("error", "The message log cannot be reached: gone")
+    assert list(doctor.clock()) == []
+
+
+# The clock
+
+
+class Elsewhere:
+    """A database on another machine, whose clock differs."""
+
+    vendor = "postgresql"
+
+    def __init__(self, differs: float) -> None:
+        self.now = datetime.now(UTC) + timedelta(seconds=differs)
+
+    def __enter__(self) -> "Elsewhere":
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def cursor(self) -> "Elsewhere":
+        return self
+
+    def execute(self, sql: str) -> None: ...
+
+    def fetchone(self) -> tuple[datetime]:
+        return (self.now,)
+
+
+@pytest.mark.parametrize(("differs", "level"), [(0, "ok"), (60, "warning"), (-60, "warning")])
+def test_the_clocks_are_compared(monkeypatch, differs, level):
+    monkeypatch.setattr(doctor, "log_access", lambda: Elsewhere(differs))
+    finding = found(doctor.clock)
+    assert finding.level == level
+    assert ("differ by" in finding.text) == (level == "warning")
+
+
+@pytest.mark.django_db
+def test_the_clock_of_a_file_is_that_of_the_machine():
+    if connection.vendor != "sqlite":
+        pytest.skip("Only SQLite has none")
+    assert list(doctor.clock()) == []
+
+
+# The layer
+
+
+@pytest.mark.parametrize(("debug", "level"), [(True, "ok"), (False, "warning")])
+@pytest.mark.parametrize(
+    ("layers", "text"), [({}, "There is no channel layer"), (MEMORY, "The channel layer is in memory")]
+)
+def test_a_layer_that_ends_at_the_process(settings, layers, text, debug, level):
+    settings.CHANNEL_LAYERS, settings.DEBUG = layers, debug
+    finding = found(doctor.layer)
+    assert finding.level == level
+    assert finding.text.startswith(text)
+    assert "up to 1 s later" in finding.text
+
+
+def test_a_layer_that_cannot_be_made(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.engine.layers.Unmade"}}
+    finding = found(doctor.layer)
+    assert (finding.level, finding.text) == ("error", "The channel layer cannot be made: no hosts.")
+
+
+def test_limits_that_lose_hints():
+    tight = SimpleNamespace(capacity=5, expiry=1, group_expiry=10)
+    findings = list(doctor.limits(tight))
+    assert [finding.level for finding in findings] == ["warning"] * 3
+    assert [finding.fix for finding in findings] == [
+        'Set "capacity" in CHANNEL_LAYERS to 100 or more.',
+        'Set "expiry" in CHANNEL_LAYERS to 10 or more.',
+        'Set "group_expiry" in CHANNEL_LAYERS to 60 or more.',
+    ]
+    assert list(doctor.limits(SimpleNamespace(capacity=100, expiry=60))) == []
+
+
+# The application
+
+
+async def refusing(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+async def silent(scope: Any, receive: Any, send: Any) -> None:
+    return
+
+
+async def failing(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError("no route")
+
+
+async def hanging(scope: Any, receive: Any, send: Any) -> None:
+    while True:
+        await receive()
+
+
+def guarded() -> Any:
+    """As in the tutorial of Channels: behind a check of the origin."""
+    routes = [re_path(r"^ws$", BroadcastConsumer.as_asgi()), re_path(r"", refusing)]  # type: ignore[arg-type]
+    return ProtocolTypeRouter({"websocket": AllowedHostsOriginValidator(URLRouter(routes))})
+
+
+@pytest.mark.parametrize("name", ["refusing", "silent", "failing", "hanging"])
+def test_an_application_that_does_not_answer(settings, monkeypatch, name):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    settings.ASGI_APPLICATION = f"tests.test_doctor.{name}"
+    finding = found(doctor.application)
+    assert finding.level == "error"
+    assert "/ws" in finding.text
+    assert finding.fix
+
+
+@pytest.mark.parametrize("name", [None, "no.such.module", "tests.test_doctor.missing"])
+def test_no_application(settings, name):
+    settings.ASGI_APPLICATION = name
+    finding = found(doctor.application)
+    assert finding.level == "error"
+    assert "ASGI_APPLICATION" in finding.text + finding.fix
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_path_where_nobody_answers(settings, monkeypatch):
+    monkeypatch.setattr(doctor, "get_default_application", guarded)
+    settings.BROADCAST = {"SOCKET_PATH": "/elsewhere"}
+    finding = found(doctor.application)
+    assert (finding.level, finding.text) == ("error", "WebSockets at /elsewhere are refused.")
+    assert "set SOCKET_PATH" in finding.fix
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("hosts", [[], ["*"], ["example.com"], [".example.com", "other.example"]])
+def test_an_application_that_checks_the_origin(settings, monkeypatch, hosts):
+    settings.ALLOWED_HOSTS, settings.DEBUG = hosts, not hosts
+    monkeypatch.setattr(doctor, "get_default_application", guarded)
+    answered = found(doctor.application)
+    assert (answered.level, answered.text) == ("ok", "WebSockets are answered at /ws.")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("direct", "way"), [(True, "directly by daphne"), (False, "by the server;")])
+def test_which_way_is_written(settings, direct, way):
+    settings.BROADCAST = {"DIRECT_WRITES": direct}
+    _, written = doctor.application()
+    assert written.level == "ok"
+    assert f"written to {way}" in written.text
+
+
+# Static files
+
+
+def test_static_files_without_the_app(settings):
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django.contrib.staticfiles"]
+    assert found(doctor.static_files).level == "warning"
+
+
+def test_static_files_that_are_not_found(settings):
+    settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
+    finding = found(doctor.static_files)
+    assert finding.level == "error"
+    assert "AppDirectoriesFinder" in finding.fix
+
+
+@pytest.mark.parametrize("root", [None, "empty", "full"])
+def test_static_files_that_nothing_serves(settings, tmp_path: Path, root):
+    settings.DEBUG, settings.MIDDLEWARE = False, []
+    settings.STATIC_ROOT = str(tmp_path / root) if root else None
+    if root == "full":
+        call_command("collectstatic", verbosity=0, interactive=False)
+    finding = found(doctor.static_files)
+    assert finding.level == ("ok" if root == "full" else "warning")
+    assert ("collectstatic" in finding.fix) == (root != "full")
+
+
+def test_static_files_that_whitenoise_serves(settings):
+    settings.DEBUG, settings.MIDDLEWARE = False, ["whitenoise.middleware.WhiteNoiseMiddleware"]
+    assert found(doctor.static_files).level == "ok"
+
+
+# The round trip
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_is_sent_and_received_for_real(broadcasts):
+    finding = found(doctor.round_trip)
+    assert finding.level == "ok"
+    assert re.fullmatch(r"A message was in the log after \d+\.\d ms and delivered after \d+\.\d ms\.", finding.text)
+    broadcasts.assert_sent(group="broadcast-doctor", author="Doctor")
+
+
+def test_a_round_trip_without_a_log_is_none():
+    finding = found(doctor.round_trip)
+    assert finding.level == "error"
+    assert "log" in finding.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_never_arrives(monkeypatch):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    monkeypatch.setattr(doctor.Listener, "notify", lambda self: None)
+    finding = found(doctor.round_trip)
+    assert finding.level == "error"
+    assert "did not make it through log and hub: TimeoutError" in finding.text
+
+
+# What is printed
+
+
+def test_a_finding_is_a_line_and_its_fix_another(monkeypatch):
+    findings = [Finding("ok", "Fine."), Finding("warning", "Hm.", "Do."), Finding("error", "No.", "Undo.")]
+    monkeypatch.setattr("broadcast.management.commands.broadcast.examine", lambda: iter(findings))
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"^One thing is wrong\.$"):
+        call_command("broadcast", "doctor", stdout=out, no_color=True)
+    assert out.getvalue().splitlines() == [
+        "ok       Fine.",
+        "warning  Hm.",
+        "         Do.",
+        "error    No.",
+        "         Undo.",
+    ]
+
+
+def test_what_fails_is_a_finding_and_the_rest_is_looked_at_all_the_same(monkeypatch):
+    def clock() -> Iterator[Finding]:
+        raise ValueError("no hands")
+
+    well = lambda: iter([Finding("ok", "Fine.")])  # noqa: E731
+    for name in ("log", "layer", "application", "static_files", "round_trip"):
+        monkeypatch.setattr(doctor, name, well)
+    monkeypatch.setattr(doctor, "clock", clock)
+    findings = list(examine())
+    assert [finding.level for finding in findings] == ["ok", "error", "ok", "ok", "ok", "ok"]
+    assert findings[1].text == "Looking at the clock failed: ValueError('no hands')."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_logged_meanwhile_and_everything_afterwards(caplog):
+    list(examine())
+    assert caplog.records == []
+    logging.getLogger("broadcast").warning("Hm.")
+    assert len(caplog.records) == 1
