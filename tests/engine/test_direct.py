@@ -452,12 +452,12 @@ async def test_who_takes_nothing_for_long_is_closed(client: Client, feed: Feed, 
 
 
 async def test_who_takes_a_little_now_and_then_stays(client: Client, feed: Feed, settings: Any) -> None:
-    settings.BROADCAST = {"STALLED_TIMEOUT": 0.1}
+    settings.BROADCAST = {"STALLED_TIMEOUT": 0.4}
     client.follow(feed)
     client.socket.room = 0
     for offset in range(11, 31):
         push(feed, offset)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.03)
         client.socket.drain(150)
     assert client.events == []
 

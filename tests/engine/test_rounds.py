@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -61,28 +62,75 @@ async def test_each_is_visited_once_a_round_in_the_order_of_asking(rounds: Round
     assert visited == [0, 1, 2, 3, 4]
 
 
-async def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(rounds: Rounds) -> None:
-    busy, other = Writer(takes=0.015), Writer()
+class Loop:
+    """An event loop whose clock stands still unless somebody is busy."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, function: Callable[[], None]) -> object:
+        return self.call_later(0, function)
+
+    def call_later(self, delay: float, function: Callable[[], None]) -> object:
+        self.calls.append((delay, function))
+        return object()
+
+    def run_next(self) -> float:
+        """Runs what was to be called; after which delay."""
+        delay, function = self.calls.pop(0)
+        self.now += delay
+        function()
+        return delay
+
+
+class Busy(Writer):
+    def __init__(self, loop: Loop, takes: float) -> None:
+        super().__init__()
+        self.loop = loop
+        self.busy = takes
+
+    def write_ready(self) -> None:
+        super().write_ready()
+        self.loop.now += self.busy
+
+
+@pytest.mark.parametrize(("takes", "pause"), [(0.015, 0.015), (0.05, 0.05), (10, MAX_PAUSE)])
+def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(takes: float, pause: float) -> None:
+    loop = Loop()
+    rounds = Rounds(loop)  # type: ignore[arg-type]
+    busy, other = Busy(loop, takes), Writer()
     rounds.add(busy)
-    await until(lambda: busy.visits)
+    assert loop.run_next() == 0
     for _ in range(5):
         rounds.add(other)
-        await asyncio.sleep(0)
-        assert other.visits == []
-    await until(lambda: other.visits)
+    assert len(loop.calls) == 1
+    assert loop.run_next() == pytest.approx(pause)
     assert len(other.visits) == 1
-    assert other.visits[0] - busy.visits[0] >= 0.014
+    assert loop.calls == []
 
 
-async def test_the_pause_has_a_limit(rounds: Rounds) -> None:
-    busy, other = Writer(takes=3 * MAX_PAUSE), Writer()
-    rounds.add(busy)
-    await until(lambda: busy.visits)
-    rounds.add(other)
-    assert rounds._next is not None
-    loop = asyncio.get_running_loop()
-    assert rounds._not_before - loop.time() <= MAX_PAUSE
-    await until(lambda: other.visits)
+def test_after_a_while_it_begins_at_once_again() -> None:
+    loop = Loop()
+    rounds = Rounds(loop)  # type: ignore[arg-type]
+    rounds.add(Busy(loop, 0.05))
+    loop.run_next()
+    loop.now += 0.06
+    rounds.add(Writer())
+    assert loop.run_next() == 0
+
+
+def test_a_round_of_several_turns_counts_as_a_whole() -> None:
+    loop = Loop()
+    rounds = Rounds(loop)  # type: ignore[arg-type]
+    for _ in range(4):
+        rounds.add(Busy(loop, 0.5 * MAX_TURN + 0.001))
+    assert [loop.run_next(), loop.run_next()] == [0, 0]
+    rounds.add(Writer())
+    assert loop.run_next() == pytest.approx(2 * MAX_TURN + 0.004)
 
 
 async def test_who_asks_during_a_round_is_visited_in_the_next(rounds: Rounds) -> None:

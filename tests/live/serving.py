@@ -140,6 +140,13 @@ class Client:
         self.socket = server.socket(receive_buffer)
         self.data = b""
         self.close_code: int | None = None
+        try:
+            self.shake_hands(path)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def shake_hands(self, path: str) -> None:
         head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{head}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         self.socket.sendall(request.encode())
