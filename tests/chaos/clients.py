@@ -52,6 +52,7 @@ class Client:
         self.events: deque[str] = deque(maxlen=EVENTS_KEPT)
         self.mistakes: Counter[str] = Counter()
         self.visits = 0
+        self.port = 0  # of the server that it came to last
         self.socket: WebSocket | None = None
         self._is_stalled = False
         self._live_since: float | None = None
@@ -114,7 +115,7 @@ class Client:
         """One connection, from the attempt to its end."""
         self._dropped = self._loop.create_future()
         self.connecting()
-        port = self.random.choice(self.ports)
+        self.port = port = self.random.choice(self.ports)
         self.note(f"connects to {port} {self.path()}")
         try:
             async with asyncio.timeout(ANSWER):
