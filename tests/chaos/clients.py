@@ -96,6 +96,7 @@ class Client:
         while True:
             drop = await self._visit()
             self.note(f"dropped: {drop.reason}")
+            self.closed()
             if not drop.comes_back:
                 self.mistake("sent away", drop.reason)
                 return
@@ -189,6 +190,9 @@ class Client:
 
     def opened(self) -> None:
         """The handshake is done."""
+
+    def closed(self) -> None:
+        """The connection, or the attempt to make one, has ended."""
 
     def received(self, payload: bytes) -> None:
         raise NotImplementedError

@@ -198,8 +198,9 @@ class Run:
         print(f"The tutorial's consumer, its hints left alone. {self._outcomes()}")
         print(
             f"Expected: {lost.expected:,} deliveries. Missing {lost.missing:,} "
-            f"({lost.missing / max(1, lost.expected):.1%}), doubled {lost.doubled:,}, "
-            f"out of order {lost.disordered:,}; {lost.losers} of {len(self.clients)} clients missed something"
+            f"({lost.missing / max(1, lost.expected):.1%}), {lost.missing_connected:,} of them to clients that were "
+            f"connected all the while; doubled {lost.doubled:,}, out of order {lost.disordered:,}. "
+            f"{lost.losers} of {len(self.clients)} clients missed something"
         )
         return True
 
