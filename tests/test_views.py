@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import override_script_prefix
 from django.urls import include, path, resolve, reverse
 
-from broadcast import send, send_many
+from broadcast import send, send_many, views
 from broadcast.models import Group, Message
 from broadcast.views import log_resource
 from project.wsgi import application as wsgi_application
@@ -318,6 +318,16 @@ def test_a_session_that_cannot_be_read_is_said(client, settings, address, rule):
     response = client.get(address)
     assert response.status_code == 503
     assert response.content.strip()
+
+
+@pytest.mark.parametrize("rule", [OPEN, {**OPEN, "subscribe": "staff", "announce": "staff"}])
+def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(client, db, settings, monkeypatch, rule):
+    settings.BROADCAST = {"GROUPS": {"broadcast": rule}}
+    settings.SESSION_ENGINE = __name__
+    monkeypatch.setattr(views, "lacks_tables", lambda connection: True)
+    client.cookies["sessionid"] = "a" * 32
+    expected = 200 if rule is OPEN else 403
+    assert [client.get(address).status_code for address in (PUSH, *PAGES)] == [expected] * 3
 
 
 def test_a_page_whose_visitor_cannot_be_looked_up_is_said(client, transactional_db, settings):

@@ -52,6 +52,7 @@ class Client:
         self.events: deque[str] = deque(maxlen=EVENTS_KEPT)
         self.mistakes: Counter[str] = Counter()
         self.visits = 0
+        self.port = 0  # of the server that it came to last
         self.socket: WebSocket | None = None
         self._is_stalled = False
         self._live_since: float | None = None
@@ -95,6 +96,7 @@ class Client:
         while True:
             drop = await self._visit()
             self.note(f"dropped: {drop.reason}")
+            self.closed()
             if not drop.comes_back:
                 self.mistake("sent away", drop.reason)
                 return
@@ -114,7 +116,7 @@ class Client:
         """One connection, from the attempt to its end."""
         self._dropped = self._loop.create_future()
         self.connecting()
-        port = self.random.choice(self.ports)
+        self.port = port = self.random.choice(self.ports)
         self.note(f"connects to {port} {self.path()}")
         try:
             async with asyncio.timeout(ANSWER):
@@ -188,6 +190,9 @@ class Client:
 
     def opened(self) -> None:
         """The handshake is done."""
+
+    def closed(self) -> None:
+        """The connection, or the attempt to make one, has ended."""
 
     def received(self, payload: bytes) -> None:
         raise NotImplementedError

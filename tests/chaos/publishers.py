@@ -53,15 +53,20 @@ class Lane(ABC):
         while not stopping.is_set():
             late = self._loop.time() - due
             act = self.random.choices(list(self.acts), list(self.acts.values()))[0]
-            keys, group = self.keys(act, late), self.random.choice(self.groups)
-            self.ledger.begin(keys, group, act, self._loop.time())
-            outcomes, reason = await self.perform(act, group, keys)
-            self.ledger.settle(outcomes, reason, self._loop.time())
-            due = max(due + len(keys) / self.rate, self._loop.time() - MADE_UP)
+            outcomes = await self.once(act, self.random.choice(self.groups), late)
+            due = max(due + len(outcomes) / self.rate, self._loop.time() - MADE_UP)
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await stopping.wait()
         await self.end()
+
+    async def once(self, act: str, group: str, late: float = 0.0) -> Outcomes:
+        """Does one act and enters into the ledger what it is told."""
+        keys = self.keys(act, late)
+        self.ledger.begin(keys, group, act, self._loop.time())
+        outcomes, reason = await self.perform(act, group, keys)
+        self.ledger.settle(outcomes, reason, self._loop.time())
+        return outcomes
 
     def keys(self, act: str, late: float) -> list[str]:
         """The keys of the next messages: more where an outage kept it from sending for some seconds."""

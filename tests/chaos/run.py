@@ -9,6 +9,7 @@ from tests.chaos.check import Row, delivered, judge, losses, read_log
 from tests.chaos.clients import Client
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, World
+from tests.chaos.hints import DEAF_AFTER, hint_delays
 from tests.chaos.ledger import SENT, Ledger
 from tests.chaos.publishers import (
     AnnounceLane,
@@ -127,34 +128,40 @@ class Run:
                 raise error
 
     async def _settle(self) -> None:
-        """Sends one last message to each group, of which no hint tells, and waits until every client has seen it."""
+        """Waits until all is healed and everybody has got everything."""
         if self.world.is_tutorial:
             received = -1
             while received != self.tutorial_book.received:
                 received = self.tutorial_book.received
                 await asyncio.sleep(QUIET)
             return
-        lane = self._script_alone("end", 1.0)
+        self.settled_after = await self._last_words()
+        lane = ViewLane("probe", self.world.seed, 1.0, self.ledger, [self.fleet.wsgi])
+        self.hint_delays = await hint_delays(lane, self._readers())
+        for port, delay in self.hint_delays.items():
+            if delay > DEAF_AFTER:
+                self.ledger.surprise(f"The server on port {port} hears of messages {delay:.2f} s late, by polling")
+        await self._last_words()
+
+    async def _last_words(self) -> float:
+        """Sends a message to each group, of which no hint tells; the seconds until every client has seen it."""
+        lane = self._script_alone(f"end{len(self.ledger.entries)}", 1.0)
         for group in GROUPS:
-            keys = lane.keys("insisted", 0.0)
-            self.ledger.begin(keys, group, "insisted", self._loop.time())
-            outcomes, reason = await lane.perform("insisted", group, keys)
-            self.ledger.settle(outcomes, reason, self._loop.time())
-            if outcomes[keys[0]] != SENT:
-                self.ledger.surprise(f"The last message to {group} was not sent: {reason}")
+            if SENT not in (await lane.once("insisted", group)).values():
+                self.ledger.surprise(f"The last message to {group} was not sent")
         await lane.end()
         begun = self._loop.time()
         heads, _ = await self._log()
         await until(lambda: self._are_at(heads), SETTLE_TIMEOUT, self._wake)
         self.log("settled")
-        self.settled_after = self._loop.time() - begun
+        return self._loop.time() - begun
+
+    def _readers(self) -> list[Reader]:
+        return [client for client in self.clients if isinstance(client, Reader)]
 
     def _are_at(self, heads: dict[str, int]) -> bool:
         return all(
-            client.positions[group] >= heads[GROUPS[group]]
-            for client in self.clients
-            if isinstance(client, Reader)
-            for group in client.groups
+            reader.positions[group] >= heads[GROUPS[group]] for reader in self._readers() for group in reader.groups
         )
 
     def _wake(self) -> None:
@@ -168,7 +175,7 @@ class Run:
 
     async def _tell(self) -> bool:
         heads, rows = await self._log()
-        readers = [client for client in self.clients if isinstance(client, Reader)]
+        readers = self._readers()
         verdict = judge(self.ledger, readers, self.book, heads, rows)
         self._tell_faults()
         print(f"In the log: {len(rows):,} messages in {len(heads)} groups. {self._outcomes()}")
@@ -177,6 +184,8 @@ class Run:
             f"over {sum(reader.visits for reader in readers):,} connections. "
             f"Everybody was at the head {self.settled_after:.1f} s after the last message"
         )
+        delays = ", ".join(f"{delay * 1000:.0f}" for delay in self.hint_delays.values())
+        print(f"Healed: a message reaches the servers after {delays} ms (median each, by hint)")
         counts = verdict.counts
         print(f"Missing {counts['missing']}, doubled or out of order {counts['doubled']}, violations {counts.total()}")
         for line in verdict.lines():
@@ -189,8 +198,9 @@ class Run:
         print(f"The tutorial's consumer, its hints left alone. {self._outcomes()}")
         print(
             f"Expected: {lost.expected:,} deliveries. Missing {lost.missing:,} "
-            f"({lost.missing / max(1, lost.expected):.1%}), doubled {lost.doubled:,}, "
-            f"out of order {lost.disordered:,}; {lost.losers} of {len(self.clients)} clients missed something"
+            f"({lost.missing / max(1, lost.expected):.1%}), {lost.missing_connected:,} of them to clients that were "
+            f"connected all the while; doubled {lost.doubled:,}, out of order {lost.disordered:,}. "
+            f"{lost.losers} of {len(self.clients)} clients missed something"
         )
         return True
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from math import inf
 from typing import Any
 
 from tests.chaos import GROUPS, key_of
@@ -14,21 +15,29 @@ class TutorialReader(Client):
     def __init__(self, number: int, ports: list[int], seed: str, book: "TutorialBook") -> None:
         super().__init__(number, ports, seed)
         self.book = book
-        self.joined_at: float | None = None
+        self.stays: list[tuple[float, float]] = []  # from and until when it was connected
         self.seen: Counter[str] = Counter()
         self.order: dict[str, int] = {}
         self.disorder = 0
 
     @property
     def has_begun(self) -> bool:
-        return self.joined_at is not None
+        return bool(self.stays)
 
     def path(self) -> str:
         return f"/tutorial/{','.join(GROUPS)}/"
 
     def opened(self) -> None:
-        self.joined_at = self.joined_at or self._loop.time()
+        self.stays.append((self._loop.time(), inf))
         self.became_live()
+
+    def closed(self) -> None:
+        if self.stays and self.stays[-1][1] == inf:
+            self.stays[-1] = (self.stays[-1][0], self._loop.time())
+
+    def was_there(self, begin: float, end: float) -> bool:
+        """Whether it was connected all that time."""
+        return any(since <= begin and end <= until for since, until in self.stays)
 
     def ping_after(self) -> float:
         return 1e9  # the tutorial's page asks for nothing
