@@ -272,7 +272,7 @@ async def test_renewing_stops_at_the_first_failure(membership: Membership, setti
     layer.tries.clear()
     layer.broken = {"group_add"}
     await membership.renew()
-    assert layer.tries == ["send", "group_add"]
+    assert layer.tries.count("group_add") == 1
 
 
 async def test_leaving_a_layer_that_fails_stops_at_the_first_failure(membership: Membership, settings: Any) -> None:
