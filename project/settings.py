@@ -7,6 +7,8 @@ environment variable; the README lists them.
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -105,12 +107,29 @@ REDIS_LAYERS = {
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
     "core": "channels_redis.core.RedisChannelLayer",
 }
-REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_URL = env.list("REDIS_URL", default=[])
+REDIS_SENTINEL = env.str("REDIS_SENTINEL", default="")
+
+
+def found_by_sentinels(name: str, urls: list[str]) -> dict[str, Any]:
+    """Where channels_redis asks for the master of that name; what else the first address says is the master's."""
+    places = [urlsplit(url) for url in urls]
+    first = places[0]
+    options = {"username": unquote(first.username or ""), "password": unquote(first.password or "")}
+    return {
+        "master_name": name,
+        "sentinels": [(place.hostname, place.port or 26379) for place in places],
+        "db": int(first.path.strip("/") or 0),
+        **({"ssl": True} if first.scheme == "rediss" else {}),
+        **{key: value for key, value in options.items() if value},
+    }
+
+
 if REDIS_URL:
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": REDIS_LAYERS[env.str("REDIS_LAYER", default="pubsub", choices=tuple(REDIS_LAYERS))],
-            "CONFIG": {"hosts": [REDIS_URL]},
+            "CONFIG": {"hosts": [found_by_sentinels(REDIS_SENTINEL, REDIS_URL)] if REDIS_SENTINEL else REDIS_URL},
         }
     }
 else:

@@ -87,6 +87,27 @@ def test_redis_carries_the_hints_when_it_is_named(settings_with, layer, backend)
     }
 
 
+@pytest.mark.parametrize(
+    "url", ["rediss://redis.example:6380/1", "redis://:se%2Cc%40ret@127.0.0.1:6379/0", "unix:///run/redis.sock?db=2"]
+)
+def test_addresses_of_redis_pass_unchanged(settings_with, url):
+    assert settings_with(REDIS_URL=url)["CHANNEL_LAYERS"]["default"]["CONFIG"] == {"hosts": [url]}
+    both = settings_with(REDIS_URL=f"{url},redis://other:6379/0")["CHANNEL_LAYERS"]["default"]["CONFIG"]
+    assert both == {"hosts": [url, "redis://other:6379/0"]}
+
+
+def test_sentinels_say_where_redis_is(settings_with):
+    def hosts(*urls: str) -> Any:
+        settings = settings_with(REDIS_URL=",".join(urls), REDIS_SENTINEL="site")
+        return settings["CHANNEL_LAYERS"]["default"]["CONFIG"]["hosts"]
+
+    one = {"master_name": "site", "sentinels": [("one", 26379)], "db": 0}
+    assert hosts("redis://one") == [one]
+    two = {"master_name": "site", "sentinels": [("one", 1), ("two", 3)], "db": 2}
+    account = {"username": "ann", "password": "s@cret", "ssl": True}
+    assert hosts("rediss://ann:s%40cret@one:1/2", "rediss://two:3") == [{**two, **account}]
+
+
 def test_an_unknown_redis_layer_is_refused(settings_with):
     with pytest.raises(ImproperlyConfigured, match="'pubsub', 'core'"):
         settings_with(REDIS_URL="redis://127.0.0.1:6390/1", REDIS_LAYER="disk")

@@ -103,6 +103,8 @@ class LayerSender:
         except (Exception, asyncio.CancelledError) as error:  # nobody cancels this task
             layer_failing.begins(str(error) or type(error).__name__, "sending")
             await asyncio.sleep(PAUSE_AFTER_FAILURE)
+            if not self._events and event.get("head") is not None:
+                self.put(layer, group, event)  # ever again, until it shows that the layer is back
         else:
             layer_failing.ends("sending")
 

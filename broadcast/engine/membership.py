@@ -16,6 +16,7 @@ logger = logging.getLogger("broadcast")
 LAYER_TIMEOUT = 2.0  # seconds
 RETRY_AFTER = 1.0  # seconds
 CANCEL_AGAIN = 0.1  # seconds
+PROBE = "broadcast.probe"  # the type of an event that says nothing
 RENEWED_AT_ONCE = 50  # groups
 
 
@@ -51,10 +52,15 @@ class Membership:
             self._groups.pop(group, None)
 
     async def renew(self) -> None:
-        """Adds the channel again to some groups in turn: a layer that restarted has forgotten them."""
+        """Sees whether the layer is there, and adds the channel again to some groups in turn.
+
+        A layer that restarted has forgotten them. That of channels_redis.pubsub has not, and asks nobody.
+        """
         async with self._changing:
             if self._groups and self._layer is not configured_layer():
                 await self._leave()
+            if self._layer is not None and not await self._call(self._layer.send, self._channel, {"type": PROBE}):
+                return
             for group in sorted(self._groups, key=self._groups.__getitem__)[:RENEWED_AT_ONCE]:
                 self._groups[group] = self._groups.pop(group)  # to the end of the line
                 self._groups[group] = await self._add(group)
@@ -118,11 +124,14 @@ class Membership:
 
     async def _receive(self, layer: Any, channel: str) -> None:
         while True:
+            begun = time.monotonic()
             try:
                 event = await layer.receive(channel)
             except Exception as error:
-                layer_failing.begins(describe(error), "listening")
-                await asyncio.sleep(RETRY_AFTER)
+                # channels_redis.core gives up when nothing has come for some seconds; what is broken fails at once.
+                if time.monotonic() - begun < RETRY_AFTER:
+                    layer_failing.begins(describe(error), "listening")
+                    await asyncio.sleep(RETRY_AFTER)
                 continue
             try:
                 self._take(event)

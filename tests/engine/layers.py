@@ -1,6 +1,6 @@
 """Small channel layers with what can be wrong with one. Set in ``CHANNEL_LAYERS`` by their path.
 
-They are made of the layer that the environment names (``REDIS_URL``, ``REDIS_LAYER``); without one, of the one in memory.
+They are made of the layer that the environment names (``REDIS_URL``, ``REDIS_LAYER``), or else of the one in memory.
 """
 
 import asyncio
@@ -119,6 +119,10 @@ class Failing(Watched):
         self.check("group_discard")
         await super().group_discard(group, channel)
 
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        self.check("send")
+        await super().send(channel, message)
+
     async def receive(self, channel: str) -> Any:
         self.check("receive")
         return await super().receive(channel)
@@ -137,6 +141,20 @@ class HardOfHearing(Failing):
                 self.cancellations += 1
                 if self.cancellations > 1:
                     raise
+
+
+class Impatient(Watched):
+    """It does not wait for an event for long."""
+
+    patience_lost = 0
+
+    async def receive(self, channel: str) -> Any:
+        try:
+            async with asyncio.timeout(0.05):
+                return await super().receive(channel)
+        except TimeoutError:
+            self.patience_lost += 1
+            raise
 
 
 class Unmade(BaseChannelLayer):  # type: ignore[misc]

@@ -25,12 +25,14 @@ class Networked(BaseChannelLayer):
         self.sent: list[tuple[str, str]] = []
         self.threads: set[str] = set()
         self.loops: set[int] = set()
+        self.tries: list[str] = []
         self.error: BaseException | None = None
         self.hangs = False
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         self.threads.add(threading.current_thread().name)
         self.loops.add(id(asyncio.get_running_loop()))
+        self.tries.append(message["body"])
         if self.hangs:
             await asyncio.Event().wait()
         if self.error is not None:
@@ -86,6 +88,17 @@ def test_a_layer_that_raises_breaks_no_send(layer, caplog):
     until(lambda: len(caplog.records) == 2)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     assert "no route" in caplog.records[0].message
+
+
+def test_that_the_layer_is_back_is_noticed_though_nothing_more_is_sent(layer, sender, caplog):
+    layer.error = ConnectionError("no route")
+    sender.put(layer, "g", event("typing"))
+    sender.put(layer, "g", {**event("logged"), "head": 1})
+    until(lambda: layer.tries.count("logged") > 2)
+    layer.error = None
+    until(lambda: len(caplog.records) == 2)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert layer.sent == [("g", "logged")]
 
 
 def test_a_layer_that_hangs_delays_no_send(layer, caplog):

@@ -12,7 +12,7 @@ from broadcast.engine.layer import EVENT, Hint
 from broadcast.engine.layer import origin as this_process
 from broadcast.engine.membership import Membership
 from broadcast.engine.outages import layer_failing
-from tests.engine.layers import Failing, Gated, HardOfHearing, Unmade, Watched, only_in_memory, use
+from tests.engine.layers import Failing, Gated, HardOfHearing, Impatient, Unmade, Watched, only_in_memory, use
 from tests.engine.listening import foreign_event, until
 
 
@@ -161,6 +161,24 @@ async def test_groups_are_renewed_in_slices(
     assert slices == ["ab", "cd", "ea", "bc", "de"]
 
 
+async def test_a_layer_that_is_away_is_noticed_though_nothing_is_to_be_said(
+    membership: Membership, hints: list[Hint], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Adding to a group again does not reach Redis with channels_redis.pubsub."""
+    layer = use(settings, Failing)
+    await membership.add("broadcast")
+    layer.broken = {"send"}
+    await membership.renew()
+    assert "send failed" in caplog.text
+    layer.broken = set()
+    await asyncio.sleep(membership_module.RETRY_AFTER)
+    await membership.renew()
+    assert not layer_failing.is_on
+    await layer.group_send("broadcast", foreign_event(offset=1, epoch="e", head=1))
+    await until(lambda: hints)
+    assert [hint.head for hint in hints] == [1]
+
+
 async def test_renewing_nothing_does_nothing(membership: Membership, settings: Any) -> None:
     layer = use(settings, Failing)
     await membership.renew()
@@ -254,7 +272,7 @@ async def test_renewing_stops_at_the_first_failure(membership: Membership, setti
     layer.tries.clear()
     layer.broken = {"group_add"}
     await membership.renew()
-    assert layer.tries == ["group_add"]
+    assert layer.tries.count("group_add") == 1
 
 
 async def test_leaving_a_layer_that_fails_stops_at_the_first_failure(membership: Membership, settings: Any) -> None:
@@ -281,6 +299,18 @@ async def test_a_layer_that_hangs_holds_up_one_join_and_not_each(
     layer.gate.set()
     membership._paused_until = 0.0
     await until_renewed(membership, layer, *(f"broadcast.g{number}" for number in range(50)))
+
+
+async def test_a_layer_that_gives_up_when_nothing_comes_is_listened_to_again(
+    membership: Membership, hints: list[Hint], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As that of channels_redis.core, whose client times out."""
+    layer = use(settings, Impatient)
+    await membership.add("broadcast")
+    await until(lambda: layer.patience_lost > 2)
+    await layer.group_send("broadcast", foreign_event(offset=1, epoch="e", head=1))
+    await until(lambda: hints)
+    assert caplog.records == []
 
 
 async def test_receiving_goes_on_after_a_failure(

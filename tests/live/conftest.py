@@ -1,0 +1,63 @@
+"""A fleet for a test: a database of its own on PostgreSQL, Redis, daphnes and a publisher."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.fleet import Client, Publisher, new_database, visitors
+from tests.services import Postgres, Redis
+from tests.site import Daphne, Site
+
+
+@pytest.fixture
+def redis(redis_server: Redis) -> Iterator[Redis]:
+    """A Redis to be broken; it is well again at the end."""
+    yield redis_server
+    redis_server.resume()
+    if not redis_server.is_ready():
+        redis_server.start()
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
+    """A PostgreSQL to be broken; it is well again at the end."""
+    yield postgres_server
+    postgres_server.resume()
+    if not postgres_server.is_ready():
+        postgres_server.start()
+
+
+@pytest.fixture
+def fleet_env(redis: Redis, postgres: Postgres) -> dict[str, str]:
+    """The environment in which the processes of a fleet find each other."""
+    return {"REDIS_URL": redis.url, "DATABASE_URL": new_database(postgres, "site")}
+
+
+@pytest.fixture
+def fleet_site(fleet_env: dict[str, str], tmp_path: Path) -> Iterator[Site]:
+    """Commands against the fleet's database."""
+    site = Site(tmp_path / "none", **fleet_env)
+    yield site
+    site.end()
+
+
+@pytest.fixture
+def start(fleet_env: dict[str, str], daphne: Callable[..., Daphne]) -> Callable[..., Daphne]:
+    """`start()` starts one more daphne of the fleet."""
+    return lambda **env: daphne(**fleet_env | env)
+
+
+@pytest.fixture
+def publisher(fleet_site: Site, tmp_path: Path) -> Iterator[Publisher]:
+    """A process that only sends."""
+    publisher = Publisher(fleet_site, tmp_path / "publisher.log")
+    yield publisher
+    publisher.end()
+    print(f"--- publisher\n{publisher.log}")
+
+
+@pytest.fixture
+def visit() -> Iterator[Callable[..., Client]]:
+    """`visit(server)` connects a client that counts."""
+    yield from visitors()
