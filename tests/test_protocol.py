@@ -16,8 +16,8 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.engine import log, rate
 from broadcast.engine.erasure import erase
 from broadcast.engine.outages import log_failing, no_log
-from broadcast.engine.transports import STALLED
 from broadcast.engine.publishing import asend, asend_many
+from broadcast.engine.transports import STALLED
 from tests.site import ROOT
 
 DOCS = (ROOT / "docs" / "protocol.md").read_text()
