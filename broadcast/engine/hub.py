@@ -275,12 +275,10 @@ hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 def end_all() -> None:
     """Ends what runs on loops that were stopped and not closed, as a Twisted reactor's: else it is torn apart."""
     for loop, hub in list(hubs.items()):
-        if loop.is_running() or loop.is_closed():
-            continue
-        cancel(
-            loop, asyncio.all_tasks(loop) & {hub._polling}
-        )  # it leaves the layer, which needs its own tasks for that
-        cancel(loop, asyncio.all_tasks(loop))
+        if not (loop.is_running() or loop.is_closed()):
+            # Its polling first: that leaves the layer, which needs tasks of its own to be left.
+            cancel(loop, asyncio.all_tasks(loop) & {hub._polling})
+            cancel(loop, asyncio.all_tasks(loop))
 
 
 def cancel(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]]) -> None:
