@@ -15,6 +15,8 @@ from broadcast.engine.outages import layer_failing
 from tests.engine.layers import Failing, Gated, HardOfHearing, Impatient, Unmade, Watched, only_in_memory, use
 from tests.engine.listening import foreign_event, until
 
+pytestmark = pytest.mark.layer_contract
+
 
 @pytest.fixture
 def hints() -> list[Hint]:
