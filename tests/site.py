@@ -99,7 +99,7 @@ class Daphne(Site):
         said_before = len(self.log)
         with self.log_file.open("a") as log:
             process = self.spawn(
-                *("-m", "daphne", "--endpoint", f"tcp:port={self.port}:interface=127.0.0.1:backlog=1024"),
+                *("-m", "daphne", "--endpoint", f"tcp:port={self.port}:interface=127.0.0.1:backlog=4096"),
                 "project.asgi:application",
                 stdout=log,
                 stderr=subprocess.STDOUT,
