@@ -48,8 +48,8 @@ class Arrivals:
             self._look_later()
 
     def _begin(self, request: Any, process: Callable[[], Any]) -> None:
-        if request.channel is None:
-            return  # the client has gone
+        if getattr(request, "channel", None) is None:
+            return  # the client has gone, or was told that it took too long
         transport = request.transport
         process()  # reads the client again
         self._under_way.append((protocol_on(transport), asyncio.get_running_loop().time()))
@@ -64,10 +64,12 @@ class Arrivals:
 
     def _look_again(self) -> None:
         self._look = None
-        while self._line and self._has_room():
-            self._line.popleft()()
-        if self._line:
-            self._look_later()
+        try:
+            while self._line and self._has_room():
+                self._line.popleft()()
+        finally:
+            if self._line:
+                self._look_later()
 
 
 def waiting(kind: Any, arrivals: Arrivals) -> Any:
