@@ -24,7 +24,7 @@ OF_ANY_TRANSPORT = ("connected", "pauseProducing", "registerProducer", "resumePr
 OF_TRANSPORT = (
     *OF_ANY_TRANSPORT,
     *("_tempDataLen", "dataBuffer", "disconnected", "disconnecting", "getHandle"),
-    *("producerPaused", "write", "writeSomeData"),
+    *("producerPaused", "write"),
 )
 
 
@@ -76,9 +76,9 @@ class DaphneSocket(Flow):
 
     @property
     def is_open(self) -> bool:
-        transport = self.transport
+        protocol, transport = self.protocol, self.transport
         return bool(
-            self.protocol.state == self.protocol.STATE_OPEN
+            protocol.state == type(protocol).STATE_OPEN
             and transport.connected
             and not transport.disconnecting
             and not transport.disconnected
@@ -92,10 +92,13 @@ class DaphneSocket(Flow):
 
     def write_some(self, data: bytes) -> int:
         """Gives bytes to the kernel; how many it took. Raises ConnectionError if the client is gone."""
-        taken = self.transport.writeSomeData(data)
-        if isinstance(taken, int) and taken >= 0:
-            return taken
-        raise ConnectionError("the connection was lost")
+        try:
+            taken: int = self.transport.getHandle().send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ConnectionError("the connection was lost") from error
+        return taken
 
     def hand_over(self, rest: bytes) -> None:
         """Leaves the rest of a frame to the server, which writes it as the kernel takes it."""
@@ -131,6 +134,8 @@ class Inbox:
 
     While much of it waits, because the client floods or the database is slow, the client is not read.
     """
+
+    __slots__ = ("_look", "_protocol", "_queue", "_size")
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol

@@ -186,6 +186,9 @@ class Feed:
 
         A frame is in it only if it directly follows the position; otherwise a ``reset`` says so first.
         """
+        chunk = self._chunks.get(position.index)
+        if chunk is not None and position.index >= position.since:
+            return chunk
         if position.epoch != self.epoch:
             return self.reset(max(self.begin, self.floor), "The message log starts anew.")
         oldest = max(self.ring.start, position.since)
@@ -196,11 +199,9 @@ class Feed:
             position.index = index
             if index < position.since:
                 return self.recent(index, position.since)
-        chunk = self._chunks.get(position.index)
-        if chunk is None:
-            if len(self._chunks) >= MAX_CHUNKS:
-                self._chunks.clear()
-            chunk = self._chunks[position.index] = self.recent(position.index, 0)
+        if len(self._chunks) >= MAX_CHUNKS:
+            self._chunks.clear()
+        chunk = self._chunks[position.index] = self.recent(position.index, 0)
         return chunk
 
     def recent(self, index: int, since: int) -> Chunk:

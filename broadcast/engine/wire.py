@@ -40,9 +40,14 @@ class Dialect(StrEnum):
     PLAIN = "plain"
     V1 = SUBPROTOCOL
 
+    __hash__ = str.__hash__  # looked up for every delivery; an Enum's own is slower
+
+
+encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def encoded(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return encoder.encode(fields)
 
 
 def message_fields(message: Message) -> Fields:
@@ -211,7 +216,7 @@ def command(text: str | None) -> Command:
 
 def decoded(text: str) -> Fields:
     try:
-        fields = json.loads(text, parse_constant=refuse_constant)
+        fields = decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"A frame must be a JSON object; this is not JSON ({error}).") from None
     if not isinstance(fields, dict):
@@ -229,6 +234,9 @@ def ref_in(text: str | None) -> object:
 
 def refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+decoder = json.JSONDecoder(parse_constant=refuse_constant)
 
 
 def command_of(fields: Fields) -> Command:

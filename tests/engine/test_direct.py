@@ -225,14 +225,14 @@ async def test_history_comes_first_then_what_is_live(client: Client, feed: Feed)
 
 async def test_a_connection_at_the_end_sleeps(client: Client, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     visits = 0
-    write_ready = client.transport.write_ready
+    write_ready = DirectTransport.write_ready
 
-    def counted() -> None:
+    def counted(transport: DirectTransport) -> None:
         nonlocal visits
         visits += 1
-        write_ready()
+        write_ready(transport)
 
-    monkeypatch.setattr(client.transport, "write_ready", counted)
+    monkeypatch.setattr(DirectTransport, "write_ready", counted)
     client.follow(feed, after=4)
     feed.take(Hint("g", [frame(None)]))
     push(feed, 11)

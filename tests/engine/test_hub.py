@@ -1026,7 +1026,7 @@ async def test_a_connection_whose_send_fails_costs_nobody_else(caplog: pytest.Lo
     async def send(event: dict[str, Any]) -> None:
         raise ValueError("broken")
 
-    bad.transport._send = send
+    bad.transport.send = send
     for client in (bad, good):
         await client.join()
     tell_extensions([await append(*"abc")])
