@@ -71,14 +71,11 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        self.headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
-        if not policy.accepts_origin(self.headers, scope.get("scheme", "ws")):
-            logger.warning("Refused a WebSocket from the origin %r", self.headers[b"origin"])
+        if not comes_from_here(scope):
             await send({"type": "websocket.close", "code": FORBIDDEN})
             return
         user = scope.get("user")
         self.user: Any = user if policy.is_signed_in(user) else None
-        self.query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         self.bucket = Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
         self.strikes = 0
         self.closing = False
@@ -102,7 +99,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     def dialect_of(self, scope: Scope) -> Dialect:
         offered = SUBPROTOCOL in scope.get("subprotocols", ())
-        return Dialect.V1 if offered or self.query.get("v") == ["1"] else Dialect.PLAIN
+        return Dialect.V1 if offered or query_of(scope).get("v") == ["1"] else Dialect.PLAIN
 
     def group_in(self, scope: Scope) -> str:
         """The group that the address names: by the route, or as what follows the socket's path."""
@@ -116,24 +113,13 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         watch(self, self._send)
         try:
-            after, epoch = self.asked_position()
+            after, epoch = asked_position(query_of(scope))
             await self.subscribe(self.group, after, epoch)
         except BadFrame as error:
             if error.code == "unavailable":
                 await self.bye(UNAVAILABLE, str(error), after=RETRY_AFTER)
             else:
                 await self.bye(FORBIDDEN, str(error), after=None)
-
-    def asked_position(self) -> tuple[int | None, str]:
-        """Where the address asks to go on from: ``?after=<offset>&epoch=<epoch>``."""
-        after = self.query.get("after", [""])[-1]
-        if not after:
-            return None, ""
-        try:
-            offset = int(after) if after.isascii() and after.isdecimal() and len(after) < 20 else -1
-            return checked_offset(offset), checked_epoch(self.query.get("epoch", [""])[-1])
-        except InvalidMessage as error:
-            raise BadFrame(f"In the address: {error}") from None
 
     async def subscribe(self, group: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
@@ -269,6 +255,33 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             raise BadFrame(text, "unavailable", ref, RETRY_AFTER) from None
         if not allowed:
             raise BadFrame(policy.refusal(action, group), "forbidden", ref)
+
+
+# A connection keeps of its scope only what it goes on needing: there are thousands of them.
+
+
+def comes_from_here(scope: Scope) -> bool:
+    headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
+    accepted = policy.accepts_origin(headers, scope.get("scheme", "ws"))
+    if not accepted:
+        logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"])
+    return accepted
+
+
+def query_of(scope: Scope) -> dict[str, list[str]]:
+    return parse_qs(scope.get("query_string", b"").decode("latin-1"))
+
+
+def asked_position(query: dict[str, list[str]]) -> tuple[int | None, str]:
+    """Where the address asks to go on from: ``?after=<offset>&epoch=<epoch>``."""
+    after = query.get("after", [""])[-1]
+    if not after:
+        return None, ""
+    try:
+        offset = int(after) if after.isascii() and after.isdecimal() and len(after) < 20 else -1
+        return checked_offset(offset), checked_epoch(query.get("epoch", [""])[-1])
+    except InvalidMessage as error:
+        raise BadFrame(f"In the address: {error}") from None
 
 
 def is_repeatable(ref: object) -> bool:

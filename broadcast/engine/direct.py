@@ -22,6 +22,8 @@ class DirectTransport(Transport):
     position waits behind that frame until the socket has drained: a slow client costs a number.
     """
 
+    __slots__ = ("_ending", "_is_waiting", "_reading", "_rounds", "_socket", "_stall")
+
     def __init__(self, send: Send, dialect: Dialect, socket: DaphneSocket, rounds: Rounds) -> None:
         super().__init__(send, dialect)
         self._socket = socket

@@ -8,6 +8,8 @@ import time
 class Bucket:
     """A token bucket: ``rate`` a second on average, ``burst`` at once."""
 
+    __slots__ = ("burst", "filled_at", "rate", "tokens")
+
     def __init__(self, rate: float, burst: int) -> None:
         self.rate = rate
         self.burst = burst

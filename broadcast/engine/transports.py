@@ -27,6 +27,8 @@ INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
 class Transport(ABC):
     """One connection: its dialect, its positions, and the way its bytes leave."""
 
+    __slots__ = ("dialect", "positions", "send")
+
     def __init__(self, send: Send, dialect: Dialect) -> None:
         self.dialect = dialect
         self.positions: dict[str, Position] = {}
@@ -94,6 +96,8 @@ class AsgiTransport(Transport):
     A client that reads slowly holds up this task alone; what it has not got yet is a position. Where
     ``send`` does not wait for the client, ``flow`` tells whether it takes what it is sent.
     """
+
+    __slots__ = ("_flow", "_retry", "_wake", "_writing")
 
     def __init__(self, send: Send, dialect: Dialect, flow: Flow | None = None) -> None:
         super().__init__(send, dialect)
