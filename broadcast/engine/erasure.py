@@ -6,6 +6,7 @@ from django.db import transaction
 
 from . import log
 from .database import alias
+from .locking import lock
 
 
 def erase(group: str) -> None:
@@ -15,6 +16,6 @@ def erase(group: str) -> None:
     """
     with transaction.atomic(using=alias()):
         # Nobody may append between the two deletions: the message would stand in the new log's way.
-        log.lock(group, 0)
+        lock(group, 0)
         log.messages().filter(group_id=group).delete()
         log.groups().filter(name=group).delete()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from django.utils import timezone
 
 from ..models import Group, Message
 from .database import alias, in_own_transaction, log_access, reading, savepoint
+from .locking import lock, new_epoch, open_group
 
 Key = tuple[str, str, str, uuid.UUID]
 
@@ -80,10 +80,6 @@ class Appended:
     extensions: list[Extension]
 
 
-def new_epoch() -> str:
-    return secrets.token_urlsafe(9)
-
-
 def messages() -> QuerySet[Message]:
     return Message.objects.using(alias())
 
@@ -125,7 +121,7 @@ def sequence(names: Iterable[str]) -> list[Extension]:
 def extend(name: str, drafts: list[Draft], found: dict[Key, Message], again: bool) -> Extension:
     """Extends one group by what waits in it, then by the drafts; ``found`` takes each draft's message."""
     group = lock(name, len(drafts))
-    waiting = list(messages().filter(group_id=name, offset=None).order_by("id"))
+    waiting = list(messages().filter(group_id=name, offset=None).order_by("id")) if group.has_waiting else []
     looked_up = [draft for draft in drafts if draft.own_ref or again]
     found.update(find(name, looked_up))
     found.update((key_of(message), message) for message in waiting)
@@ -148,25 +144,6 @@ def extend(name: str, drafts: list[Draft], found: dict[Key, Message], again: boo
     if offset != group.head:
         groups().filter(name=name).update(head=offset)
     return Extension(name, group.epoch, [*waiting, *new])
-
-
-def lock(name: str, count: int) -> Group:
-    """Reserves ``count`` offsets and holds the group until the end of the transaction.
-
-    A write comes first: SQLite refuses at once a transaction that read before it wrote, and
-    PostgreSQL locks the row without waiting for foreign keys.
-    """
-    rows = groups().filter(name=name)
-    if not rows.update(head=F("head") + count):
-        open_group(name)
-        rows.update(head=F("head") + count)
-    return rows.get()
-
-
-def open_group(name: str) -> Group:
-    """The group of that name, which comes into being on first use."""
-    group, _ = groups().get_or_create(name=name, defaults={"epoch": new_epoch()})
-    return group
 
 
 def find(name: str, drafts: Sequence[Draft]) -> dict[Key, Message]:

@@ -11,6 +11,7 @@ from django.db.models.signals import post_save
 from django.utils import timezone
 
 from broadcast.engine import log
+from broadcast.engine.locking import open_group
 from broadcast.engine.log import Draft
 from broadcast.models import Group, Message
 from tests.engine import elsewhere, ended, python, together
@@ -163,7 +164,7 @@ class TestConcurrency:
         assert Counter(Message.objects.values_list("group_id", flat=True)) == {"a": 40, "b": 40}
 
     def test_one_group_comes_into_being_once(self):
-        together(*[lambda: log.open_group("new")] * 6, *[lambda: append("x", group="new")] * 2)
+        together(*[lambda: open_group("new")] * 6, *[lambda: append("x", group="new")] * 2)
         assert Group.objects.filter(name="new").count() == 1
         assert len(stored("new")) == 2
 
