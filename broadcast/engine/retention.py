@@ -14,7 +14,7 @@ from .database import NoLog
 
 logger = logging.getLogger("broadcast")
 
-EVERY = 100  # messages between two looks while a group grows
+EVERY = 250  # messages between two looks while a group grows
 
 
 def prune_step(group: str) -> bool:
@@ -32,7 +32,7 @@ def ago(seconds: float) -> datetime | None:
 
 
 def prune_behind(extension: log.Extension) -> None:
-    """Takes a step for every hundred messages that a group has grown. A failure can wait for the next."""
+    """Takes a step whenever a group has grown by so many. A failure can wait for the next."""
     offsets = [message.offset or 0 for message in extension.messages]
     if not offsets:
         return
