@@ -21,6 +21,7 @@ from .hints import tell_extensions
 from .layer import Hint
 from .membership import Membership
 from .pages import PAGE
+from .relays import Relays
 from .retention import prune_step
 from .ring import MAX_FRAMES
 from .rounds import Rounds
@@ -46,6 +47,7 @@ class Hub:
         self.rounds = Rounds(loop)
         self.membership = Membership(self.take)
         self.database = HubDatabase()
+        self.relays = Relays(self.threads)
         self._opening: dict[str, asyncio.Task[Feed]] = {}
         self._catching_up: dict[Feed, asyncio.Task[None]] = {}
         self._polling: asyncio.Task[None] | None = None

@@ -16,13 +16,14 @@ from django.utils.functional import Promise
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
 from . import log
-from .commits import Entry, append_alone, append_together, extended, group_commit
+from .commits import append_alone, append_together, extended
 from .database import NoLog, alias, in_callers_transaction, log_access
 from .hints import tell
-from .hub import current_hub
+from .hub import current_hub, hubs
 from .layer import DEFAULT_GROUP, live_hints
 from .log import Draft
 from .outages import log_failing, no_log
+from .sends import sends
 from .validation import (
     MAX_AUTHOR,
     SERVER,
@@ -85,7 +86,12 @@ async def asend(
     ref: uuid.UUID | str | None = None,
     persist: bool = True,
 ) -> Message:
-    """``send`` for async code. Like the async ORM, it works in the thread of thread-sensitive calls."""
+    """``send`` for async code. Like the async ORM, it works in the thread of thread-sensitive calls.
+
+    With ``persist=False`` there may be nothing to wait for; then it does not give way to other tasks.
+    """
+    if persist is False and isinstance(author, str) and asyncio.get_running_loop() in hubs:
+        return send(body, group=group, author=author, data=data, ref=ref, persist=False)
     return await sync_to_async(send)(body, group=group, author=author, data=data, ref=ref, persist=persist)
 
 
@@ -174,7 +180,8 @@ def publish(drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
         raise InvalidMessage(f"persist must be True or False; it came as {shown(persist)}.")
     if not drafts:
         return []
-    messages = written(drafts) if persist else shown_live(drafts)
+    with sends:
+        messages = written(drafts) if persist else shown_live(drafts)
     notice(messages)
     return messages
 
@@ -247,13 +254,12 @@ def sequence(messages: Sequence[Message]) -> None:
 
 async def relay(draft: Draft) -> Message:
     """Sends what a client said, in the threads of this loop's hub. Raises LogUnavailable."""
-    threads = await current_hub().threads()
+    hub = current_hub()
+    threads = await hub.threads()
     if threads.are_callers:
         return (await threads.write(publish, [draft]))[0]
-    entry = Entry([draft], lambda: threads.submit_write(group_commit.commit))
-    group_commit.put(entry)
     try:
-        messages = await asyncio.wrap_future(entry.result)
+        messages = [await hub.relays.send(draft)]
     except NoLog as error:
         no_log.begins(error)
         messages = shown_live([draft])

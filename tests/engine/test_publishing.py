@@ -546,6 +546,15 @@ class TestAsyncCode:
         ]
         assert ear.heard == [(1, "a"), (2, "b")]
 
+    async def test_an_ephemeral_one_has_nothing_to_wait_for_where_somebody_listens(self, ear):
+        current_hub()
+        turns: list[None] = []
+        asyncio.get_running_loop().call_soon(turns.append, None)
+        for number in range(3):
+            await asend(str(number), persist=False)
+        assert turns == []
+        await asyncio.to_thread(until, lambda: ear.heard == [(None, "0"), (None, "1"), (None, "2")])
+
     async def test_many_at_once(self):
         sent = await asyncio.gather(*(asend(str(number)) for number in range(20)))
         assert sorted(message.offset for message in sent) == list(range(1, 21))

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from broadcast.engine import rounds as rounds_module
-from broadcast.engine.rounds import MAX_PAUSE, MAX_TURN, Rounds
+from broadcast.engine.rounds import MAX_PAUSE, MAX_TURN, PATIENCE, Rounds
+from broadcast.engine.sends import MOMENT
 from tests.engine.listening import until
 
 
@@ -111,6 +112,29 @@ def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_come
     assert loop.run_next() == pytest.approx(pause)
     assert len(other.visits) == 1
     assert loop.calls == []
+
+
+def test_while_more_is_coming_a_round_waits_for_it_up_to_four_times_as_long() -> None:
+    loop = Loop()
+    rounds = Rounds(loop, more_is_coming=lambda: True)  # type: ignore[arg-type]
+    rounds.add(Busy(loop, 0.015))
+    assert loop.run_next() == 0
+    ended = loop.now
+    rounds.add(other := Writer())
+    while not other.visits:
+        loop.run_next()
+    assert PATIENCE * 0.015 <= loop.now - ended <= PATIENCE * 0.015 + MOMENT
+
+
+def test_when_no_more_is_coming_it_waits_no_longer() -> None:
+    loop = Loop()
+    coming = [False, True, True]
+    rounds = Rounds(loop, more_is_coming=lambda: coming.pop())  # type: ignore[arg-type]
+    rounds.add(Busy(loop, 0.015))
+    loop.run_next()
+    rounds.add(other := Writer())
+    assert [loop.run_next(), loop.run_next(), loop.run_next()] == pytest.approx([0.015, MOMENT, MOMENT])
+    assert len(other.visits) == 1
 
 
 def test_after_a_while_it_begins_at_once_again() -> None:
