@@ -11,7 +11,7 @@ from typing import Any
 from bench.plan import ROUNDS, Plan, run
 from bench.plot import plot
 from bench.rows import ROOT, Row, all_rows
-from bench.table import table
+from bench.table import page, table
 from bench.targets import verdict
 
 QUICK: dict[str, Any] = {
@@ -37,7 +37,9 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     results.save(options.output / "performance.json")
     (options.output / "performance.svg").write_text(plot(results))
-    print(table(results), verdict(results), sep="\n\n")
+    tables = f"{table(results)}\n\n{verdict(results)}"
+    (options.output / "figures.md").write_text(page(results, tables))
+    print(tables)
 
 
 def arguments() -> argparse.Namespace:
@@ -48,7 +50,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="number of connections where one is enough (1000)")
     parser.add_argument("--rows", type=words, default=["*"], help="patterns of rows, as in 'ours-*,c'")
     parser.add_argument("--scenarios", type=words, default=list(ROUNDS), help=", ".join(ROUNDS))
-    parser.add_argument("--budget", type=float, help="seconds that fifty messages may take; slower rows skip them (60)")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        help="seconds that fifty messages may take, else they are skipped (60; after the first round a tenth of it)",
+    )
     parser.add_argument("--megabytes", type=float, help="what goes by a client that does not read (100)")
     parser.add_argument(
         "--project",
@@ -57,7 +63,7 @@ def arguments() -> argparse.Namespace:
         metavar="NAME=PATH",
         help="a checkout of this project to measure; give it more than once to compare",
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "dist" / "bench", help="where the JSON and the plot go")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist" / "bench", help="where JSON, plot and tables go")
     options = parser.parse_args()
     if unknown := set(options.scenarios) - set(ROUNDS):
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(ROUNDS)}")

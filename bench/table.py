@@ -19,6 +19,19 @@ def table(results: Results) -> str:
     return "\n\n".join(parts)
 
 
+def page(results: Results, tables: str) -> str:
+    """The tables as a page of the documentation, beside the plot."""
+    about = results.about
+    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
+    machine = f"{about['cores']} cores of {about['processor']}, Linux {about['kernel']}, Python {about['python']}"
+    return (
+        "# Figures\n\n"
+        f"Written by `make bench` on {about['date']}: {machine}; {packages}. "
+        "[Performance](performance.md) says what the rows are and how it is measured.\n\n"
+        f"![Processor time per delivery as connections grow](performance.svg)\n\n{tables}\n"
+    )
+
+
 def sizes_in(results: Results, section: Section) -> list[int]:
     return sorted({size for figure in section.figures for size in results.sizes_of(figure.key)})
 
