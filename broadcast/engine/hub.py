@@ -242,13 +242,10 @@ class Hub:
             if self.loop.time() >= self._next_prune:
                 self._next_prune = self.loop.time() + PRUNE_EVERY
                 for name in list(self.feeds):
-                    await self._prune(name)
+                    while await self.write(prune_step, name):
+                        pass
         except Exception as error:
             report(error)
-
-    async def _prune(self, group: str) -> None:
-        while await self.write(prune_step, group):
-            pass
 
     async def _close(self) -> None:
         self.end()
