@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -13,16 +12,16 @@ from urllib.parse import parse_qs
 from channels.consumer import AsyncConsumer
 
 from . import policy
+from .authors import draft_by
 from .conf import conf
 from .engine.connecting import transport_for
 from .engine.database import NoLog, reading
 from .engine.drain import unwatch, watch
 from .engine.hub import current_hub
 from .engine.layer import DEFAULT_GROUP
-from .engine.log import Draft
 from .engine.publishing import relay
 from .engine.rate import Bucket
-from .engine.validation import SERVER, is_servers_name
+from .engine.validation import SERVER
 from .engine.wire import (
     SUBPROTOCOL,
     BadFrame,
@@ -40,7 +39,6 @@ from .engine.wire import (
 )
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from .groups import is_group_name
-from .models import Message
 
 logger = logging.getLogger("broadcast")
 
@@ -223,7 +221,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         group = asked.group or self.group
         await self.require("publish", group, asked.ref)
         try:
-            message = await relay(self.draft(asked, group))
+            message = await relay(draft_by(self.user, asked, group))
         except OutcomeUnknown:
             text = "The message may or may not have been sent. Send it again with the same ref to be sure."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
@@ -234,24 +232,6 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
         if message.is_repeated:
             await self.transport.write(message_fields(message) | {"duplicate": True})
-
-    def draft(self, asked: Publish, group: str) -> Draft:
-        """The message under a name that nobody can forge: a user's own, or a guest's marked as such."""
-        draft = Draft(group, Message.Source.GUEST, asked.author or "Guest", asked.body, asked.data)
-        if self.user is not None:
-            draft = replace(
-                draft,
-                source=Message.Source.USER,
-                author=self.user.get_username(),
-                user_id=self.user.pk,
-            )
-        if is_servers_name(draft.author):
-            raise BadFrame(
-                f"{draft.author!r} is the name under which this site speaks. Take another.",
-                "forbidden",
-                asked.ref,
-            )
-        return draft if asked.ref is None else replace(draft, ref=asked.ref, own_ref=True)
 
     async def require(self, action: policy.Action, group: str, ref: object = None) -> None:
         """Raises BadFrame unless this connection's user may do ``action`` in ``group``."""

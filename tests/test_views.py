@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import override_script_prefix
 from django.urls import include, path, resolve, reverse
 
-from broadcast import send, send_many, views
+from broadcast import http, send, send_many
 from broadcast.models import Group, Message
 from broadcast.views import log_resource
 from project.wsgi import application as wsgi_application
@@ -324,7 +324,7 @@ def test_a_session_that_cannot_be_read_is_said(client, settings, address, rule):
 def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(client, db, settings, monkeypatch, rule):
     settings.BROADCAST = {"GROUPS": {"broadcast": rule}}
     settings.SESSION_ENGINE = __name__
-    monkeypatch.setattr(views, "lacks_tables", lambda connection: True)
+    monkeypatch.setattr(http, "lacks_tables", lambda connection: True)
     client.cookies["sessionid"] = "a" * 32
     expected = 200 if rule is OPEN else 403
     assert [client.get(address).status_code for address in (PUSH, *PAGES)] == [expected] * 3
@@ -475,8 +475,8 @@ def test_the_page_is_there_for_a_look_as_well(client, db, address):
     """Monitors and link checkers send ``HEAD``."""
     response = client.head(address)
     assert (response.status_code, response.content) == (200, b"")
-    refused = client.post(address)
-    assert (refused.status_code, refused["Allow"]) == (405, "GET, HEAD")
+    refused = client.put(address)
+    assert (refused.status_code, refused["Allow"]) == (405, "GET, HEAD, POST")
 
 
 def test_the_page_under_a_prefix_knows_its_addresses(client, db, settings):
