@@ -1,34 +1,26 @@
+import { connect } from "./broadcast.js";
 import { Composer } from "./composer.js";
-import { Connection } from "./connection.js";
 import { MessageLog } from "./log.js";
 import { GuestName } from "./name.js";
-import { Outbox } from "./outbox.js";
-import { Position } from "./position.js";
+import { newRef } from "./ref.js";
 import { Status } from "./status.js";
-import { wakeOnReturn } from "./wake.js";
 import { Source } from "./wire.js";
 
 /** The chat: what the template drew, brought to life. */
 export class Chat {
   #rows = new Map();
-  #ending = new AbortController();
 
   /**
    * @param {HTMLElement} root carries what the page knows in its `data-` attributes
-   * @param {object} [outside] what comes from outside: `WebSocket`, `clock`, `random`, `storage`
+   * @param {object} [outside] what comes from outside: `client`, `clock`, `random`, `storage`
    */
   constructor(root, outside = {}) {
-    const { group, socket, epoch, offset, user, maxBody, pingMs } = root.dataset;
+    const { group, socket, epoch, offset, user, maxBody } = root.dataset;
+    this.group = group;
     this.user = user;
-    this.connection = new Connection({
-      ...outside,
-      url: socketAddress(socket),
-      group,
-      position: new Position(epoch, offset === "" ? null : Number(offset)),
-      pingMs: Number(pingMs),
-    });
-    this.outbox = new Outbox(this.connection, outside);
-    this.status = new Status(root, this.connection, outside);
+    this.client = outside.client ?? connect(socket);
+    this.subscription = this.client.subscribe(group, { epoch, offset: offset === "" ? null : Number(offset) });
+    this.status = new Status(root, this.client, outside);
     this.log = new MessageLog(root);
     const form = root.querySelector("form");
     this.composer =
@@ -38,58 +30,52 @@ export class Chat {
         name: user ? null : new GuestName(outside),
         send: (message) => this.#send(message),
       });
-    this.#listen();
-  }
-
-  open() {
-    this.connection.open();
-    wakeOnReturn(this.connection, this.#ending.signal);
+    this.subscription.addEventListener("message", ({ detail }) => this.#show(detail));
+    this.subscription.addEventListener("lost", () => this.log.divide());
+    this.subscription.addEventListener("ended", ({ detail }) => this.#say(detail.body));
+    this.client.addEventListener("delayed", ({ detail }) => this.#note(detail.ref, detail.body));
   }
 
   close() {
-    this.#ending.abort();
-    this.connection.close();
+    this.subscription.close();
+    this.status.close();
     this.log.close();
   }
 
-  #listen() {
-    this.connection.addEventListener("message", ({ detail }) => this.#show(detail));
-    this.connection.addEventListener("lost", () => this.log.divide());
-    this.connection.addEventListener("refused", ({ detail }) => detail.ref || this.#say(detail.body));
-    this.outbox.addEventListener("delivered", ({ detail }) => this.#delivered(detail));
-    this.outbox.addEventListener("delayed", ({ detail: { letter, frame } }) => this.#note(letter, frame.body));
-    this.outbox.addEventListener("returned", ({ detail }) => this.#returned(detail));
-  }
-
-  #send(message) {
-    const { state, reason } = this.connection;
+  #send({ body, author }) {
+    const { state, reason } = this.client;
     if (state === "closed") return `Not sent: ${reason || "there is no connection."}`;
-    const letter = this.outbox.add(message);
-    const author = this.user ? { source: Source.USER, author: this.user } : { source: Source.GUEST };
-    this.#rows.set(letter.ref, this.log.expect({ ...author, ...letter }));
+    const letter = { ref: newRef(), body, author };
+    const known = this.user ? { source: Source.USER, author: this.user } : { source: Source.GUEST };
+    this.#rows.set(letter.ref, this.log.expect({ ...letter, ...known }));
+    this.client.send(this.group, body, letter).then(
+      (frame) => this.#delivered(frame),
+      (error) => this.#returned(letter, error.message),
+    );
     return "";
   }
 
   #show(frame) {
-    const isOwn = this.outbox.has(frame.ref) || (frame.source === Source.USER && frame.author === this.user);
+    const isOwn = this.#rows.has(frame.ref) || (frame.source === Source.USER && frame.author === this.user);
+    this.#forget(frame);
     this.log.add(frame, isOwn);
   }
 
-  #delivered({ letter, frame }) {
-    this.#forget(letter);
+  #delivered(frame) {
+    this.#forget(frame);
     // It may be in the part of the log that this page had to skip.
-    if (!this.log.has(letter.ref)) this.log.add(frame, true);
+    if (!this.log.has(frame.ref)) this.log.add(frame, true);
   }
 
-  #returned({ letter, frame }) {
-    if (!this.composer.isEmpty) return this.#keepFailed(letter, frame.body);
+  #returned(letter, sentence) {
+    if (!this.composer.isEmpty) return this.#keepFailed(letter, sentence);
     this.#forget(letter);
     this.composer.restore(letter.body);
-    this.#say(frame.body);
+    this.#say(sentence);
   }
 
   #keepFailed(letter, sentence) {
-    const row = this.#note(letter, sentence);
+    const row = this.#note(letter.ref, sentence);
     const restore = row.querySelector("[data-restore]");
     row.dataset.failed = "";
     restore.hidden = false;
@@ -100,24 +86,18 @@ export class Chat {
     });
   }
 
-  #note(letter, sentence) {
-    const row = this.#rows.get(letter.ref);
-    row.querySelector("[data-note]").textContent = sentence;
+  #note(ref, sentence) {
+    const row = this.#rows.get(ref);
+    if (row) row.querySelector("[data-note]").textContent = sentence;
     return row;
   }
 
   #forget({ ref }) {
-    this.#rows.get(ref).remove();
+    this.#rows.get(ref)?.remove();
     this.#rows.delete(ref);
   }
 
   #say(sentence) {
     this.composer?.say(sentence);
   }
-}
-
-function socketAddress(path) {
-  const address = new URL(path, location.href);
-  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  return address.href;
 }

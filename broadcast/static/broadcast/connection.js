@@ -1,57 +1,31 @@
 import { Backoff } from "./backoff.js";
-import { browserClock } from "./clock.js";
 import { Monitor } from "./monitor.js";
-import { Position } from "./position.js";
-import { SUBPROTOCOL, Type, isFinal, parse, resumeAddress } from "./wire.js";
+import { SUBPROTOCOL, Type, isFinal, parse } from "./wire.js";
 
 /** A connection that lived this long was a good one: the next back-off begins anew. */
 const STEADY_MS = 5_000;
 
-/**
- * A link to the server that comes back by itself and resumes where it was.
- *
- * Events, each with its `detail`:
- * - `state`: the connection, whose `state` has changed
- * - `message`: a `message` frame, each one once and in order
- * - `acknowledged`: a `message` frame with a `ref`, also one that was passed before
- * - `lost`: the `welcome` or `reset` frame that says that messages can no longer be had
- * - `refused`: an `error` frame
- */
-export class Connection extends EventTarget {
-  /** @type {"closed" | "connecting" | "live" | "reconnecting"} */
+/** A socket that comes back by itself. It tells `opened()`, `received(frame)` and `changed()`. */
+export class Connection {
   state = "closed";
   /** Why it is closed or reconnecting; empty where nobody said. */
   reason = "";
-  /** When it will try again, on the clock's time; null when it is not waiting. @type {?number} */
+  /** When it will try again, on the clock's time; null when it is not waiting. */
   retryAt = null;
 
   #socket = null;
-  #positions = new Map();
+  #isOpen = false;
   #liveSince = null;
   #notBefore = 0;
-  #user;
   #retry;
 
-  /**
-   * @param {object} options
-   * @param {string} options.url absolute, `ws:` or `wss:`
-   * @param {string} options.group the group that the address joins
-   * @param {Position} [options.position] from where on to be told; by default from the moment of joining
-   * @param {number} [options.pingMs] until the server says otherwise
-   * @param {typeof WebSocket} [options.WebSocket]
-   * @param {import("./clock.js").Clock} [options.clock]
-   * @param {() => number} [options.random]
-   */
-  constructor({ url, group, position, pingMs, WebSocket = globalThis.WebSocket, clock = browserClock, random }) {
-    super();
-    Object.assign(this, { url, group, clock, WebSocket });
-    this.#positions.set(group, position ?? new Position());
+  constructor({ url, opened, received, changed, WebSocket = globalThis.WebSocket, clock, random }) {
+    Object.assign(this, { url, opened, received, changed, WebSocket, clock });
     this.backoff = new Backoff({ random });
     this.monitor = new Monitor({
-      pingMs,
       clock,
       ping: () => this.send({ type: Type.PING }),
-      stale: () => this.#drop({ reason: "The connection went silent." }),
+      stale: () => this.#drop({}),
     });
   }
 
@@ -59,9 +33,13 @@ export class Connection extends EventTarget {
   open() {
     if (this.#socket) return;
     this.clock.clearTimeout(this.#retry);
-    const socket = new this.WebSocket(resumeAddress(this.url, this.position()), SUBPROTOCOL);
-    socket.onmessage = ({ data }) => this.#receive(data);
-    socket.onclose = ({ code, reason }) => this.#drop({ reason, comesBack: !isFinal(code) });
+    const socket = new this.WebSocket(this.url, SUBPROTOCOL);
+    socket.onopen = () => {
+      this.#isOpen = true;
+      this.opened();
+    };
+    socket.onmessage = ({ data }) => this.#receive(parse(data));
+    socket.onclose = ({ code, reason }) => this.#drop({ code, reason });
     this.#socket = socket;
     this.monitor.start();
     this.#become("connecting");
@@ -74,99 +52,61 @@ export class Connection extends EventTarget {
     this.#become("closed");
   }
 
-  /** The network or the reader is back: makes sure of the link, or tries again now if the server did not ask to wait. */
-  wake() {
-    if (this.state === "live") this.monitor.probe();
-    if (this.state === "reconnecting" && this.clock.now() >= this.#notBefore) this.open();
-  }
-
-  /**
-   * Hands one frame to a live link; false when there is none. True does not say that it arrived.
-   *
-   * @param {object} frame
-   */
-  send(frame) {
-    if (this.state !== "live") return false;
-    this.#socket.send(JSON.stringify(frame));
-    return true;
-  }
-
-  /** How far it has got in a group. @returns {Position} */
-  position(group = this.group) {
-    if (!this.#positions.has(group)) this.#positions.set(group, new Position());
-    return this.#positions.get(group);
-  }
-
-  #receive(text) {
-    this.monitor.alive();
-    const frame = parse(text);
-    switch (frame?.type) {
-      case Type.WELCOME:
-        return this.#welcome(frame);
-      case Type.MESSAGE:
-        return this.#message(frame);
-      case Type.RESET:
-        this.position(frame.group).moveTo(frame.epoch, frame.offset);
-        return this.#tell("lost", frame);
-      case Type.ERROR:
-        return this.#tell("refused", frame);
-      case Type.BYE:
-        return this.#drop({
-          reason: frame.reason,
-          comesBack: frame.reconnect ?? !isFinal(frame.code),
-          afterMs: frame.after_ms,
-        });
-    }
-  }
-
-  #welcome(frame) {
-    // What waits was written under another name, and the page still shows that one.
-    if (this.#user !== undefined && frame.user !== this.#user) {
-      return this.#drop({ reason: "You have signed in or out meanwhile. Reload the page to go on.", comesBack: false });
-    }
-    this.#user = frame.user;
-    const position = this.position(frame.group);
-    const missed = position.isKnown && !frame.recovered;
-    position.moveTo(frame.epoch, frame.offset);
-    if (frame.ping_ms > 0) this.monitor.pingMs = frame.ping_ms;
-    if (missed) this.#tell("lost", frame);
+  /** The server lets us in, and asks for a ping after a silence of `pingMs`. */
+  establish(pingMs) {
+    if (pingMs > 0) this.monitor.pingMs = pingMs;
     if (this.state === "live") return;
     this.#liveSince = this.clock.now();
     this.#become("live");
   }
 
-  #message(frame) {
-    const isNew = !frame.duplicate && this.position(frame.group).advance(frame.offset);
-    if (isNew) this.#tell("message", frame);
-    if (frame.ref) this.#tell("acknowledged", frame);
+  /** The network or the reader is back: makes sure of the link, or tries again now if the server did not ask to wait. */
+  wake() {
+    if (this.#isOpen) this.monitor.probe();
+    if (this.state === "reconnecting" && this.clock.now() >= this.#notBefore) this.open();
   }
 
-  #drop({ reason = "", comesBack = true, afterMs = 0 }) {
+  /** The page goes out of sight for good, or until `wake`. */
+  rest() {
+    if (this.#socket) this.#drop({});
+  }
+
+  /** Hands one frame to an open socket; false when there is none. True does not say that it arrived. */
+  send(frame) {
+    if (this.#isOpen) this.#socket.send(JSON.stringify(frame));
+    return this.#isOpen;
+  }
+
+  #receive(frame) {
+    this.monitor.alive();
+    if (frame.type !== Type.BYE) return this.received(frame);
+    this.#drop({ ...frame, comesBack: frame.reconnect, afterMs: frame.after_ms });
+  }
+
+  #drop({ code, reason = "", comesBack = !isFinal(code), afterMs }) {
     this.#release();
     if (!comesBack) return this.#become("closed", reason);
-    if (this.#liveSince !== null && this.clock.now() - this.#liveSince >= STEADY_MS) this.backoff.reset();
+    const now = this.clock.now();
+    if (this.#liveSince !== null && now - this.#liveSince >= STEADY_MS) this.backoff.reset();
     this.#liveSince = null;
-    this.#notBefore = this.clock.now() + afterMs;
-    const waitMs = afterMs + this.backoff.next();
-    this.#retry = this.clock.setTimeout(() => this.open(), waitMs);
-    this.#become("reconnecting", reason, this.clock.now() + waitMs);
+    this.#notBefore = now + (afterMs ?? 0);
+    const retryAt = this.#notBefore + this.backoff.next();
+    this.#retry = this.clock.setTimeout(() => this.open(), retryAt - now);
+    this.#become("reconnecting", reason, retryAt);
   }
 
   /** Lets go of the socket without waiting for its close: on a dead link that takes a minute or more. */
   #release() {
     this.monitor.stop();
+    this.#isOpen = false;
     if (!this.#socket) return;
-    this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
     this.#socket = null;
   }
 
   #become(state, reason = "", retryAt = null) {
     Object.assign(this, { state, reason, retryAt });
-    this.#tell("state", this);
-  }
-
-  #tell(event, detail) {
-    this.dispatchEvent(new CustomEvent(event, { detail }));
+    this.changed();
   }
 }

@@ -1,26 +1,21 @@
-import { browserClock } from "./clock.js";
-
 /** How long a link may stay silent after it was asked for a sign of life. */
 const ANSWER_MS = 10_000;
+/** A silence that nobody asked about for so long was the machine's sleep: the link is taken for dead. */
+const SLEEP_MS = 120_000;
 
 /**
  * Notices a dead link. Browsers hide the protocol's own pings from scripts, so it asks by itself when nothing
  * has come for a while. Anything that arrives counts as life: on a busy link no ping is sent or awaited.
  */
 export class Monitor {
+  pingMs = 25_000;
   #timer;
-  #heardAt = 0;
+  #heardAt;
   #heard = false;
 
-  /**
-   * @param {object} options
-   * @param {() => void} options.ping asks the other end for a sign of life
-   * @param {() => void} options.stale is called when none came
-   * @param {number} [options.pingMs] the silence after which to ask
-   * @param {import("./clock.js").Clock} [options.clock]
-   */
-  constructor({ ping, stale, pingMs = 25_000, clock = browserClock }) {
-    Object.assign(this, { ping, stale, pingMs, clock });
+  /** `ping` asks the other end for a sign of life, `stale` is called when none came. */
+  constructor({ ping, stale, clock }) {
+    Object.assign(this, { ping, stale, clock });
   }
 
   /** A link is being made: it has to show a first sign of life. */
@@ -42,14 +37,18 @@ export class Monitor {
   /** Asks now whether the link still lives, unless it was asked and has not answered yet. */
   probe() {
     if (!this.#heard) return;
+    if (this.#silence > this.pingMs + SLEEP_MS) return this.stale();
     this.ping();
     this.start();
   }
 
+  get #silence() {
+    return this.clock.now() - this.#heardAt;
+  }
+
   #watch() {
-    const silence = this.clock.now() - this.#heardAt;
-    if (silence >= this.pingMs) this.probe();
-    else this.#after(this.pingMs - silence, () => this.#watch());
+    if (this.#silence >= this.pingMs) this.probe();
+    else this.#after(this.pingMs - this.#silence, () => this.#watch());
   }
 
   #after(ms, act) {

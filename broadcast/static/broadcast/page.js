@@ -1,3 +1,3 @@
 import { Chat } from "./chat.js";
 
-for (const root of document.querySelectorAll("[data-broadcast-chat]")) new Chat(root).open();
+for (const root of document.querySelectorAll("[data-broadcast-chat]")) new Chat(root);

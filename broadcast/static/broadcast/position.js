@@ -1,10 +1,6 @@
-/** How far this page has got in one group's log. */
+/** How far one reader has got in a group's log. The epoch is empty and the offset null where there is no log. */
 export class Position {
-  /**
-   * @param {string} [epoch] empty where there is no log
-   * @param {?number} [offset]
-   */
-  constructor(epoch = "", offset = null) {
+  constructor(epoch, offset) {
     this.moveTo(epoch, offset);
   }
 
@@ -13,17 +9,17 @@ export class Position {
     return this.epoch !== "" && this.offset !== null;
   }
 
-  /** @param {string} epoch @param {?number} offset */
   moveTo(epoch, offset) {
     this.epoch = epoch ?? "";
     this.offset = offset ?? null;
   }
 
-  /**
-   * Moves on to `offset`; false when it was passed before. What has no offset is always new.
-   *
-   * @param {?number} offset
-   */
+  /** Whether a stream that goes on from where the frame says has all that is missing here. */
+  isServedBy({ epoch, offset, recovered }) {
+    return epoch === this.epoch && (recovered ? offset <= this.offset : offset === this.offset);
+  }
+
+  /** Moves on to `offset`; false when it was passed before. What has no offset is always new. */
   advance(offset) {
     if (offset == null) return true;
     if (this.offset !== null && offset <= this.offset) return false;

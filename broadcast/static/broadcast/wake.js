@@ -1,13 +1,8 @@
-/**
- * Wakes a connection when the network returns, the tab is looked at again, or the page comes back from the
- * browser's back-forward cache.
- *
- * @param {import("./connection.js").Connection} connection
- * @param {AbortSignal} signal ends it
- */
+/** Wakes a connection when network, tab or page return; rests it in the back-forward cache, which admits no sockets. */
 export function wakeOnReturn(connection, signal) {
   const wake = () => connection.wake();
   addEventListener("online", wake, { signal });
   addEventListener("pageshow", wake, { signal });
+  addEventListener("pagehide", () => connection.rest(), { signal });
   document.addEventListener("visibilitychange", () => document.hidden || wake(), { signal });
 }

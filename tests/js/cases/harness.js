@@ -22,6 +22,9 @@ export function ok(truth, what) {
 
 export const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 
+/** When promises have told what they had to tell. */
+export const settled = () => new Promise((resolve) => setTimeout(resolve));
+
 export class Clock {
   #now = 1_000_000;
   #timers = new Map();
@@ -64,6 +67,7 @@ export class Server {
     const server = this;
     this.WebSocket = class {
       sent = [];
+      isOpen = false;
       closed = false;
 
       constructor(url, protocol) {
@@ -73,6 +77,7 @@ export class Server {
       }
 
       send(text) {
+        ok(this.isOpen, "an open socket");
         this.sent.push(JSON.parse(text));
       }
 
@@ -86,8 +91,9 @@ export class Server {
     return this.sockets.at(-1);
   }
 
+  /** The `subscribe` frames that reached this server's newest socket. */
   get asked() {
-    return this.socket.url.search;
+    return this.socket.sent.filter(({ type }) => type === "subscribe").map(({ type, ...asked }) => asked);
   }
 
   /** The messages that reached this server's newest socket, without the pings. */
@@ -95,7 +101,13 @@ export class Server {
     return this.socket.sent.filter(({ body }) => body !== undefined);
   }
 
+  open() {
+    this.socket.isOpen = true;
+    this.socket.onopen?.();
+  }
+
   say(frame) {
+    if (!this.socket.isOpen) this.open();
     this.socket.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
   }
 
@@ -110,6 +122,7 @@ export class Server {
   }
 
   drop(code = 1006, reason = "") {
+    this.socket.isOpen = false;
     this.socket.onclose?.({ code, reason });
   }
 }

@@ -1,0 +1,3 @@
+export { connect } from "./client.js";
+export { BroadcastError } from "./error.js";
+export { newRef } from "./ref.js";
