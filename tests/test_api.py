@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import include, path
 
 from broadcast import api, send, send_many
+from broadcast.audiences import signed_name
 from broadcast.exceptions import LogUnavailable, OutcomeUnknown
 from broadcast.history import since
 from broadcast.models import Group, Message
@@ -216,6 +217,18 @@ def test_a_group_that_is_not_there(client, db):
     assert refused["body"].startswith("There is no group 'nowhere' here.")
     assert not Group.objects.exists()
     assert write(client, group="nowhere", body="hi")["status"] == 404
+
+
+def test_a_signed_name_opens_a_group_for_whom_it_was_signed(client, db):
+    ann = User.objects.create_user("ann")
+    send("first", to=ann)
+    name = signed_name(ann, ann)
+    refused = read(client, group=name)
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert refused["body"].startswith(f"The signed name of 'user.{ann.pk}' is not for you")
+    client.force_login(ann)
+    answer = read(client, group=name)
+    assert (answer["group"], bodies(answer)) == (f"user.{ann.pk}", ["first"])
 
 
 # Writing
