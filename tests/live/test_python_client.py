@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,11 +28,22 @@ def module() -> ModuleType:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.waits = []
-    module.random = SimpleNamespace(
-        uniform=lambda low, high: module.waits.append((low, high)) or random.uniform(0, 0.3)
-    )
+    module.random = Waits()
     return module
+
+
+class Waits:
+    """Chance as the client asks it how long to wait, which here is not long."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, float]] = []
+        self.seventh = asyncio.Event()
+
+    def uniform(self, low: float, high: float) -> float:
+        self.asked.append((low, high))
+        if len(self.asked) == 7:
+            self.seventh.set()
+        return random.uniform(0, 0.3)
 
 
 @pytest.fixture
@@ -122,7 +133,7 @@ async def test_nothing_is_missed_and_nothing_doubled_while_servers_die(module, s
         assert [entry for entry in heard if entry[0] == group] == [
             (group, offset, body) for offset, body in enumerate(bodies, 1)
         ]
-    assert all(low == 0 for low, _ in module.waits)
+    assert all(low == 0 for low, _ in module.random.asked)
 
 
 async def test_it_waits_longer_and_longer_for_a_random_time(module, server):
@@ -130,11 +141,10 @@ async def test_it_waits_longer_and_longer_for_a_random_time(module, server):
     async with reading(client) as reader:
         await reader.hear()
         await asyncio.to_thread(server.kill)
-        while len(module.waits) < 7:
-            await asyncio.sleep(0.05)
+        await asyncio.wait_for(module.random.seventh.wait(), WAIT)
         await asyncio.to_thread(server.start)
         assert (await reader.hear())["recovered"]
-    assert [high for _, high in module.waits[:7]] == [1, 2, 4, 8, 16, 30, 30]
+    assert [high for _, high in module.random.asked[:7]] == [1, 2, 4, 8, 16, 30, 30]
 
 
 async def test_it_stays_away_when_it_is_sent_away_for_good(module, server):
