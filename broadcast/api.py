@@ -12,12 +12,22 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_protect
 
 from . import policy
+from .audiences import is_signed, plain_name, refusal_of
 from .authors import draft_by
 from .conf import conf
 from .engine.layer import DEFAULT_GROUP
 from .engine.publishing import publish, send
-from .engine.validation import checked_group, shown
-from .engine.wire import BadFrame, Fields, checked_epoch, checked_offset, decoded, message_fields, publish_of
+from .engine.validation import shown
+from .engine.wire import (
+    BadFrame,
+    Fields,
+    checked_epoch,
+    checked_name,
+    checked_offset,
+    decoded,
+    message_fields,
+    publish_of,
+)
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
 from .groups import rule_for
 from .history import latest, since
@@ -62,8 +72,7 @@ def require(user: Any, action: policy.Action, group: str) -> None:
 def get(request: HttpRequest) -> HttpResponse:
     """Messages of ``?group=``: those after ``?after=`` of ``?epoch=``, or else the latest, up to ``?limit=``."""
     try:
-        group = checked_group(request.GET.get("group", DEFAULT_GROUP))
-        require(visitor(request), "subscribe", group)
+        group = readable(visitor(request), checked_name(request.GET.get("group", DEFAULT_GROUP)))
         limit = limit_in(request)
         if after := request.GET.get("after"):
             history = since(group, checked_offset(number(after)), epoch_in(request), limit)
@@ -80,6 +89,15 @@ def get(request: HttpRequest) -> HttpResponse:
             "messages": [message_fields(message) for message in history.messages],
         }
     )
+
+
+def readable(user: Any, name: str) -> str:
+    """The group that ``name``, plain or signed, lets ``user`` read. Raises as ``require`` does."""
+    if not is_signed(name):
+        require(user, "subscribe", name)
+    elif reason := refusal_of(name, user):
+        raise Refused(reason)
+    return plain_name(name)
 
 
 def limit_in(request: HttpRequest) -> int:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 from channels.consumer import AsyncConsumer
 
 from . import policy
+from .audiences import plain_name
 from .authors import draft_by
 from .conf import conf
 from .engine.connecting import transport_for
-from .engine.database import NoLog, reading
 from .engine.drain import unwatch, watch
 from .engine.hub import current_hub
 from .engine.layer import DEFAULT_GROUP
@@ -35,15 +34,14 @@ from .engine.wire import (
     command,
     error_fields,
     message_fields,
-    ref_in,
+    unread,
 )
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
-from .groups import is_group_name
+from .visitors import RETRY_AFTER, require, require_name
 
 logger = logging.getLogger("broadcast")
 
 MAX_STRIKES = 20  # bad or refused frames in a row
-RETRY_AFTER = 1.0  # seconds, told to a client when the log is away
 MAX_REF = 64  # characters of a wrong ref that its sender is told again
 
 RESTARTING = 4000
@@ -80,7 +78,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.bucket = Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
         self.strikes = 0
         self.closing = False
-        self.group = self.group_in(scope)
+        self.name = self.name_in(scope)
+        self.group = plain_name(self.name)
         self.transport = transport_for(send, self.dialect_of(scope))
         self._send = send
         try:
@@ -102,8 +101,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         offered = SUBPROTOCOL in scope.get("subprotocols", ())
         return Dialect.V1 if offered or self.query.get("v") == ["1"] else Dialect.PLAIN
 
-    def group_in(self, scope: Scope) -> str:
-        """The group that the address names: by the route, or as what follows the socket's path."""
+    def name_in(self, scope: Scope) -> str:
+        """The group that the address names, plain or signed: by the route, or as what follows the socket's path."""
         if "url_route" in scope:
             return str(scope["url_route"]["kwargs"].get("group", self.group))
         prefix, path = conf.SOCKET_PATH.rstrip("/") + "/", scope.get("path", "").rstrip("/")
@@ -113,9 +112,11 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         watch(self, self._send)
+        if self.query.get("join") == ["none"]:
+            return
         try:
             after, epoch = self.asked_position()
-            await self.subscribe(self.group, after, epoch)
+            await self.subscribe(self.name, after, epoch)
         except BadFrame as error:
             if error.code == "unavailable":
                 await self.bye(UNAVAILABLE, str(error), after=RETRY_AFTER)
@@ -133,9 +134,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except InvalidMessage as error:
             raise BadFrame(f"In the address: {error}") from None
 
-    async def subscribe(self, group: str, after: int | None, epoch: str) -> None:
+    async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
-        await self.require("subscribe", group)
+        group = await require_name(self.user, name)
         followed = self.transport.positions
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
             raise BadFrame(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
@@ -186,12 +187,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             wait = self.bucket.take()
             if wait:
-                raise BadFrame(
-                    f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment.",
-                    "rate_limited",
-                    ref_in(text),
-                    wait,
-                )
+                reason = f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment."
+                raise unread(text, reason, "rate_limited", wait)
             await self.perform(command(text))
         except BadFrame as error:
             await self.refuse(error)
@@ -199,9 +196,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             self.strikes = 0
 
     async def refuse(self, error: BadFrame) -> None:
-        self.strikes += error.code != "unavailable"
+        self.strikes += is_strike(error)
         ref = error.ref if is_repeatable(error.ref) else None
-        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after))
+        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after, error.group))
         if self.strikes >= MAX_STRIKES:
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
             await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)
@@ -211,15 +208,27 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             case Publish():
                 await self.publish(asked)
             case Subscribe():
-                await self.subscribe(asked.group, asked.after, asked.epoch)
+                await self.subscribe_as_asked(asked)
             case Unsubscribe():
                 self.transport.unfollow(asked.group)
             case _:  # a Ping
                 await self.transport.write({"type": "pong"})
 
+    async def subscribe_as_asked(self, asked: Subscribe) -> None:
+        """Subscribes; a refusal names the group, and costs no other subscription anything."""
+        try:
+            await self.subscribe(asked.name, asked.after, asked.epoch)
+        except BadFrame as error:
+            error.group = plain_name(asked.name)
+            raise
+
     async def publish(self, asked: Publish) -> None:
         group = asked.group or self.group
-        await self.require("publish", group, asked.ref)
+        try:
+            await require(self.user, "publish", group)
+        except BadFrame as error:
+            error.ref = asked.ref
+            raise
         try:
             message = await relay(draft_by(self.user, asked, group))
         except OutcomeUnknown:
@@ -233,22 +242,10 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if message.is_repeated:
             await self.transport.write(message_fields(message) | {"duplicate": True})
 
-    async def require(self, action: policy.Action, group: str, ref: object = None) -> None:
-        """Raises BadFrame unless this connection's user may do ``action`` in ``group``."""
-        if not is_group_name(group):
-            raise BadFrame(f"There is no group {group[:80]!r} here.", "invalid", ref)
-        try:
-            if policy.needs_database(action, group):
-                look = partial(policy.allows, self.user, action, group)
-                threads = await current_hub().threads()
-                allowed = await threads.read(reading, look)
-            else:
-                allowed = policy.allows(self.user, action, group)
-        except (LogUnavailable, NoLog):
-            text = "Permissions cannot be looked up right now. Try again."
-            raise BadFrame(text, "unavailable", ref, RETRY_AFTER) from None
-        if not allowed:
-            raise BadFrame(policy.refusal(action, group), "forbidden", ref)
+
+def is_strike(error: BadFrame) -> bool:
+    """Whether a client should have known better: not who comes back to many groups and has lost the right to some."""
+    return error.code != "unavailable" and not (error.code == "forbidden" and error.group is not None)
 
 
 def is_repeatable(ref: object) -> bool:

@@ -1,18 +1,23 @@
 """The log over HTTP: reading it as JSON, and writing to it by a form or by JSON."""
 
+import re
 from typing import Any
 from unittest.mock import ANY
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import OperationalError, connections
+from django.http import HttpRequest, HttpResponse
+from django.template import RequestContext, Template
 from django.test import Client
 from django.urls import include, path
 
 from broadcast import api, send, send_many
+from broadcast.audiences import signed_name
 from broadcast.exceptions import LogUnavailable, OutcomeUnknown
 from broadcast.history import since
 from broadcast.models import Group, Message
+from tests.site import ROOT
 
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
 REF = "6f1c1a52-4a0e-4d7b-9d3e-2f6f0b9f8a11"
@@ -212,6 +217,18 @@ def test_a_group_that_is_not_there(client, db):
     assert refused["body"].startswith("There is no group 'nowhere' here.")
     assert not Group.objects.exists()
     assert write(client, group="nowhere", body="hi")["status"] == 404
+
+
+def test_a_signed_name_opens_a_group_for_whom_it_was_signed(client, db):
+    ann = User.objects.create_user("ann")
+    send("first", to=ann)
+    name = signed_name(ann, ann)
+    refused = read(client, group=name)
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert refused["body"].startswith(f"The signed name of 'user.{ann.pk}' is not for you")
+    client.force_login(ann)
+    answer = read(client, group=name)
+    assert (answer["group"], bodies(answer)) == (f"user.{ann.pk}", ["first"])
 
 
 # Writing
@@ -448,6 +465,20 @@ def test_its_refusal_is_a_sentence(client, db):
     assert response.content == b"The body must be text; it came as nothing.\n"
 
 
+def test_the_form_that_the_docs_show(db, settings):
+    settings.ROOT_URLCONF = "tests.test_api"
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_user("ann"))
+    shown = client.get("/form/").content.decode()
+    action, token = re.search(r'action="(\S+)"', shown), re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', shown)
+    assert action
+    assert token
+    headers = FROM_A_BROWSER | {"Referer": "http://testserver/form/", "Origin": "http://testserver"}
+    written = client.post(action[1], {"body": "hi", "csrfmiddlewaretoken": token[1]}, headers=headers)
+    assert (written.status_code, written["Location"]) == (302, "http://testserver/form/")
+    assert Message.objects.get().author == "ann"
+
+
 # A database that is away
 
 
@@ -503,4 +534,11 @@ def test_it_asks_for_no_user_where_the_site_knows_none(client, db, settings):
     assert bodies(read(client)) == ["hi"]
 
 
-urlpatterns = [path("deep/down/", include("broadcast.urls"))]
+(FORM,) = re.findall(r"^```html\n(.*?)^```$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def form(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(Template(FORM).render(RequestContext(request)))
+
+
+urlpatterns = [path("deep/down/", include("broadcast.urls")), path("form/", form)]
