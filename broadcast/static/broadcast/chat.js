@@ -2,9 +2,9 @@ import { connect } from "./broadcast.js";
 import { Composer } from "./composer.js";
 import { MessageLog } from "./log.js";
 import { GuestName } from "./name.js";
-import { newRef } from "./ref.js";
+import { newRef } from "./browser.js";
 import { Status } from "./status.js";
-import { Source } from "./wire.js";
+import { Source } from "./source.js";
 
 /** The chat: what the template drew, brought to life. */
 export class Chat {

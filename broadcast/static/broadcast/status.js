@@ -1,4 +1,4 @@
-import { browserClock } from "./clock.js";
+import { browserClock } from "./browser.js";
 
 const SENTENCES = { connecting: "Connecting…", live: "Live", reconnecting: "Reconnecting", closed: "Disconnected." };
 
@@ -10,7 +10,7 @@ export class Status {
   /**
    * @param {HTMLElement} root the chat
    * @param {import("./broadcast.js").Client} client
-   * @param {{clock?: import("./clock.js").Clock}} [options]
+   * @param {{clock?: import("./browser.js").Clock}} [options]
    */
   constructor(root, client, { clock = browserClock } = {}) {
     Object.assign(this, { root, client, clock });
