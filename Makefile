@@ -11,7 +11,7 @@ SITE := http://127.0.0.1:$(PORT)
 STRICT := -W error --cov --cov-fail-under=95
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test bench chaos lint format clean
+.PHONY: help run admin test bench chaos screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -37,6 +37,10 @@ bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look,
 chaos: $(INSTALLED) ## break a fleet for five minutes and see that nothing is lost (ARGS='--seconds=60 --seed=1')
 	@.ci/system-packages
 	$(BIN)/python -W error -m tests.chaos $(ARGS)
+
+screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew
+	@.ci/system-packages
+	$(BIN)/python -m tests.screenshots
 
 lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check

@@ -62,6 +62,7 @@ class NewSite:
             text = f"{path.read_text()}\n{text}"
         else:
             assert not path.exists()
+            path.parent.mkdir(exist_ok=True)
         path.write_text(text)
 
     def serve(self, command: str, address: str) -> None:
@@ -150,12 +151,18 @@ def test_a_new_site_by_the_readmes_steps(new_site: NewSite, browser: Browser):
     reader.goto(f"{origin}/broadcast/")
     expect(reader.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
 
+    visitor = browser.new_page()
+    visitor.goto(origin)
+    expect(visitor.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
+
     writer = browser.new_page()
     sign_in(writer, origin)
     writer.goto(f"{origin}/admin/broadcast/message/add/")
     writer.fill("[name=body]", "Hello from the admin")
     writer.click("[name=_save]")
     sees(reader, "Hello from the admin")
+    sees(visitor, "Hello from the admin")
+    expect(visitor.get_by_role("status").get_by_text("Hello from the admin")).to_have_count(1, timeout=WAIT)
 
     writer.goto(f"{origin}/lunch/")
     expect(writer.locator("body")).to_have_text("Sent.", timeout=WAIT)
@@ -174,7 +181,7 @@ def test_a_new_site_by_the_readmes_steps(new_site: NewSite, browser: Browser):
     reader.reload()
     sees(reader, "Hello from the admin")
     assert "Traceback" not in new_site.log.read_text()
-    for page in (reader, writer):
+    for page in (reader, visitor, writer):
         page.close()
 
     port = free_port()
