@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .engine import log
-from .engine.database import NoLog
+from .engine.database import NoLog, in_callers_transaction, log_access, reading
 from .engine.feed import place_for
 from .engine.hints import tell_extensions
 from .engine.log import Head
@@ -56,7 +57,18 @@ def since(group: str, after: int, epoch: str | None, limit: int) -> History:
     return History(head.epoch, end_of(messages, head), messages, recovered and follows)
 
 
+def heads(groups: Sequence[str]) -> list[Head]:
+    """Where these groups stand: one that is not there yet is opened, and what waits in one is sequenced."""
+    found = log.heads(groups)
+    return [found[group] if group in found and not found[group].waiting else joined(group) for group in groups]
+
+
 def joined(group: str) -> Head:
+    with log_access() as connection:
+        is_callers = in_callers_transaction(connection)
+    if is_callers:
+        # A rollback would take back what is sequenced here. Whoever listens gets it without that, a moment later.
+        return reading(lambda: log.opened(group))
     head, extensions = log.join(group)
     tell_extensions(extensions)
     return head

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
+from django.conf import settings
 from django.db import Error, connections
 from django.http import HttpRequest
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 
 from . import policy
 from .engine.database import alias, lacks_tables
@@ -65,3 +69,14 @@ def preferred(request: HttpRequest, *kinds: str) -> str:
     if request.GET.get("format") == "json":
         return JSON
     return request.get_preferred_type(kinds) or kinds[0]
+
+
+def sign_in_url(request: HttpRequest) -> str:
+    """Where a guest signs in and is led back from; empty if ``LOGIN_URL`` leads nowhere in this site."""
+    try:
+        url = resolve_url(settings.LOGIN_URL)
+        if not urlsplit(url).netloc:
+            resolve("/" + urlsplit(url).path.removeprefix(get_script_prefix()).lstrip("/"))
+    except (NoReverseMatch, Resolver404):
+        return ""
+    return url + ("&" if "?" in url else "?") + urlencode({"next": request.get_full_path()})

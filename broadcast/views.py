@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode, urlsplit
-
-from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render, resolve_url
-from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods
@@ -16,11 +12,11 @@ from django.views.decorators.vary import vary_on_headers
 
 from . import api, policy
 from .conf import conf
+from .elements import feed_context
 from .engine.layer import DEFAULT_GROUP
 from .engine.publishing import send
 from .engine.wire import message_fields
 from .exceptions import InvalidMessage, LogUnavailable
-from .history import latest
 from .http import HTML, JSON, STATUS, TEXT, allows, is_from_another_site, is_prefetch, preferred, visitor
 
 
@@ -44,42 +40,13 @@ def page(request: HttpRequest) -> HttpResponse:
 
     403 for those who may not read them; 503 if the database is there and cannot be read.
     """
-    group = DEFAULT_GROUP
     try:
-        user = visitor(request)
-        if not allows(user, "subscribe", group):
-            return refused(request, policy.refusal("subscribe", group), "forbidden")
-        history = latest(group, conf.PAGE_MESSAGES)
-        may_publish = allows(user, "publish", group)
+        if not allows(visitor(request), "subscribe", DEFAULT_GROUP):
+            return refused(request, policy.refusal("subscribe", DEFAULT_GROUP), "forbidden")
+        context = feed_context(request, DEFAULT_GROUP, conf.PAGE_MESSAGES, write=True, title=DEFAULT_GROUP)
     except LogUnavailable as error:
         return refused(request, str(error), "unavailable")
-    return render(
-        request,
-        "broadcast/chat.html",
-        {
-            "group": group,
-            "messages": history.messages,
-            "epoch": history.epoch,
-            "offset": history.offset,
-            "socket_path": get_script_prefix().rstrip("/") + conf.SOCKET_PATH,
-            "user_name": user.get_username() if user else "",
-            "sign_in_url": "" if user else sign_in_url(request),
-            "may_publish": may_publish,
-            "max_body": conf.MAX_BODY,
-            "ping_ms": round(conf.PING_INTERVAL * 1000),
-        },
-    )
-
-
-def sign_in_url(request: HttpRequest) -> str:
-    """Where a guest signs in and is led back from; empty if ``LOGIN_URL`` leads nowhere in this site."""
-    try:
-        url = resolve_url(settings.LOGIN_URL)
-        if not urlsplit(url).netloc:
-            resolve("/" + urlsplit(url).path.removeprefix(get_script_prefix()).lstrip("/"))
-    except (NoReverseMatch, Resolver404):
-        return ""
-    return url + ("&" if "?" in url else "?") + urlencode({"next": request.get_full_path()})
+    return render(request, "broadcast/chat.html", context)
 
 
 @csrf_exempt  # nothing here changes by an unsafe method, and a 405 says so better than a 403
