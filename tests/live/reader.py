@@ -52,6 +52,8 @@ class Reader:
         path = self.root / name
         if how == "append":
             text = f"{path.read_text()}\n{text}"
+        elif how == "body":
+            text = path.read_text().replace("</body>", f"{text}</body>")
         elif how == "file":
             assert not path.exists()
         path.write_text(text)

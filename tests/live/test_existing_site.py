@@ -40,7 +40,7 @@ def add_the_app(shop: Reader) -> list[str]:
             shell += text.splitlines()
         elif how == "append" and name in instead:
             shop.write(instead[name][0], name, instead.pop(name)[1])
-        elif how in ("append", "file"):
+        elif how in ("append", "file", "body"):
             shop.write(how, name, text)
     assert not instead
     shop.run("python manage.py migrate --verbosity 0")
