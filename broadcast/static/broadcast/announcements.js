@@ -1,8 +1,8 @@
 import { connect } from "./broadcast.js";
 import { dismiss } from "./dismissed.js";
 import { make } from "./make.js";
+import { Source } from "./source.js";
 import { textsOf } from "./texts.js";
-import { Source } from "./wire.js";
 
 const LEVELS = ["info", "success", "warning", "error"];
 /** Where an announcement may lead: nothing that runs. */

@@ -1,3 +1,3 @@
+export { newRef } from "./browser.js";
 export { connect } from "./client.js";
-export { BroadcastError } from "./error.js";
-export { newRef } from "./ref.js";
+export { BroadcastError } from "./wire.js";

@@ -1,16 +1,14 @@
-import { browserClock } from "./clock.js";
+import { browserClock, newRef, wakeOnReturn } from "./browser.js";
 import { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";
-import { newRef } from "./ref.js";
 import { Stream } from "./stream.js";
 import { Subscription } from "./subscription.js";
-import { wakeOnReturn } from "./wake.js";
 import { Type, groupOf, passes, socketAddress } from "./wire.js";
 
+// Not in broadcast.js: hashed static files may give that a second address, and the page a second one of these.
 const clients = new Map();
 
-/** The page's client of an address: one socket, whoever asks for it. */
-// Not in broadcast.js: static files may give that a second, hashed address, and then there would be two of these.
+/** The page's client of an address: the same one for all who ask. */
 export function connect(address = "/ws", outside) {
   const url = socketAddress(address);
   if (!clients.has(url)) clients.set(url, new Client(url, outside));
@@ -19,10 +17,7 @@ export function connect(address = "/ws", outside) {
 
 /** Everything a page says and hears over one socket. */
 export class Client extends EventTarget {
-  /** The name under which the page speaks; null for guests, undefined until the server has told. */
   user;
-
-  #url;
   #clock;
   #connection;
   #outbox;
@@ -31,17 +26,14 @@ export class Client extends EventTarget {
 
   constructor(url, { clock = browserClock, ...outside } = {}) {
     super();
-    this.#url = url;
-    this.#clock = clock;
-    this.#outbox = new Outbox((frame) => this.state === "live" && this.#connection.send(frame), clock);
-    this.#connection = new Connection({
-      ...outside,
-      url,
-      clock,
+    const tell = {
       opened: () => this.#opened(),
-      received: (frame) => this.#received(frame),
+      received: (frame) => this.#received(frame, this.#streams.get(frame.group)),
       changed: () => this.#changed(),
-    });
+    };
+    this.#clock = clock;
+    this.#connection = new Connection(url, tell, { clock, ...outside });
+    this.#outbox = new Outbox((frame) => this.state === "live" && this.#connection.send(frame), clock);
     wakeOnReturn(this.#connection, this.#ending.signal);
     this.open();
   }
@@ -58,13 +50,14 @@ export class Client extends EventTarget {
     return this.#connection.retryAt;
   }
 
-  subscribe(name, position = {}) {
+  subscribe(name, position) {
     const group = groupOf(name);
     const stream = this.#streams.get(group) ?? new Stream(name, (frame) => this.#connection.send(frame), this.#clock);
+    const subscription = new Subscription(group, position, () => this.#leave(subscription, stream));
     this.#streams.set(group, stream);
     if (name !== group) stream.name = name;
-    const subscription = new Subscription(group, position, () => this.#leave(subscription, stream));
-    stream.add(subscription);
+    stream.subscriptions.add(subscription);
+    stream.ask();
     return subscription;
   }
 
@@ -79,10 +72,10 @@ export class Client extends EventTarget {
   }
 
   close() {
-    clients.delete(this.#url);
+    clients.delete(this.#connection.url);
     this.#ending.abort();
-    this.#streams.clear();
     this.#connection.close();
+    this.#streams.clear();
   }
 
   #opened() {
@@ -90,13 +83,12 @@ export class Client extends EventTarget {
     this.#greet();
   }
 
-  /** Where no group's welcome will tell that the server is there, it is asked. */
+  /** Asks whether the server is there, if no group's welcome will tell. */
   #greet() {
     if (!this.#streams.size && this.state === "connecting") this.#connection.send({ type: Type.PING });
   }
 
-  #received(frame) {
-    const stream = this.#streams.get(frame.group);
+  #received(frame, stream) {
     switch (frame.type) {
       case Type.WELCOME:
         this.#meet(frame.user);
@@ -107,17 +99,17 @@ export class Client extends EventTarget {
         return this.#outbox.deliver(frame);
       case Type.RESET:
         stream?.reset(frame);
-        return this.#outbox.transmit();
+        return this.#outbox.transmit(); // the answer may be in the part that was skipped
       case Type.ERROR:
-        return frame.ref ? this.#refused(frame) : this.#excluded(frame, stream);
+        return frame.ref ? this.#refused(frame) : stream?.refuse(frame) && this.#excluded(frame, stream);
       case Type.PONG:
         if (!this.#streams.size) this.#connection.establish();
     }
   }
 
+  /** What waits was written under another name: it is not sent under this one. */
   #meet(user) {
-    // What waits was written under another name, and the page still shows that one.
-    if (this.user !== undefined && this.user !== user) this.#outbox.reject("user_changed", "You are someone else now.");
+    if (![undefined, user].includes(this.user)) this.#outbox.reject("user_changed", `You are ${user ?? "a guest"} now.`);
     this.user = user;
   }
 
@@ -126,29 +118,26 @@ export class Client extends EventTarget {
     if (passes(frame.code)) this.#tell("delayed", frame);
   }
 
-  #excluded(frame, stream) {
-    if (!stream || stream.refuse(frame)) return;
+  #excluded(frame, { subscriptions }) {
     this.#streams.delete(frame.group);
-    for (const subscription of stream.subscriptions) {
-      subscription.live = false;
-      subscription.tell("ended", frame);
-    }
+    for (const subscription of subscriptions) subscription.tell("ended", frame);
     this.#greet();
   }
 
   #leave(subscription, stream) {
+    const { group } = subscription;
+    subscription.live = false;
     stream.subscriptions.delete(subscription);
-    if (stream.subscriptions.size || this.#streams.get(subscription.group) !== stream) return;
+    if (stream.subscriptions.size || this.#streams.get(group) !== stream) return;
     stream.pause();
-    this.#streams.delete(subscription.group);
-    this.#connection.send({ type: Type.UNSUBSCRIBE, group: subscription.group });
+    this.#streams.delete(group);
+    this.#connection.send({ type: Type.UNSUBSCRIBE, group });
     this.#greet();
   }
 
   #changed() {
-    const { state } = this;
-    if (state !== "live") for (const stream of this.#streams.values()) stream.pause();
-    if (state === "closed") this.#giveBack();
+    if (this.state !== "live") for (const stream of this.#streams.values()) stream.pause();
+    if (this.state === "closed") this.#giveBack();
     this.#outbox.transmit();
     this.#tell("state", this);
   }

@@ -1,27 +1,26 @@
-import { Backoff } from "./backoff.js";
 import { Monitor } from "./monitor.js";
 import { SUBPROTOCOL, Type, isFinal, parse } from "./wire.js";
 
-/** A connection that lived this long was a good one: the next back-off begins anew. */
+const FIRST_MS = 500;
+const LONGEST_MS = 30_000;
+/** A link that lived this long was a good one: waits begin anew. */
 const STEADY_MS = 5_000;
 
-/** A socket that comes back by itself. It tells `opened()`, `received(frame)` and `changed()`. */
+/** A socket that comes back by itself. */
 export class Connection {
   state = "closed";
-  /** Why it is closed or reconnecting; empty where nobody said. */
   reason = "";
-  /** When it will try again, on the clock's time; null when it is not waiting. */
   retryAt = null;
 
   #socket = null;
   #isOpen = false;
-  #liveSince = null;
+  #liveSince = Infinity;
+  #attempts = 0;
   #notBefore = 0;
   #retry;
 
-  constructor({ url, opened, received, changed, WebSocket = globalThis.WebSocket, clock, random }) {
-    Object.assign(this, { url, opened, received, changed, WebSocket, clock });
-    this.backoff = new Backoff({ random });
+  constructor(url, tell, { clock, WebSocket = globalThis.WebSocket, random = Math.random }) {
+    Object.assign(this, { url, tell, clock, WebSocket, random });
     this.monitor = new Monitor({
       clock,
       ping: () => this.send({ type: Type.PING }),
@@ -29,30 +28,26 @@ export class Connection {
     });
   }
 
-  /** Connects at once, unless it is connected or connecting. */
   open() {
     if (this.#socket) return;
     this.clock.clearTimeout(this.#retry);
-    const socket = new this.WebSocket(this.url, SUBPROTOCOL);
+    const socket = (this.#socket = new this.WebSocket(this.url, SUBPROTOCOL));
     socket.onopen = () => {
       this.#isOpen = true;
-      this.opened();
+      this.tell.opened();
     };
     socket.onmessage = ({ data }) => this.#receive(parse(data));
-    socket.onclose = ({ code, reason }) => this.#drop({ code, reason });
-    this.#socket = socket;
+    socket.onclose = (event) => this.#drop(event);
     this.monitor.start();
     this.#become("connecting");
   }
 
-  /** Disconnects and stays away until `open`. */
   close() {
-    this.clock.clearTimeout(this.#retry);
     this.#release();
     this.#become("closed");
   }
 
-  /** The server lets us in, and asks for a ping after a silence of `pingMs`. */
+  /** The server lets us in. */
   establish(pingMs) {
     if (pingMs > 0) this.monitor.pingMs = pingMs;
     if (this.state === "live") return;
@@ -60,18 +55,17 @@ export class Connection {
     this.#become("live");
   }
 
-  /** The network or the reader is back: makes sure of the link, or tries again now if the server did not ask to wait. */
+  /** Makes sure of the link, or tries again now unless the server asked to wait. */
   wake() {
     if (this.#isOpen) this.monitor.probe();
     if (this.state === "reconnecting" && this.clock.now() >= this.#notBefore) this.open();
   }
 
-  /** The page goes out of sight for good, or until `wake`. */
   rest() {
     if (this.#socket) this.#drop({});
   }
 
-  /** Hands one frame to an open socket; false when there is none. True does not say that it arrived. */
+  /** Whether there was a link to send it by; not whether it arrived. */
   send(frame) {
     if (this.#isOpen) this.#socket.send(JSON.stringify(frame));
     return this.#isOpen;
@@ -79,34 +73,37 @@ export class Connection {
 
   #receive(frame) {
     this.monitor.alive();
-    if (frame.type !== Type.BYE) return this.received(frame);
-    this.#drop({ ...frame, comesBack: frame.reconnect, afterMs: frame.after_ms });
+    if (frame.type === Type.BYE) this.#drop(frame);
+    else this.tell.received(frame);
   }
 
-  #drop({ code, reason = "", comesBack = !isFinal(code), afterMs }) {
+  #drop({ code, reason, reconnect = !isFinal(code), after_ms }) {
     this.#release();
-    if (!comesBack) return this.#become("closed", reason);
+    if (!reconnect) return this.#become("closed", reason);
     const now = this.clock.now();
-    if (this.#liveSince !== null && now - this.#liveSince >= STEADY_MS) this.backoff.reset();
-    this.#liveSince = null;
-    this.#notBefore = now + (afterMs ?? 0);
-    const retryAt = this.#notBefore + this.backoff.next();
+    if (now - this.#liveSince >= STEADY_MS) this.#attempts = 0;
+    this.#liveSince = Infinity;
+    this.#notBefore = now + (after_ms ?? 0);
+    const ceiling = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#attempts++);
+    const retryAt = this.#notBefore + this.random() * ceiling;
     this.#retry = this.clock.setTimeout(() => this.open(), retryAt - now);
     this.#become("reconnecting", reason, retryAt);
   }
 
-  /** Lets go of the socket without waiting for its close: on a dead link that takes a minute or more. */
+  /** Does not wait for the close: on a dead link that takes a minute. */
   #release() {
+    this.clock.clearTimeout(this.#retry);
     this.monitor.stop();
-    this.#isOpen = false;
-    if (!this.#socket) return;
-    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close();
+    const socket = this.#socket;
     this.#socket = null;
+    this.#isOpen = false;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
   }
 
   #become(state, reason = "", retryAt = null) {
     Object.assign(this, { state, reason, retryAt });
-    this.changed();
+    this.tell.changed();
   }
 }

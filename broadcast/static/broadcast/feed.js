@@ -3,9 +3,10 @@ import { Composer } from "./composer.js";
 import { frame } from "./frame.js";
 import { MessageLog } from "./log.js";
 import { GuestName } from "./name.js";
+import { Source } from "./source.js";
 import { Status } from "./status.js";
 import { textsOf } from "./texts.js";
-import { Source, groupOf } from "./wire.js";
+import { groupOf } from "./wire.js";
 
 /** A group's messages, live, and perhaps a box to write in. */
 export class Feed extends HTMLElement {

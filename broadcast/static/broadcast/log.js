@@ -1,6 +1,6 @@
 import { make } from "./make.js";
 import { localise } from "./moment.js";
-import { Source } from "./wire.js";
+import { Source } from "./source.js";
 
 /** How many messages stay on the page. */
 const LIMIT = 500;

@@ -1,32 +1,25 @@
-import { Position } from "./position.js";
 import { Type, passes } from "./wire.js";
 
-/** How long to wait before asking again where the server named no time. */
 const RETRY_MS = 5_000;
 
 /** A group on the wire. All its subscriptions share it, each at a position of its own. */
 export class Stream {
   subscriptions = new Set();
-  #position = new Position();
-  #asking = null;
+  #asking;
   #retry;
 
   constructor(name, send, clock) {
     Object.assign(this, { name, send, clock });
   }
 
-  add(subscription) {
-    this.subscriptions.add(subscription);
-    this.ask();
-  }
-
-  /** Asks for the group, from where on each of its subscriptions has what it needs. One question at a time. */
+  /** Asks for all that any of them misses: one question at a time, to know each answer for what it is. */
   ask() {
     this.clock.clearTimeout(this.#retry);
     if (this.#asking) return;
-    const { epoch, offset } = this.#from();
-    const position = epoch && { after: offset, epoch };
-    if (this.send({ type: Type.SUBSCRIBE, group: this.name, ...position })) this.#asking = [...this.subscriptions];
+    const known = [...this.subscriptions].filter(({ hasPosition }) => hasPosition).map(({ position }) => position);
+    const [earliest] = known.sort((a, b) => a.offset - b.offset);
+    const frame = { type: Type.SUBSCRIBE, group: this.name, epoch: earliest?.epoch, after: earliest?.offset };
+    if (this.send(frame)) this.#asking = [...this.subscriptions];
   }
 
   /** The link is gone, and with it whatever was asked. */
@@ -39,32 +32,23 @@ export class Stream {
   welcome(frame) {
     const asking = this.#asking ?? [];
     this.#asking = null;
-    this.#position.moveTo(frame.epoch, frame.offset);
-    for (const subscription of asking) subscription.join(frame);
+    for (const subscription of asking) if (this.subscriptions.has(subscription)) subscription.join(frame);
     if ([...this.subscriptions].some(({ live }) => !live)) this.ask();
   }
 
   message(frame) {
-    this.#position.advance(frame.offset);
     for (const subscription of this.subscriptions) subscription.message(frame);
   }
 
   reset(frame) {
-    this.#position.moveTo(frame.epoch, frame.offset);
     for (const subscription of this.subscriptions) if (subscription.live) subscription.join(frame);
   }
 
-  /** Asks again later, or returns false if there is nothing more to ask. */
+  /** Whether it was refused for good; else it asks again later. */
   refuse({ code, retry_after_ms }) {
-    this.#asking = null;
-    if (!passes(code)) return false;
-    this.clock.clearTimeout(this.#retry);
+    this.pause();
+    if (!passes(code)) return true;
     this.#retry = this.clock.setTimeout(() => this.ask(), retry_after_ms ?? RETRY_MS);
-    return true;
-  }
-
-  #from() {
-    const positions = [...this.subscriptions].map(({ position }) => position).filter(({ isKnown }) => isKnown);
-    return positions.sort((a, b) => a.offset - b.offset)[0] ?? this.#position;
+    return false;
   }
 }

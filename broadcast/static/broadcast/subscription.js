@@ -1,29 +1,24 @@
-import { Position } from "./position.js";
-
-/** One reader of a group: hears each message once and in order. */
+/** One reader of a group: hears each message once, from its position on. */
 export class Subscription extends EventTarget {
-  /** Whether what is sent now arrives here. */
   live = false;
-  #leave;
 
-  constructor(group, { epoch, offset }, leave) {
+  constructor(group, { epoch = "", offset = null } = {}, close) {
     super();
-    this.group = group;
-    this.position = new Position(epoch, offset);
-    this.#leave = leave;
+    Object.assign(this, { group, close, position: { epoch, offset } });
   }
 
-  close() {
-    this.live = false;
-    this.#leave(this);
+  /** Whether there is something to resume from; not where there is no log. */
+  get hasPosition() {
+    return this.position.epoch !== "" && this.position.offset !== null;
   }
 
   /** Takes its place in a stream that goes on from where the frame says. */
   join(frame) {
-    const { position } = this;
-    if (!position.isServedBy(frame)) {
-      if (position.isKnown) this.tell("lost", frame);
-      position.moveTo(frame.epoch, frame.offset);
+    const { epoch, offset, recovered } = frame;
+    const missing = offset - this.position.offset;
+    if (epoch !== this.position.epoch || (recovered ? missing > 0 : missing)) {
+      if (this.hasPosition) this.tell("lost", frame);
+      this.position = { epoch, offset };
     }
     if (this.live) return;
     this.live = true;
@@ -31,7 +26,11 @@ export class Subscription extends EventTarget {
   }
 
   message(frame) {
-    if (this.live && this.position.advance(frame.offset)) this.tell("message", frame);
+    const { position, live } = this;
+    // What has no offset is in no log, and always new.
+    if (!live || (frame.offset !== null && frame.offset <= position.offset)) return;
+    position.offset = frame.offset ?? position.offset;
+    this.tell("message", frame);
   }
 
   tell(event, detail) {

@@ -13,7 +13,15 @@ export const Type = {
   UNSUBSCRIBE: "unsubscribe",
 };
 
-export const Source = { SERVER: "server", USER: "user", GUEST: "guest" };
+/** Why a message was not sent. */
+export class BroadcastError extends Error {
+  name = "BroadcastError";
+
+  constructor(code, message) {
+    super(message);
+    this.code = code;
+  }
+}
 
 /** Whether what was refused with this code may be sent again. */
 export const passes = (code) => code === "rate_limited" || code === "unavailable";
@@ -22,9 +30,13 @@ export const passes = (code) => code === "rate_limited" || code === "unavailable
 export const isFinal = (code) => code >= 4500 && code <= 4999;
 
 /** The group of a name, which may be a signed one. */
-export const groupOf = (name) => name.split(":")[0];
+export function groupOf(name) {
+  const [group] = name.split(":");
+  if (/^[\w.-]{1,80}$/.test(group)) return group;
+  throw new TypeError(`A group's name is letters, digits, ".", "-" and "_"; it came as "${name}".`);
+}
 
-/** The absolute address of a socket that joins no group by itself. */
+/** The address of a socket that joins no group by itself. */
 export function socketAddress(address) {
   const url = new URL(address, location);
   url.protocol = url.protocol.replace("http", "ws");

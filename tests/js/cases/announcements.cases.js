@@ -35,8 +35,8 @@ test("it follows the default group, and shows what the site says", async () => {
 test("it goes on from where the page was served", async () => {
   const it = await page({ group: "broadcast user.7", epoch: "e1 e2", offset: "3 0" });
   equal(it.server.asked, [
-    { group: "broadcast", after: 3, epoch: "e1" },
-    { group: "user.7", after: 0, epoch: "e2" },
+    { group: "broadcast", epoch: "e1", after: 3 },
+    { group: "user.7", epoch: "e2", after: 0 },
   ]);
 });
 

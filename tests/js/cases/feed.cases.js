@@ -48,7 +48,7 @@ async function refuse(it, ref, code, fields = {}) {
 
 test("it resumes after the last message as served", async () => {
   const { server } = await live();
-  equal(server.asked, [{ group: "broadcast", after: 3, epoch: "e1" }]);
+  equal(server.asked, [{ group: "broadcast", epoch: "e1", after: 3 }]);
 });
 
 test("messages as served stay, and new ones follow", async () => {

@@ -64,6 +64,11 @@ export class Clock {
     this.#now = end;
   }
 
+  /** The machine sleeps: time passes, and what was due is late. */
+  sleep(ms) {
+    this.#now += ms;
+  }
+
   #next(end) {
     return [...this.#timers].filter(([, { at }]) => at <= end).sort((a, b) => a[1].at - b[1].at || a[0] - b[0])[0];
   }
@@ -99,6 +104,11 @@ export class Server {
 
   get socket() {
     return this.sockets.at(-1);
+  }
+
+  /** Answers a `subscribe` as if nothing had happened meanwhile. */
+  recover({ group = "broadcast", epoch = "e1", after = 0 } = this.asked.at(-1) ?? {}) {
+    this.welcome({ group, epoch, offset: after });
   }
 
   /** The `subscribe` frames that reached this server's newest socket. */

@@ -1,0 +1,245 @@
+import { BroadcastError } from "/static/broadcast/broadcast.js";
+import { Client } from "/static/broadcast/client.js";
+import { Clock, Server, equal, heard, ok, settled, test } from "./harness.js";
+
+function connecting() {
+  const server = new Server();
+  const clock = new Clock();
+  const client = new Client("ws://here/ws", { WebSocket: server.WebSocket, clock, random: () => 1 });
+  client.subscribe("broadcast", { epoch: "e1", offset: 0 });
+  const outcomes = [];
+  const send = (ref, options = {}) =>
+    client.send("broadcast", `body of ${ref}`, { ref, ...options }).then(
+      (frame) => outcomes.push([ref, frame.offset]),
+      (error) => outcomes.push([ref, error.code, error.message]),
+    );
+  return { server, clock, client, send, outcomes };
+}
+
+function live() {
+  const it = connecting();
+  it.server.welcome();
+  return it;
+}
+
+const refs = (server) => server.received.map(({ ref }) => ref);
+const error = (ref, code, fields = {}) => ({ type: "error", author: "Server", body: "A sentence.", code, ref, ...fields });
+
+test("a message is sent as it was given, with a ref of its own", () => {
+  const { server, client } = live();
+  client.send("news", "hi", { author: "Guest 42", data: { url: "/" } });
+  client.send("news", "again");
+  const [{ ref, ...sent }] = server.received;
+  equal(sent, { group: "news", body: "hi", author: "Guest 42", data: { url: "/" } });
+  ok(/^[0-9a-f-]{36}$/.test(ref), "a UUID");
+});
+
+test("it resolves with the message when that is in the log", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
+  await settled();
+  equal(outcomes, []);
+  server.message(1, { ref: "r1" });
+  await settled();
+  equal(outcomes, [["r1", 1]]);
+});
+
+test("a message is heard by those who follow its group before its promise is kept", async () => {
+  const { server, client } = live();
+  const order = [];
+  client.subscribe("broadcast").addEventListener("message", () => order.push("heard"));
+  server.recover();
+  const sent = client.send("broadcast", "hi", { ref: "r1" }).then(() => order.push("sent"));
+  server.message(1, { ref: "r1" });
+  await sent;
+  equal(order, ["heard", "sent"]);
+});
+
+test("a message to a group that is not followed resolves by the answer that comes to it alone", async () => {
+  const { server, client } = live();
+  const sent = client.send("desk", "help", { ref: "r1" });
+  server.message(7, { ref: "r1", group: "desk", duplicate: true });
+  equal((await sent).offset, 7);
+});
+
+test("what was sent is what was written, whatever becomes of it", () => {
+  const { server, clock, client } = live();
+  const data = { step: 1 };
+  client.send("broadcast", "hi", { data });
+  data.step = 2;
+  server.drop();
+  clock.pass(500);
+  server.welcome();
+  equal(server.received[0].data, { step: 1 });
+});
+
+test("a message written while offline is sent once, when the connection is live", () => {
+  const { server, clock, send } = connecting();
+  send("r1");
+  server.open();
+  equal(refs(server), []);
+  server.welcome();
+  equal(refs(server), ["r1"]);
+  server.message(1, { ref: "r1" });
+  server.drop();
+  clock.pass(500);
+  server.welcome();
+  equal(refs(server), []);
+});
+
+test("what was not answered is sent again with the same ref after reconnecting", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1");
+  send("r2");
+  server.drop();
+  send("r3");
+  clock.pass(500);
+  server.welcome();
+  equal(refs(server), ["r1"]);
+  server.message(1, { ref: "r1", duplicate: true });
+  server.message(2, { ref: "r2" });
+  server.message(3, { ref: "r3" });
+  equal(refs(server), ["r1", "r2", "r3"]);
+  await settled();
+  equal(outcomes, [["r1", 1], ["r2", 2], ["r3", 3]]);
+});
+
+test("replayed history acknowledges what had arrived before the connection was lost", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1");
+  server.drop();
+  clock.pass(500);
+  server.welcome();
+  server.message(1, { ref: "r1" });
+  await settled();
+  equal([outcomes, refs(server)], [[["r1", 1]], ["r1"]]);
+});
+
+test("one is under way at a time, so none overtakes another", () => {
+  const { server, send } = live();
+  for (const ref of ["r1", "r2", "r3"]) send(ref);
+  equal(refs(server), ["r1"]);
+  server.message(1, { ref: "r1" });
+  equal(refs(server), ["r1", "r2"]);
+});
+
+test("other people's messages acknowledge nothing", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
+  server.message(1, { ref: "theirs" });
+  server.message(2);
+  await settled();
+  equal(outcomes, []);
+});
+
+test("refused for a while, it is kept and sent again when the server said", () => {
+  for (const code of ["rate_limited", "unavailable"]) {
+    const { server, clock, client, send } = live();
+    const delayed = heard(client, "delayed");
+    send("r1");
+    send("r2");
+    server.say(error("r1", code, { retry_after_ms: 3_000 }));
+    equal([delayed[0].ref, delayed[0].body], ["r1", "A sentence."], code);
+    clock.pass(2_999);
+    equal(refs(server), ["r1"], code);
+    clock.pass(1);
+    equal(refs(server), ["r1", "r1"], code);
+    server.message(1, { ref: "r1" });
+    equal(refs(server), ["r1", "r1", "r2"], code);
+  }
+});
+
+test("without a time from the server it tries again later all the same", () => {
+  const { server, clock, send } = live();
+  send("r1");
+  server.say(error("r1", "unavailable"));
+  clock.pass(15_000);
+  equal(refs(server), ["r1", "r1"]);
+});
+
+test("refused for good, it rejects with the server's reason, and the next one leaves", async () => {
+  for (const code of ["invalid", "forbidden", "too_large"]) {
+    const { server, client, send, outcomes } = live();
+    const sent = client.send("broadcast", "no", { ref: "r1" });
+    send("r2");
+    server.say(error("r1", code));
+    const reason = await sent.catch((thrown) => thrown);
+    ok(reason instanceof BroadcastError, "a BroadcastError");
+    equal([reason.code, reason.message, refs(server), outcomes], [code, "A sentence.", ["r1", "r2"], []], code);
+  }
+});
+
+test("an error without a ref, or with another's, settles nothing", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
+  server.say(error(undefined, "invalid"));
+  server.say(error("other", "invalid"));
+  server.say(error("other", "rate_limited", { retry_after_ms: 1 }));
+  await settled();
+  equal(outcomes, []);
+});
+
+test("a message whose answer was skipped by a reset is asked about at once", () => {
+  const { server, send } = live();
+  send("r1");
+  server.say({ type: "reset", group: "broadcast", epoch: "e2", offset: 90, reason: "too far behind" });
+  equal(refs(server), ["r1", "r1"]);
+});
+
+test("a message without any answer is sent again after a while", () => {
+  const { server, clock, send } = live();
+  send("r1");
+  for (let i = 0; i < 3; i++) {
+    clock.pass(5_000);
+    server.say({ type: "pong" });
+  }
+  equal(refs(server), ["r1", "r1"]);
+});
+
+test("closed for good by the server, what waits is given back with its reason, and so is what comes later", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
+  send("r2");
+  server.say({ type: "bye", code: 4501, reason: "Too many.", reconnect: false, after_ms: null });
+  send("r3");
+  await settled();
+  equal(outcomes, ["r1", "r2", "r3"].map((ref) => [ref, "closed", "Too many."]));
+});
+
+test("what was written under one name is not sent under another", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1");
+  server.drop();
+  send("r2");
+  clock.pass(500);
+  server.welcome({ user: "ann" });
+  await settled();
+  equal([refs(server), outcomes.map(([ref, code]) => [ref, code])], [[], [["r1", "user_changed"], ["r2", "user_changed"]]]);
+  send("r3");
+  equal(refs(server), ["r3"]);
+});
+
+test("what was written before the server told a name is sent under the first", () => {
+  const { server, send } = connecting();
+  send("r1");
+  server.welcome({ user: "ann" });
+  equal(refs(server), ["r1"]);
+});
+
+test("what is no JSON rejects and holds up nobody", async () => {
+  const { server, send, client } = live();
+  const circle = {};
+  circle.circle = circle;
+  const reason = await client.send("broadcast", "hi", { data: circle }).catch((thrown) => thrown);
+  ok(reason instanceof TypeError, "a TypeError");
+  send("r1");
+  equal(refs(server), ["r1"]);
+});
+
+test("with nothing to send there is no timer but the monitor's", () => {
+  const { server, clock, client, send } = live();
+  send("r1");
+  server.message(1, { ref: "r1" });
+  client.close();
+  equal(clock.pending, 0);
+});
