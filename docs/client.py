@@ -17,8 +17,7 @@ class Client:
     def __init__(self, url, *names, headers=None):
         self.options = {"uri": f"{url}?join=none", "subprotocols": ["broadcast.v1"], "additional_headers": headers}
         self.follows = {name.partition(":")[0]: {"type": "subscribe", "group": name, "after": None} for name in names}
-        self.waiting = {}  # by ref: what was said and is not acknowledged, and a future
-        self.heard, self.is_live, self.user, self.tries = asyncio.Queue(), False, ..., 0
+        self.waiting, self.heard, self.is_live, self.user, self.tries = {}, asyncio.Queue(), False, ..., 0
 
     async def frames(self):
         """Yields what comes, over as many connections as it takes; raises Refused when it may not come back."""
@@ -31,6 +30,7 @@ class Client:
         finally:
             task.cancel()
             self.give_up(*self.follows)
+            await asyncio.wait([task])
 
     async def send(self, group, body, **fields):
         """Returns the message when it is in the log, while `frames()` is read; raises Refused if it cannot be."""

@@ -9,7 +9,6 @@ from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
-from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.live.reader import WAIT, Reader, sign_in, steps
@@ -67,8 +66,6 @@ def works_as_before(host: str) -> None:
     with urlopen(f"http://{host}/", timeout=SECONDS) as response:
         assert response.url == f"http://{host}/en/"
         assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    with pytest.raises(InvalidStatus), connect(f"ws://{host}/elsewhere/", open_timeout=SECONDS):
-        pass
 
 
 def heard(socket: ClientConnection) -> object:
@@ -83,7 +80,7 @@ def complaints() -> list[str]:
 
 def opened(browser: Browser, complaints: list[str], address: str) -> Page:
     def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and "/favicon.ico" not in str(message.location):  # the site has none
             complaints.append(f"{message.text} {message.location}")
 
     page = browser.new_context().new_page()
