@@ -98,6 +98,7 @@ class Settings:
     POLL_INTERVAL = Setting[float](1.0, "a positive number of seconds", is_positive)
     PING_INTERVAL = Setting[float](25.0, "a positive number of seconds", is_positive)
     PAGE_MESSAGES = Setting[int](50, "a positive whole number of messages", is_count)
+    SIGNED_NAME_AGE = Setting[float](24 * 3600, "a positive number of seconds", is_positive)
     SOCKET_PATH = Setting[str]("/ws", "a path that starts with /", is_path)
     DIRECT_WRITES = Setting[bool](True, "True or False", lambda value: isinstance(value, bool))
     STALLED_TIMEOUT = Setting[float](60.0, "a positive number of seconds", is_positive)
