@@ -5,24 +5,21 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 from channels.consumer import AsyncConsumer
 
 from . import policy
+from .audiences import plain_name
 from .conf import conf
 from .engine.connecting import transport_for
-from .engine.database import NoLog, reading
 from .engine.drain import unwatch, watch
 from .engine.hub import current_hub
 from .engine.layer import DEFAULT_GROUP
-from .engine.log import Draft
 from .engine.publishing import relay
 from .engine.rate import Bucket
-from .engine.validation import SERVER, is_servers_name
+from .engine.validation import SERVER
 from .engine.wire import (
     SUBPROTOCOL,
     BadFrame,
@@ -36,16 +33,14 @@ from .engine.wire import (
     command,
     error_fields,
     message_fields,
-    ref_in,
+    unread,
 )
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
-from .groups import is_group_name
-from .models import Message
+from .visitors import RETRY_AFTER, draft_of, require, require_name
 
 logger = logging.getLogger("broadcast")
 
 MAX_STRIKES = 20  # bad or refused frames in a row
-RETRY_AFTER = 1.0  # seconds, told to a client when the log is away
 MAX_REF = 64  # characters of a wrong ref that its sender is told again
 
 RESTARTING = 4000
@@ -82,7 +77,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.bucket = Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
         self.strikes = 0
         self.closing = False
-        self.group = self.group_in(scope)
+        self.name = self.name_in(scope)
+        self.group = plain_name(self.name)
         self.transport = transport_for(send, self.dialect_of(scope))
         self._send = send
         try:
@@ -104,8 +100,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         offered = SUBPROTOCOL in scope.get("subprotocols", ())
         return Dialect.V1 if offered or self.query.get("v") == ["1"] else Dialect.PLAIN
 
-    def group_in(self, scope: Scope) -> str:
-        """The group that the address names: by the route, or as what follows the socket's path."""
+    def name_in(self, scope: Scope) -> str:
+        """The group that the address names, plain or signed: by the route, or as what follows the socket's path."""
         if "url_route" in scope:
             return str(scope["url_route"]["kwargs"].get("group", self.group))
         prefix, path = conf.SOCKET_PATH.rstrip("/") + "/", scope.get("path", "").rstrip("/")
@@ -115,9 +111,11 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         watch(self, self._send)
+        if self.query.get("join") == ["none"]:
+            return
         try:
             after, epoch = self.asked_position()
-            await self.subscribe(self.group, after, epoch)
+            await self.subscribe(self.name, after, epoch)
         except BadFrame as error:
             if error.code == "unavailable":
                 await self.bye(UNAVAILABLE, str(error), after=RETRY_AFTER)
@@ -135,9 +133,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except InvalidMessage as error:
             raise BadFrame(f"In the address: {error}") from None
 
-    async def subscribe(self, group: str, after: int | None, epoch: str) -> None:
+    async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
-        await self.require("subscribe", group)
+        group = await require_name(self.user, name)
         followed = self.transport.positions
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
             raise BadFrame(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
@@ -188,12 +186,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             wait = self.bucket.take()
             if wait:
-                raise BadFrame(
-                    f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment.",
-                    "rate_limited",
-                    ref_in(text),
-                    wait,
-                )
+                reason = f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment."
+                raise unread(text, reason, "rate_limited", wait)
             await self.perform(command(text))
         except BadFrame as error:
             await self.refuse(error)
@@ -201,9 +195,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             self.strikes = 0
 
     async def refuse(self, error: BadFrame) -> None:
-        self.strikes += error.code != "unavailable"
+        self.strikes += is_strike(error)
         ref = error.ref if is_repeatable(error.ref) else None
-        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after))
+        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after, error.group))
         if self.strikes >= MAX_STRIKES:
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
             await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)
@@ -213,17 +207,29 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             case Publish():
                 await self.publish(asked)
             case Subscribe():
-                await self.subscribe(asked.group, asked.after, asked.epoch)
+                await self.subscribe_as_asked(asked)
             case Unsubscribe():
                 self.transport.unfollow(asked.group)
             case _:  # a Ping
                 await self.transport.write({"type": "pong"})
 
+    async def subscribe_as_asked(self, asked: Subscribe) -> None:
+        """Subscribes; a refusal names the group, and costs no other subscription anything."""
+        try:
+            await self.subscribe(asked.name, asked.after, asked.epoch)
+        except BadFrame as error:
+            error.group = plain_name(asked.name)
+            raise
+
     async def publish(self, asked: Publish) -> None:
         group = asked.group or self.group
-        await self.require("publish", group, asked.ref)
         try:
-            message = await relay(self.draft(asked, group))
+            await require(self.user, "publish", group)
+        except BadFrame as error:
+            error.ref = asked.ref
+            raise
+        try:
+            message = await relay(draft_of(asked, group, self.user))
         except OutcomeUnknown:
             text = "The message may or may not have been sent. Send it again with the same ref to be sure."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
@@ -235,40 +241,10 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if message.is_repeated:
             await self.transport.write(message_fields(message) | {"duplicate": True})
 
-    def draft(self, asked: Publish, group: str) -> Draft:
-        """The message under a name that nobody can forge: a user's own, or a guest's marked as such."""
-        draft = Draft(group, Message.Source.GUEST, asked.author or "Guest", asked.body, asked.data)
-        if self.user is not None:
-            draft = replace(
-                draft,
-                source=Message.Source.USER,
-                author=self.user.get_username(),
-                user_id=self.user.pk,
-            )
-        if is_servers_name(draft.author):
-            raise BadFrame(
-                f"{draft.author!r} is the name under which this site speaks. Take another.",
-                "forbidden",
-                asked.ref,
-            )
-        return draft if asked.ref is None else replace(draft, ref=asked.ref, own_ref=True)
 
-    async def require(self, action: policy.Action, group: str, ref: object = None) -> None:
-        """Raises BadFrame unless this connection's user may do ``action`` in ``group``."""
-        if not is_group_name(group):
-            raise BadFrame(f"There is no group {group[:80]!r} here.", "invalid", ref)
-        try:
-            if policy.needs_database(action, group):
-                look = partial(policy.allows, self.user, action, group)
-                threads = await current_hub().threads()
-                allowed = await threads.read(reading, look)
-            else:
-                allowed = policy.allows(self.user, action, group)
-        except (LogUnavailable, NoLog):
-            text = "Permissions cannot be looked up right now. Try again."
-            raise BadFrame(text, "unavailable", ref, RETRY_AFTER) from None
-        if not allowed:
-            raise BadFrame(policy.refusal(action, group), "forbidden", ref)
+def is_strike(error: BadFrame) -> bool:
+    """Whether a client should have known better: not who comes back to many groups and has lost the right to some."""
+    return error.code != "unavailable" and not (error.code == "forbidden" and error.group is not None)
 
 
 def is_repeatable(ref: object) -> bool:
