@@ -21,7 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from .checks import lacks_write_ahead_log
+from .checks.surroundings import lacks_write_ahead_log
 from .conf import conf
 from .engine.database import NoLog, alias, log_access
 from .engine.hub import current_hub

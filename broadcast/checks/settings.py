@@ -1,25 +1,18 @@
-"""System checks: what is wrong with a site's settings, and how to put it right.
-
-Each function holds one rule and one id; ``docs/checks.md`` explains them all.
-"""
+"""What is wrong with ``BROADCAST``, the app's settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.core import checks
-from django.db import Error as DatabaseFailure
-from django.db import connections, router
-from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .conf import Setting, Settings, conf, known_settings, user_settings
-from .groups import is_group_name, is_group_pattern
-from .models import Message
-from .policy import ACTIONS, WORDS, is_word
+from ..conf import Setting, Settings, conf, known_settings, user_settings
+from ..groups import is_group_name, is_group_pattern
+from ..policy import ACTIONS, WORDS, is_word, policy
 
 LIMITS: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
 RULE_KEYS = (*ACTIONS, *LIMITS)
@@ -149,89 +142,37 @@ def rules_keep_what_can_be_kept(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 @checks.register("broadcast")
-def daphne_precedes_staticfiles(**kwargs: Any) -> list[checks.CheckMessage]:
-    rivals = [app.name for app in apps.get_app_configs() if app.label in ("daphne", "staticfiles")]
-    if rivals != ["django.contrib.staticfiles", "daphne"]:
+def policy_can_be_called(**kwargs: Any) -> list[checks.CheckMessage]:
+    if not Settings.POLICY.accepts(conf.POLICY) or conf.POLICY is None:
+        return []
+    try:
+        problem = problem_with(policy())
+    except Exception as error:  # whatever the site's own module raises while it is imported
+        problem = f"cannot be imported: {error}"
+    if not problem:
         return []
     return [
         checks.Error(
-            "daphne comes after django.contrib.staticfiles in INSTALLED_APPS, "
-            "so runserver is not daphne's and speaks no WebSocket.",
-            hint='Put "daphne" first in INSTALLED_APPS.',
-            id="broadcast.E010",
+            f'BROADCAST["POLICY"] {problem}, so everything it is asked for is denied.',
+            hint="Give the dotted path to a function may(user, action, group) that returns True, False or None.",
+            id="broadcast.E012",
         )
     ]
 
 
-@checks.register("broadcast")
-def channel_layer_exists(**kwargs: Any) -> list[checks.CheckMessage]:
-    alias, layers = str(conf.CHANNEL_LAYER), channel_layers()
-    if not layers or alias in layers:
-        return []
-    return [
-        checks.Error(
-            f'CHANNEL_LAYERS has no {alias!r}, which BROADCAST["CHANNEL_LAYER"] says to use.',
-            hint=suggestion(alias, layers),
-            id="broadcast.E011",
-        )
-    ]
-
-
-@checks.register("broadcast")
-def asgi_application_is_set(**kwargs: Any) -> list[checks.CheckMessage]:
-    if getattr(django_settings, "ASGI_APPLICATION", None):
-        return []
-    return [
-        checks.Warning(
-            "ASGI_APPLICATION is not set, and daphne's runserver does not start without it.",
-            hint='Set it to the application in your asgi.py, such as "project.asgi.application".',
-            id="broadcast.W001",
-        )
-    ]
-
-
-@checks.register("broadcast")
-def daphne_is_installed(**kwargs: Any) -> list[checks.CheckMessage]:
-    if apps.is_installed("daphne"):
-        return []
-    return [
-        checks.Warning(
-            "daphne is not in INSTALLED_APPS, so runserver speaks no WebSocket.",
-            hint='Put "daphne" first in INSTALLED_APPS.',
-            id="broadcast.W002",
-        )
-    ]
-
-
-@checks.register("broadcast")
-def channel_layer_reaches_other_processes(**kwargs: Any) -> list[checks.CheckMessage]:
-    alias = str(conf.CHANNEL_LAYER)
-    layer = channel_layers().get(alias)
-    backend = layer.get("BACKEND") if isinstance(layer, Mapping) else None
-    if django_settings.DEBUG or backend != "channels.layers.InMemoryChannelLayer":
-        return []
-    return [
-        checks.Warning(
-            f"The channel layer {alias!r} is in memory: what another process sends "
-            f"arrives up to {conf.POLL_INTERVAL} s late, and unlogged messages not at all.",
-            hint="Use a layer of channels_redis, or silence this if one process does everything.",
-            id="broadcast.W003",
-        )
-    ]
-
-
-@checks.register("broadcast", checks.Tags.database)
-def sqlite_writes_ahead(databases: Iterable[str] | None = None, **kwargs: Any) -> list[checks.CheckMessage]:
-    alias = router.db_for_write(Message)
-    if alias not in (databases or ()) or not lacks_write_ahead_log(connections[alias]):
-        return []
-    return [
-        checks.Warning(
-            f"The SQLite database {alias!r} has no write-ahead log, so whoever reads the log holds up whoever sends.",
-            hint=f'Add "init_command": "PRAGMA journal_mode=WAL" to DATABASES["{alias}"]["OPTIONS"].',
-            id="broadcast.W004",
-        )
-    ]
+def problem_with(found: Any) -> str:
+    """Why something will not do as a policy; empty if it will."""
+    if not callable(found):
+        return f"is {described(found)}, which cannot be called"
+    if iscoroutinefunction(found):
+        return "is an async function"
+    try:
+        signature(found).bind(None, "subscribe", "broadcast")
+    except TypeError as error:
+        return f"does not take a user, an action and a group ({error})"
+    except ValueError:  # something built in, of which nobody knows
+        return ""
+    return ""
 
 
 @checks.register("broadcast", checks.Tags.security, deploy=True)
@@ -260,24 +201,6 @@ def rules() -> Iterator[tuple[Any, Mapping[Any, Any]]]:
 def grants() -> Iterator[tuple[Any, str, Any]]:
     """Each name or pattern, action, and who may do it."""
     return ((name, action, rule[action]) for name, rule in rules() for action in ACTIONS if action in rule)
-
-
-def channel_layers() -> Mapping[str, Mapping[str, Any]]:
-    layers = getattr(django_settings, "CHANNEL_LAYERS", None)
-    return layers if isinstance(layers, Mapping) else {}
-
-
-def lacks_write_ahead_log(connection: BaseDatabaseWrapper) -> bool:
-    """Whether this is an SQLite database in a file, not in WAL mode; no when it cannot be opened."""
-    if connection.vendor != "sqlite":
-        return False
-    try:
-        with connection.cursor() as cursor:
-            _, _, file = cursor.execute("PRAGMA database_list").fetchone()
-            (mode,) = cursor.execute("PRAGMA journal_mode").fetchone()
-    except DatabaseFailure:
-        return False
-    return bool(file) and mode != "wal"
 
 
 def place(name: object, key: str = "") -> str:
