@@ -9,6 +9,8 @@ SITE := http://127.0.0.1:$(PORT)
 
 # Strictness lives here, so that plain `pytest` stays lenient.
 STRICT := -W error --cov --cov-fail-under=95
+# Three at a time on two cores: many tests wait for a server or for a browser most of their time.
+AT_ONCE := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run admin test bench chaos lint format clean
@@ -29,7 +31,7 @@ admin: $(INSTALLED) ## make a superuser for the admin
 
 test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
 	@.ci/system-packages
-	$(BIN)/python -m pytest $(STRICT) $(ARGS)
+	$(BIN)/python -m pytest $(STRICT) $(AT_ONCE) $(ARGS)
 
 bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look, ARGS=--help for more)
 	$(BIN)/python -m bench $(ARGS)
