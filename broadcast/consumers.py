@@ -12,6 +12,7 @@ from channels.consumer import AsyncConsumer
 
 from . import policy
 from .audiences import plain_name
+from .authors import draft_by
 from .conf import conf
 from .engine.connecting import transport_for
 from .engine.drain import unwatch, watch
@@ -36,7 +37,7 @@ from .engine.wire import (
     unread,
 )
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
-from .visitors import RETRY_AFTER, draft_of, require, require_name
+from .visitors import RETRY_AFTER, require, require_name
 
 logger = logging.getLogger("broadcast")
 
@@ -229,7 +230,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             error.ref = asked.ref
             raise
         try:
-            message = await relay(draft_of(asked, group, self.user))
+            message = await relay(draft_by(self.user, asked, group))
         except OutcomeUnknown:
             text = "The message may or may not have been sent. Send it again with the same ref to be sure."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None

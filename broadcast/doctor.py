@@ -35,7 +35,7 @@ MAX_SKEW = 2.0  # seconds
 MIN_CAPACITY = 100  # hints
 MIN_EXPIRY = 10  # seconds
 MIN_GROUP_EXPIRY = 60  # seconds
-STATIC_FILE = "broadcast/page.js"
+STATIC_FILE = "broadcast/feed.js"
 
 
 @dataclass(slots=True, frozen=True)

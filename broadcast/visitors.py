@@ -1,8 +1,7 @@
-"""What a visitor may do, and under which name they speak."""
+"""What a visitor may do, asked from a connection."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +9,9 @@ from . import policy
 from .audiences import is_signed, plain_name, refusal_of
 from .engine.database import NoLog, reading
 from .engine.hub import current_hub
-from .engine.log import Draft
-from .engine.validation import is_servers_name
-from .engine.wire import BadFrame, Publish
+from .engine.wire import BadFrame
 from .exceptions import LogUnavailable
 from .groups import is_group_name
-from .models import Message
 
 RETRY_AFTER = 1.0  # seconds, told to a client while the log or permissions cannot be looked up
 
@@ -45,14 +41,3 @@ async def require_name(user: Any, name: str) -> str:
     elif reason := refusal_of(name, user):
         raise BadFrame(reason, "forbidden")
     return group
-
-
-def draft_of(asked: Publish, group: str, user: Any) -> Draft:
-    """The message under a name that nobody can forge: a user's own, or a guest's marked as such. Raises BadFrame."""
-    draft = Draft(group, Message.Source.GUEST, asked.author or "Guest", asked.body, asked.data)
-    if user is not None:
-        draft = replace(draft, source=Message.Source.USER, author=user.get_username(), user_id=user.pk)
-    if is_servers_name(draft.author):
-        text = f"{draft.author!r} is the name under which this site speaks. Take another."
-        raise BadFrame(text, "forbidden", asked.ref)
-    return draft if asked.ref is None else replace(draft, ref=asked.ref, own_ref=True)

@@ -221,13 +221,13 @@ def command(text: str | None) -> Command:
         raise BadFrame(str(error), error.code, fields.get("ref"), group=subscribed_in(fields)) from None
 
 
-def decoded(text: str) -> Fields:
+def decoded(text: str, what: str = "A frame") -> Fields:
     try:
         fields = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadFrame(f"A frame must be a JSON object; this is not JSON ({error}).") from None
+        raise BadFrame(f"{what} must be a JSON object; this is not JSON ({error}).") from None
     if not isinstance(fields, dict):
-        raise BadFrame(f"A frame must be a JSON object; it came as {shown(fields)}.")
+        raise BadFrame(f"{what} must be a JSON object; it came as {shown(fields)}.")
     return fields
 
 
@@ -254,13 +254,7 @@ def refuse_constant(name: str) -> None:
 def command_of(fields: Fields) -> Command:
     kind = fields.get("type", "message")
     if kind == "message":
-        return Publish(
-            body=checked_body(fields.get("body")),
-            author=optional(checked_author, fields.get("author")),
-            group=optional(checked_group, fields.get("group")),
-            ref=optional(checked_ref, fields.get("ref")),
-            data=optional(checked_data, fields.get("data")),
-        )
+        return publish_of(fields)
     if kind == "subscribe":
         return Subscribe(
             checked_name(fields.get("group")),
@@ -272,6 +266,16 @@ def command_of(fields: Fields) -> Command:
     if kind == "ping":
         return Ping()
     raise InvalidMessage(f"The type must be message, subscribe, unsubscribe or ping; it came as {shown(kind)}.")
+
+
+def publish_of(fields: Fields) -> Publish:
+    return Publish(
+        body=checked_body(fields.get("body")),
+        author=optional(checked_author, fields.get("author")),
+        group=optional(checked_group, fields.get("group")),
+        ref=optional(checked_ref, fields.get("ref")),
+        data=optional(checked_data, fields.get("data")),
+    )
 
 
 def optional(check: Any, value: object) -> Any:

@@ -116,7 +116,7 @@ def test_the_wheel_holds_the_app_and_nothing_else(wheels):
     packed = {name for name in names if ".dist-info/" not in name}
     kept = {str(path.relative_to(ROOT)) for path in (ROOT / "broadcast").rglob("*") if path.is_file()}
     assert packed == {name for name in kept if "__pycache__" not in name}
-    for needed in ("templates/broadcast/chat.html", "static/broadcast/page.js", "migrations/0001_log.py", "py.typed"):
+    for needed in ("templates/broadcast/chat.html", "static/broadcast/feed.js", "migrations/0001_log.py", "py.typed"):
         assert f"broadcast/{needed}" in packed
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -148,7 +148,7 @@ def test_a_new_site_by_the_readmes_steps(new_site: NewSite, browser: Browser):
 
     reader = browser.new_page()
     reader.goto(f"{origin}/broadcast/")
-    expect(reader.locator("[data-broadcast-chat]")).to_have_attribute("data-state", "live", timeout=WAIT)
+    expect(reader.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
 
     writer = browser.new_page()
     sign_in(writer, origin)

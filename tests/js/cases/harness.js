@@ -23,7 +23,17 @@ export function ok(truth, what) {
 export const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 
 /** When promises have told what they had to tell. */
-export const settled = () => new Promise((resolve) => setTimeout(resolve));
+const { setTimeout: browsersTimeout } = globalThis;
+
+export const settled = () => new Promise((resolve) => browsersTimeout(resolve));
+
+/** Lets the page's own scripts see this server and this clock, and meet no chance. */
+export function pretend({ server, clock }) {
+  const { setTimeout, clearTimeout, now } = clock;
+  Object.assign(globalThis, { WebSocket: server.WebSocket, setTimeout, clearTimeout });
+  Date.now = now;
+  Math.random = () => 0.5;
+}
 
 export class Clock {
   #now = 1_000_000;
