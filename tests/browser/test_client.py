@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.chromium import QUIET, chromium_path
 from tests.site import Daphne, Site
 
 Start = Callable[..., Daphne]
@@ -249,15 +250,24 @@ def test_a_network_that_goes_and_returns(
     one.hears("lobby", "meanwhile")
 
 
-def test_a_page_in_the_back_forward_cache_misses_nothing(rooms: Start, script: Callable[[Daphne], Script]) -> None:
+@pytest.fixture
+def keeping_page(browser: Browser) -> Iterator[Page]:
+    """A page of a Chromium that keeps pages to go back to, which Playwright otherwise turns off."""
+    off = "--disable-back-forward-cache"
+    keeping = browser.browser_type.launch(executable_path=chromium_path(), args=list(QUIET), ignore_default_args=[off])
+    yield keeping.new_page()
+    keeping.close()
+
+
+def test_a_page_in_the_back_forward_cache_misses_nothing(rooms: Start, keeping_page: Page) -> None:
     server = rooms()
-    one = script(server)
+    one = Script(keeping_page, server)
     one.follow("lobby")
     one.is_live("lobby")
     one.page.evaluate("addEventListener('pageshow', ({ persisted }) => (window.wasKept = persisted)); 0")
     one.page.goto(f"{server.url}/static/broadcast/base.css")
     announce(server, "lobby", "while away")
-    one.page.go_back()
+    one.page.go_back(wait_until="commit")
     one.until("window.wasKept === true")
     one.hears("lobby", "while away")
     assert one.told() == []
