@@ -23,7 +23,7 @@ run: $(INSTALLED) ## set everything up and serve the demo on http://127.0.0.1:80
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@printf '\n  the page    %s\n  the admin   %s  (`make admin` makes a superuser)\n  to try      %s\n\n' \
 		'$(SITE)/' '$(SITE)/admin/' 'curl $(SITE)/broadcast/hello'
-	@exec $(BIN)/daphne --endpoint tcp:port=$(PORT):interface=127.0.0.1:backlog=1024 project.asgi:application
+	@exec $(BIN)/daphne --endpoint tcp:port=$(PORT):interface=127.0.0.1:backlog=4096 project.asgi:application
 
 admin: $(INSTALLED) ## make a superuser for the admin
 	@$(BIN)/python manage.py migrate --verbosity 0

@@ -262,7 +262,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except LogUnavailable:
             text = "The message could not be kept, so it was not sent. Try again."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
-        if message.is_repeated:
+        unheard = asked.ref is not None and group not in self.transport.positions
+        if message.is_repeated or unheard:
             await self.transport.write(message_fields(message) | {"duplicate": True})
 
 
