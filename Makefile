@@ -9,6 +9,8 @@ SITE := http://127.0.0.1:$(PORT)
 
 # Strictness lives here, so that plain `pytest` stays lenient.
 STRICT := -W error --cov --cov-fail-under=95
+# Three at a time on two cores: many tests wait for a server or for a browser most of their time.
+AT_ONCE := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run admin test bench chaos screenshots lint format clean
@@ -21,7 +23,7 @@ run: $(INSTALLED) ## set everything up and serve the demo on http://127.0.0.1:80
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@printf '\n  the page    %s\n  the admin   %s  (`make admin` makes a superuser)\n  to try      %s\n\n' \
 		'$(SITE)/' '$(SITE)/admin/' 'curl $(SITE)/broadcast/hello'
-	@exec $(BIN)/daphne --endpoint tcp:port=$(PORT):interface=127.0.0.1:backlog=1024 project.asgi:application
+	@exec $(BIN)/daphne --endpoint tcp:port=$(PORT):interface=127.0.0.1:backlog=4096 project.asgi:application
 
 admin: $(INSTALLED) ## make a superuser for the admin
 	@$(BIN)/python manage.py migrate --verbosity 0
@@ -29,7 +31,7 @@ admin: $(INSTALLED) ## make a superuser for the admin
 
 test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
 	@.ci/system-packages
-	$(BIN)/python -m pytest $(STRICT) $(ARGS)
+	$(BIN)/python -m pytest $(STRICT) $(AT_ONCE) $(ARGS)
 
 bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look, ARGS=--help for more)
 	$(BIN)/python -m bench $(ARGS)

@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count as counter
 from zlib import crc32
 
@@ -174,6 +174,15 @@ class Crowd:
             heard[fd] += data
             total += len(data)
         return total
+
+    def pieces(self, until: float) -> Iterator[tuple[int, memoryview]]:
+        """What comes up to a moment, as it comes, and for whom. A piece is good until the next is asked for."""
+        while (rest := until - time.monotonic()) > 0:
+            for fd, _ in self._poll.poll(rest, max(1, len(self.sockets))):
+                size = self._into[fd](self._buffer)
+                if not size:
+                    raise Lost("The server closed a connection")
+                yield fd, self._buffer[:size]
 
     def _events(self, deadline: float, late: str) -> Iterable[tuple[int, int]]:
         events = self._poll.poll(max(0.0, deadline - time.monotonic()), max(1, len(self.sockets)))

@@ -70,6 +70,13 @@ SECTIONS = (
             Figure("publish_together", "send_many() of 100", "/s", 0),
         ),
     ),
+    Section(
+        "From one process to another, 20 messages a second",
+        (
+            Figure("latency", "median", "ms"),
+            Figure("latency_p99", "99th percentile", "ms"),
+        ),
+    ),
     Section("Idle, connections in three groups", (Figure("idle", "processor", "% of a core", 2),)),
     Section(
         "Clients that do not read",

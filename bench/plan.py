@@ -16,6 +16,7 @@ from bench.scenarios.base import Note
 from bench.scenarios.fanout import fan_out
 from bench.scenarios.flood import flood
 from bench.scenarios.idle import idle
+from bench.scenarios.latency import SIZE, latency
 from bench.scenarios.rates import LISTENERS, publish, relay
 from bench.scenarios.resume import resume
 from bench.scenarios.slow import all_slow, one_slow
@@ -107,6 +108,11 @@ def idle_round(turn: Round) -> None:
         turn.measure(row, size, "idle", partial(idle, size=size, seconds=seconds), pings=True)
 
 
+def latency_round(turn: Round) -> None:
+    for row in turn.rows(can_relay, through_redis):
+        turn.measure(row, SIZE, "latency", latency)
+
+
 def slow_round(turn: Round) -> None:
     """Once is enough: it takes minutes, and its figures are bounds."""
     if not turn.is_first:
@@ -125,6 +131,7 @@ ROUNDS: dict[str, Callable[[Round], None]] = {
     "resume": resume_round,
     "rates": rates_round,
     "idle": idle_round,
+    "latency": latency_round,
     "slow": slow_round,
 }
 
@@ -143,6 +150,10 @@ def is_on_daphne(row: Row) -> bool:
 
 def in_one_process(row: Row) -> bool:
     return row.layer == "memory"
+
+
+def through_redis(row: Row) -> bool:
+    return row.layer != "memory"
 
 
 def say(text: str) -> None:

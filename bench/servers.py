@@ -121,6 +121,7 @@ class Server:
 
     def __init__(self, row: Row, workshop: Workshop, pings: bool = False, product_limits: bool = False) -> None:
         self.row = row
+        self.env: dict[str, str] | None = None
         self.port = free_port()
         self._workshop = workshop
         self._pings = pings
@@ -129,8 +130,9 @@ class Server:
 
     def __enter__(self) -> Server:
         with ExitStack() as opening:
-            env = self._environment(opening)
-            program = Program(self._command(), self._workshop.stage(self.row.project), self._log("server"), env)
+            if self.env is None:
+                self.env = self._environment(opening)
+            program = Program(self._command(), self._workshop.stage(self.row.project), self._log("server"), self.env)
             opening.callback(program.stop)
             program.wait_for(self.port)
             self.pid = program.pid
@@ -140,6 +142,12 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def another(self) -> Server:
+        """One more process of this row, on the same database and the same Redis."""
+        other = Server(self.row, self._workshop, self._pings, self._product_limits)
+        other.env = self.env
+        return other
 
     def complaint(self) -> str:
         """The last error in the server's log, as far as there is one."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bench.results import Results
+from bench.rows import LAYERS
+from bench.scenarios.latency import SIZE as FEW
 from bench.scenarios.rates import LISTENERS
 from bench.table import aligned
 
@@ -18,12 +20,16 @@ UNREAD = 3 * 64
 
 @dataclass(frozen=True)
 class Target:
-    """One promise: a value made of two figures, and its limit. Less is better unless it is ``at_least``."""
+    """One promise: a value made of two figures, and its limit, on one layer.
+
+    Less is better unless it is ``at_least``.
+    """
 
     text: str
     limit: float
     value: Callable[[Results, str], float | None]
     at_least: bool = False
+    layer: str = "memory"
 
     def is_met(self, value: float) -> bool:
         return value >= self.limit if self.at_least else value <= self.limit
@@ -59,8 +65,13 @@ def ours(figure: str, size: int = SIZE) -> Pick:
     return None, size, figure
 
 
-def other(row: str, figure: str) -> Pick:
-    return row, SIZE, figure
+def other(row: str, figure: str, size: int = SIZE) -> Pick:
+    return row, size, figure
+
+
+def latency_target(layer: str) -> Target:
+    value = ratio(ours("latency", FEW), other(f"tutorial-{layer}", "latency", FEW))
+    return Target(f"median latency through Redis ({layer}) / the tutorial's", 1, value, layer=layer)
 
 
 TARGETS = (
@@ -82,23 +93,29 @@ TARGETS = (
     Target("memory of a client that does not read (KiB)", UNREAD, plainly(SIZE, "all_slow")),
     Target("growth by a flood of messages (MiB)", 10, plainly(1, "flood_messages")),
     Target("growth by an endless message (MiB)", 10, plainly(1, "flood_fragments")),
+    latency_target("pubsub"),
+    latency_target("core"),
 )
 
 
 def verdict(results: Results) -> str:
-    """A table of the targets that the run has figures for, for each checkout on the in-memory layer."""
+    """A table of the targets that the run has figures for, for each checkout: on the in-memory layer unless it says."""
     lines = list(judged(results))
     if not lines:
         return ""
-    return "### Targets\n\n" + aligned([["in-memory layer", "value", "limit", "reached"], *lines])
+    return "### Targets\n\n" + aligned([["target", "value", "limit", "reached"], *lines])
 
 
 def judged(results: Results) -> Iterator[list[str]]:
-    foreign = ("tutorial-memory",)
-    measured = [row for row in results.rows if row.endswith("-memory") and row not in foreign]
-    for row in measured:
+    names = list(dict.fromkeys(row.rpartition("-")[0] for row in results.rows if is_of_this_project(row)))
+    for name in names:
         for target in TARGETS:
-            value = target.value(results, row)
+            value = target.value(results, f"{name}-{target.layer}")
             if value is not None:
-                text = target.text if len(measured) == 1 else f"{row.removesuffix('-memory')}: {target.text}"
+                text = target.text if len(names) == 1 else f"{name}: {target.text}"
                 yield [text, f"{value:,.2f}", f"{target.limit:,.2f}", "yes" if target.is_met(value) else "NO"]
+
+
+def is_of_this_project(row: str) -> bool:
+    name, _, layer = row.rpartition("-")
+    return layer in LAYERS and name != "tutorial"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qs
 
 from channels.consumer import AsyncConsumer
 
 from . import policy
-from .audiences import plain_name
+from .addresses import Query, dialect_in, joins_nothing, name_in, position_in, query_in
+from .audiences import is_signed, plain_name
 from .authors import draft_by
 from .conf import conf
 from .engine.connecting import transport_for
 from .engine.drain import unwatch, watch
+from .engine.feed import Position
 from .engine.hub import current_hub
 from .engine.layer import DEFAULT_GROUP
 from .engine.publishing import relay
@@ -26,17 +28,17 @@ from .engine.wire import (
     BadFrame,
     Command,
     Dialect,
+    Fields,
     Publish,
     Subscribe,
     Unsubscribe,
-    checked_epoch,
-    checked_offset,
     command,
     error_fields,
     message_fields,
     unread,
 )
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
+from .revocation import has_something_to_lose, let_go, look_after
 from .visitors import RETRY_AFTER, require, require_name
 
 logger = logging.getLogger("broadcast")
@@ -46,6 +48,7 @@ MAX_REF = 64  # characters of a wrong ref that its sender is told again
 
 RESTARTING = 4000
 UNAVAILABLE = 4003
+USER_CHANGED = 4004
 FORBIDDEN = 4500
 TOO_MANY_BAD_FRAMES = 4501
 
@@ -64,6 +67,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     group = DEFAULT_GROUP
     greeting = "Welcome!"
+    signed_names: Mapping[str, str] = MappingProxyType({})  # by which groups were joined
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -74,65 +78,49 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         user = scope.get("user")
         self.user: Any = user if policy.is_signed_in(user) else None
-        self.query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+        self.session: Any = scope.get("session")
+        query, name = query_in(scope), name_in(scope, self.group)
         self.bucket = Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
         self.strikes = 0
         self.closing = False
-        self.name = self.name_in(scope)
-        self.group = plain_name(self.name)
-        self.transport = transport_for(send, self.dialect_of(scope))
+        self.group = plain_name(name)
+        self.joins_nothing = joins_nothing(query)
+        self.transport = transport_for(send, dialect_in(scope, query))
         self._send = send
         try:
             await self.accept(scope)
+            if not self.joins_nothing:
+                await self.join(name, query)
             while not self.closing:
                 event = await receive()
-                if event["type"] != "websocket.receive":
+                if self.closing or event["type"] != "websocket.receive":
                     return
                 await self.answer(event.get("text"))
         except OSError:
             return  # the client went away while it was written to
         finally:
             unwatch(self)
+            let_go(self)
             await self.transport.close()
 
     # Connecting
-
-    def dialect_of(self, scope: Scope) -> Dialect:
-        offered = SUBPROTOCOL in scope.get("subprotocols", ())
-        return Dialect.V1 if offered or self.query.get("v") == ["1"] else Dialect.PLAIN
-
-    def name_in(self, scope: Scope) -> str:
-        """The group that the address names, plain or signed: by the route, or as what follows the socket's path."""
-        if "url_route" in scope:
-            return str(scope["url_route"]["kwargs"].get("group", self.group))
-        prefix, path = conf.SOCKET_PATH.rstrip("/") + "/", scope.get("path", "").rstrip("/")
-        return path.removeprefix(prefix) if path.startswith(prefix) else self.group
 
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         watch(self, self._send)
-        if self.query.get("join") == ["none"]:
-            return
+        if has_something_to_lose(self.user):
+            look_after(self)
+
+    async def join(self, name: str, query: Query) -> None:
+        """Subscribes to the group of the address; without it there is nothing to stay for."""
         try:
-            after, epoch = self.asked_position()
-            await self.subscribe(self.name, after, epoch)
+            await self.subscribe(name, *position_in(query))
         except BadFrame as error:
             if error.code == "unavailable":
                 await self.bye(UNAVAILABLE, str(error), after=RETRY_AFTER)
             else:
                 await self.bye(FORBIDDEN, str(error), after=None)
-
-    def asked_position(self) -> tuple[int | None, str]:
-        """Where the address asks to go on from: ``?after=<offset>&epoch=<epoch>``."""
-        after = self.query.get("after", [""])[-1]
-        if not after:
-            return None, ""
-        try:
-            offset = int(after) if after.isascii() and after.isdecimal() and len(after) < 20 else -1
-            return checked_offset(offset), checked_epoch(self.query.get("epoch", [""])[-1])
-        except InvalidMessage as error:
-            raise BadFrame(f"In the address: {error}") from None
 
     async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
@@ -145,32 +133,67 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except LogUnavailable:
             raise BadFrame("Messages cannot be read right now. Try again.", "unavailable") from None
         self.transport.unfollow(group)
-        offset = position.offset if position.feed.is_logged else None
+        self.note_name(group, name)
         try:
-            await self.transport.write(
-                {
-                    "type": "welcome",
-                    "author": SERVER,
-                    "body": self.greeting,
-                    "group": group,
-                    "epoch": position.epoch,
-                    "offset": offset,
-                    "recovered": recovered,
-                    "user": self.user.get_username() if self.user is not None else None,
-                    "ping_ms": round(conf.PING_INTERVAL * 1000),
-                }
-            )
+            if not self.closing:
+                await self.transport.write(self.welcome(position, recovered))
         except BaseException:
             position.leave()
             raise
-        self.transport.follow(position)
+        if self.closing:  # the client was told to go meanwhile
+            position.leave()
+        else:
+            self.transport.follow(position)
+
+    def welcome(self, position: Position, recovered: bool) -> Fields:
+        return {
+            "type": "welcome",
+            "author": SERVER,
+            "body": self.greeting,
+            "group": position.feed.name,
+            "epoch": position.epoch,
+            "offset": position.offset if position.feed.is_logged else None,
+            "recovered": recovered,
+            "user": self.user.get_username() if self.user is not None else None,
+            "ping_ms": round(conf.PING_INTERVAL * 1000),
+        }
+
+    def note_name(self, group: str, name: str) -> None:
+        """Keeps a signed name for as long as its group is followed: it has to hold until then."""
+        kept = {key: each for key, each in self.signed_names.items() if key in self.transport.positions}
+        if is_signed(name):
+            kept[group] = name
+        if kept or self.signed_names:
+            self.signed_names = kept
+        if has_something_to_lose(self.user, kept.get(group, "")):
+            look_after(self)
+
+    # Losing
+
+    async def sign_out(self, after: float) -> None:
+        """Sends the client away because its user is no longer signed in as before; it comes back as whoever it is."""
+        if not self.closing:
+            await self.bye(USER_CHANGED, "You are no longer signed in as you were.", after)
+
+    async def revoke(self, position: Position, reason: str) -> None:
+        """Ends one subscription and says so; the connection goes on, unless that was all it was for."""
+        if self.closing or not self.transport.is_following(position):
+            return
+        group = position.feed.name
+        self.transport.unfollow(group)
+        if self.transport.positions or self.joins_nothing:
+            await self.transport.write(error_fields("forbidden", reason, group=group))
+        else:
+            await self.bye(FORBIDDEN, reason, after=None)
+
+    # Leaving
 
     async def bye(self, code: int, reason: str, after: float | None) -> None:
         """Tells the client why it has to go, and in how many seconds to come back, if at all; then closes."""
         self.closing = True
         self.transport.unfollow_all()
         if self.transport.dialect is Dialect.V1:
-            fields: dict[str, Any] = {"type": "bye", "code": code, "reason": reason}
+            fields: Fields = {"type": "bye", "code": code, "reason": reason}
             fields["reconnect"] = after is not None
             fields["after_ms"] = None if after is None else round(after * 1000)
             await self.transport.write(fields)
@@ -239,7 +262,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except LogUnavailable:
             text = "The message could not be kept, so it was not sent. Try again."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
-        if message.is_repeated:
+        unheard = asked.ref is not None and group not in self.transport.positions
+        if message.is_repeated or unheard:
             await self.transport.write(message_fields(message) | {"duplicate": True})
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from channels.layers import InMemoryChannelLayer
@@ -94,14 +93,13 @@ def clock() -> Iterator[Finding]:
     """This machine's clock against the database's. ``sent_at`` and what is kept depend on it."""
     try:
         with log_access() as connection:
-            if connection.vendor == "sqlite":
+            if connection.vendor != "postgresql":
                 return
             with connection.cursor() as cursor:
-                cursor.execute("SELECT CURRENT_TIMESTAMP")
-                there: datetime = cursor.fetchone()[0]
+                cursor.execute("SELECT EXTRACT(EPOCH FROM clock_timestamp())")
+                skew = abs(time.time() - float(cursor.fetchone()[0]))
     except (NoLog, LogUnavailable):
         return
-    skew = abs((datetime.now(UTC) - there).total_seconds()) if there.tzinfo else 0.0
     if skew > MAX_SKEW:
         fix = "Keep both machines' clocks right with NTP."
         yield Finding("warning", f"This machine's clock and the database's differ by {skew:.1f} s.", fix)

@@ -30,12 +30,11 @@ class Client:
             await task
         finally:
             task.cancel()
-            self.give_up(*self.follows)
+            self.give_up("The client has ended.")
+            await asyncio.wait([task])
 
     async def send(self, group, body, **fields):
         """Returns the message when it is in the log, while `frames()` is read; raises Refused if it cannot be."""
-        if group not in self.follows:
-            raise Refused(f"Only who follows {group!r} hears of what is sent there.", "closed")
         said = {"body": body, "group": group, "ref": str(uuid.uuid4()), **fields}
         _, answer = self.waiting[said["ref"]] = said, asyncio.get_running_loop().create_future()
         try:
@@ -46,10 +45,9 @@ class Client:
         finally:
             del self.waiting[said["ref"]]
 
-    def give_up(self, *groups):
-        for said, answer in self.waiting.values():
-            if said["group"] in groups and not answer.done():
-                answer.set_exception(Refused("Nobody can say whether this was sent.", "closed"))
+    def give_up(self, why):
+        for _, answer in self.waiting.values():
+            answer.done() or answer.set_exception(Refused(f"{why} Nobody can say whether this was sent.", "closed"))
 
     async def run(self):
         while True:
@@ -80,20 +78,18 @@ class Client:
             await self.socket.close()
         elif kind == "message":
             answer.done() or answer.set_result(frame)
-            asked = self.follows[group]
-            if offset is None or (offset > (asked["after"] or 0) and not frame.get("duplicate")):
-                asked["after"] = offset or asked["after"]
+            if not frame.get("duplicate") and (offset is None or offset > (self.follows[group]["after"] or 0)):
+                self.follows[group]["after"] = offset or self.follows[group]["after"]
                 self.heard.put_nowait(frame)
         elif kind == "error":
             self.follows.pop(group, None)
-            self.give_up(group)
             self.heard.put_nowait(frame)
         elif kind in ("welcome", "reset"):
             self.follows[group] |= {"after": offset, "epoch": frame["epoch"]}
             self.heard.put_nowait(frame)
             if kind == "welcome" and not self.is_live:
                 if self.user not in (..., frame["user"]):  # nothing goes out under another name
-                    self.give_up(*self.follows)
+                    self.give_up("Somebody else is signed in.")
                 self.is_live, self.user, self.tries = True, frame["user"], 0
                 for said in [said for said, answer in self.waiting.values() if not answer.done()]:
                     await self.socket.send(json.dumps(said))

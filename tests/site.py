@@ -76,6 +76,8 @@ class Site:
 class Daphne(Site):
     """A daphne that serves `project.asgi:application` on a port that stays the same when it starts again."""
 
+    options: tuple[str, ...] = ()
+
     def __init__(self, database: Path, **env: str) -> None:
         super().__init__(database, **env)
         self.port = free_port()
@@ -99,7 +101,13 @@ class Daphne(Site):
         said_before = len(self.log)
         with self.log_file.open("a") as log:
             process = self.spawn(
-                *("-m", "daphne", "--endpoint", f"tcp:port={self.port}:interface=127.0.0.1:backlog=1024"),
+                *(
+                    "-m",
+                    "daphne",
+                    *self.options,
+                    "--endpoint",
+                    f"tcp:port={self.port}:interface=127.0.0.1:backlog=4096",
+                ),
                 "project.asgi:application",
                 stdout=log,
                 stderr=subprocess.STDOUT,

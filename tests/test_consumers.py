@@ -431,6 +431,18 @@ async def test_a_repeated_ref_is_recognised_after_coming_back(browser, transacti
     assert await again.ask(body="hi", ref=REF) == {**message, "duplicate": True}
 
 
+async def test_a_ref_is_acknowledged_also_in_a_group_that_its_sender_does_not_follow(
+    browser, transactional_db, settings
+):
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN, "desk": OPEN}}
+    ann, desk = await browser(V1), await browser("/ws/desk?v=1")
+    answer = await ann.ask(body="help", group="desk", ref=REF)
+    assert (await desk.hear()) | {"duplicate": True} == answer
+    await ann.hears_nothing()
+    await ann.say(body="no answer wanted", group="desk")
+    await ann.hears_nothing()
+
+
 async def test_a_ref_of_another_author_is_another_message(browser, transactional_db):
     visitor = await browser(V1)
     await visitor.ask(body="hi", ref=REF, author="Ann")

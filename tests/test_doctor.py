@@ -4,13 +4,15 @@ import io
 import logging
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
@@ -23,6 +25,7 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.doctor import Finding, examine
 from broadcast.exceptions import LogUnavailable
 from tests.engine.conftest import all_is_well
+from tests.live.fleet import new_database
 from tests.services import Redis
 from tests.site import Site
 
@@ -126,6 +129,28 @@ def test_a_redis_that_does_not_run(ask, layer, tmp_path):
     assert "Traceback" not in said
 
 
+def test_a_postgresql_that_runs(ask, postgres_server):
+    status, levels, said = ask(DATABASE_URL=new_database(postgres_server, "well"))
+    assert (status, set(levels)) == (0, {"ok"})
+    assert "The message log is in the postgresql database 'default'." in said
+    assert "The clocks of this machine and the database agree." in said
+
+
+def test_a_postgresql_whose_clock_is_wrong(ask, postgres_server):
+    url = new_database(postgres_server, "late")
+    with psycopg.connect(url, autocommit=True) as database:
+        database.execute("CREATE SCHEMA wrong")
+        database.execute(
+            "CREATE FUNCTION wrong.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
+            "$$ SELECT pg_catalog.clock_timestamp() - interval '1 minute' $$"
+        )
+        database.execute("ALTER DATABASE late SET search_path = wrong, public, pg_catalog")
+    status, levels, said = ask(DATABASE_URL=url)
+    assert (status, levels.count("warning")) == (0, 1)
+    assert re.search(r"This machine's clock and the database's differ by (60|59)\.\d s\.", said)
+    assert "Keep both machines' clocks right with NTP." in said
+
+
 def test_a_redis_that_hangs(ask, tmp_path, monkeypatch):
     redis = Redis(tmp_path)
     redis.start()
@@ -198,7 +223,7 @@ class Elsewhere:
     vendor = "postgresql"
 
     def __init__(self, differs: float) -> None:
-        self.now = datetime.now(UTC) + timedelta(seconds=differs)
+        self.now = Decimal(time.time() + differs)
 
     def __enter__(self) -> "Elsewhere":
         return self
@@ -210,7 +235,7 @@ class Elsewhere:
 
     def execute(self, sql: str) -> None: ...
 
-    def fetchone(self) -> tuple[datetime]:
+    def fetchone(self) -> tuple[Decimal]:
         return (self.now,)
 
 

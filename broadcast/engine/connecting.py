@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..conf import conf
+from .arrivals import pace_arrivals
 from .daphne_socket import bound_input, flow_behind, socket_behind
 from .direct import DirectTransport
 from .hub import current_hub
@@ -21,6 +22,7 @@ def transport_for(send: Send, dialect: Dialect) -> Transport:
 
     The log of the process says once which way is used.
     """
+    pace_arrivals(send)
     bound_input(send)
     socket = socket_behind(send) if conf.DIRECT_WRITES else None
     if socket is None:

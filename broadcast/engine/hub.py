@@ -10,7 +10,7 @@ import atexit
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..conf import conf
 from ..exceptions import LogUnavailable
@@ -274,14 +274,18 @@ hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 @atexit.register
 def end_all() -> None:
     """Ends what runs on loops that were stopped and not closed, as a Twisted reactor's: else it is torn apart."""
-    for loop in list(hubs):
-        if loop.is_running() or loop.is_closed():
-            continue
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            loop.run_until_complete(asyncio.wait(tasks, timeout=END_TIMEOUT))
+    for loop, hub in list(hubs.items()):
+        if not (loop.is_running() or loop.is_closed()):
+            # Its polling first: that leaves the layer, which needs tasks of its own to be left.
+            cancel(loop, asyncio.all_tasks(loop) & {hub._polling})
+            cancel(loop, asyncio.all_tasks(loop))
+
+
+def cancel(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=END_TIMEOUT))
 
 
 def current_hub() -> Hub:

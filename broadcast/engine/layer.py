@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 from channels.layers import get_channel_layer
 
@@ -16,10 +18,14 @@ from .forks import after_fork
 from .validation import MAX_DEPTH, SERVER, checked_author, checked_group, checked_json, checked_text, shown
 from .wire import Fields, Frame, checked_epoch, checked_offset
 
+T = TypeVar("T")
+
 DEFAULT_GROUP = "broadcast"
+ALL_HUBS = ""  # no group has this name: the Channels group that is made of it, "broadcast.", has every hub in it
 EVENT = "broadcast.message"
 MAX_EVENT_MESSAGES = 100
 MAX_EVENT_CHARACTERS = 200_000
+TRIES = 3
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,6 +58,18 @@ origin = Origin()
 def current_layer() -> Any:
     """The channel layer, or None where the site configured none."""
     return get_channel_layer(conf.CHANNEL_LAYER)
+
+
+async def asked(seconds: float, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """What the layer answers within ``seconds``; what fails is tried again at once.
+
+    A client of Redis keeps several connections, and when Redis was away each of them fails once more later.
+    """
+    async with asyncio.timeout(seconds):
+        for _ in range(TRIES - 1):
+            with suppress(Exception):
+                return await function(*args)
+        return await function(*args)
 
 
 def channels_group(group: str) -> str:

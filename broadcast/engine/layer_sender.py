@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 from .forks import after_fork
+from .layer import asked
 from .outages import layer_failing
 
 SEND_TIMEOUT = 2.0  # seconds
@@ -98,8 +99,7 @@ class LayerSender:
 
     async def _send(self, layer: Any, group: str, event: dict[str, Any]) -> None:
         try:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                await layer.group_send(group, event)
+            await asked(SEND_TIMEOUT, layer.group_send, group, event)
         except (Exception, asyncio.CancelledError) as error:  # nobody cancels this task
             layer_failing.begins(str(error) or type(error).__name__, "sending")
             await asyncio.sleep(PAUSE_AFTER_FAILURE)

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .layer import Hint, channels_group, current_layer, hint_of
+from channels.exceptions import ChannelFull
+
+from . import notices
+from .layer import ALL_HUBS, TRIES, Hint, asked, channels_group, current_layer, hint_of
 from .outages import layer_failing
 
 logger = logging.getLogger("broadcast")
@@ -16,7 +19,7 @@ logger = logging.getLogger("broadcast")
 LAYER_TIMEOUT = 2.0  # seconds
 RETRY_AFTER = 1.0  # seconds
 CANCEL_AGAIN = 0.1  # seconds
-PROBE = "broadcast.probe"  # the type of an event that says nothing
+PROBE = "broadcast.probe"  # the type of an event by which a hub hears that the layer works
 RENEWED_AT_ONCE = 50  # groups
 
 
@@ -35,10 +38,11 @@ class Membership:
         self._changing = asyncio.Lock()
         self._receiving: asyncio.Task[None] | None = None
         self._paused_until = 0.0
+        self._failures = 0
 
     @property
     def groups(self) -> list[str]:
-        return list(self._groups)
+        return [group for group in self._groups if group != ALL_HUBS]
 
     async def add(self, group: str) -> None:
         async with self._changing:
@@ -52,20 +56,20 @@ class Membership:
             self._groups.pop(group, None)
 
     async def renew(self) -> None:
-        """Sees whether the layer is there, and adds the channel again to some groups in turn.
+        """Adds the channel again to some groups in turn: a layer that restarted has forgotten them.
 
-        A layer that restarted has forgotten them. That of channels_redis.pubsub has not, and asks nobody.
+        Then sends itself an event. Only when it hears it does the layer work again, both ways.
         """
         async with self._changing:
             if self._groups and self._layer is not configured_layer():
                 await self._leave()
-            if self._layer is not None and not await self._call(self._layer.send, self._channel, {"type": PROBE}):
-                return
             for group in sorted(self._groups, key=self._groups.__getitem__)[:RENEWED_AT_ONCE]:
                 self._groups[group] = self._groups.pop(group)  # to the end of the line
                 self._groups[group] = await self._add(group)
                 if not self._groups[group]:
-                    break
+                    return
+            if self._layer is not None:
+                await self._call(self._layer.send, self._channel, self._probe())
 
     async def close(self) -> None:
         async with self._changing:
@@ -86,10 +90,12 @@ class Membership:
             async with asyncio.timeout(LAYER_TIMEOUT):
                 self._channel = await layer.new_channel()
         except Exception as error:
-            self._pause(error)
+            self._fails(error)
+            self._pause()
             return
         self._layer = layer
         self._receiving = asyncio.create_task(self._receive(layer, self._channel))
+        self._groups[ALL_HUBS] = await self._call(layer.group_add, channels_group(ALL_HUBS), self._channel)
 
     async def _leave(self) -> None:
         """Takes the channel out of every group and stops listening to it."""
@@ -106,42 +112,57 @@ class Membership:
     def _is_paused(self) -> bool:
         return time.monotonic() < self._paused_until
 
-    def _pause(self, error: Exception) -> None:
-        layer_failing.begins(describe(error), "listening")
+    def _pause(self) -> None:
         self._paused_until = time.monotonic() + RETRY_AFTER
+
+    def _fails(self, error: Exception) -> None:
+        layer_failing.begins(describe(error), "listening")
+        self._failures += 1
+
+    def _probe(self) -> dict[str, Any]:
+        """An event that, when it is heard, tells that nothing has failed since it was sent."""
+        return {"type": PROBE, "failures": self._failures}
 
     async def _call(self, function: Callable[..., Any], *args: Any) -> bool:
         if self._is_paused():
             return False
         try:
-            async with asyncio.timeout(LAYER_TIMEOUT):
-                await function(*args)
+            await asked(LAYER_TIMEOUT, function, *args)
+        except ChannelFull:
+            return True  # it is there, and this hub is yet to read what it holds
         except Exception as error:
-            self._pause(error)
+            self._fails(error)
+            self._pause()
             return False
-        layer_failing.ends("listening")
         return True
 
     async def _receive(self, layer: Any, channel: str) -> None:
+        failed = 0
         while True:
             begun = time.monotonic()
             try:
                 event = await layer.receive(channel)
             except Exception as error:
                 # channels_redis.core gives up when nothing has come for some seconds; what is broken fails at once.
-                if time.monotonic() - begun < RETRY_AFTER:
-                    layer_failing.begins(describe(error), "listening")
+                failed = failed + 1 if time.monotonic() - begun < RETRY_AFTER else 0
+                if failed >= TRIES:
+                    self._fails(error)
                     await asyncio.sleep(RETRY_AFTER)
                 continue
+            failed = 0
             try:
                 self._take(event)
             except Exception as error:  # whatever it is, the next event may be a good one
                 logger.warning("Ignored an event of the channel layer that is not sound: %r", error)
 
     def _take(self, event: Any) -> None:
+        if event == self._probe():
+            layer_failing.ends("listening")
         hint = hint_of(event)
         if hint is not None:
             self._on_hint(hint)
+        else:
+            notices.take(event)
 
 
 def configured_layer() -> Any:

@@ -84,7 +84,7 @@ class Fleet:
             "PYTHONUNBUFFERED": "1",
         }
         application = "tests.chaos.asgi:application" if world.is_tutorial else "project.asgi:application"
-        endpoint = "tcp:port={port}:interface=127.0.0.1:backlog=1024"
+        endpoint = "tcp:port={port}:interface=127.0.0.1:backlog=4096"
         serve = ["-m", "daphne", "--verbosity", "0", "--endpoint", endpoint, application]
         self.daphnes = [Server(self.directory, f"daphne-{n}", serve, self.env) for n in range(1, DAPHNES + 1)]
         self.wsgi = Server(self.directory, "wsgi", ["-m", "tests.chaos.wsgi", "{port}"], self.env)

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from channels.exceptions import ChannelFull
 from channels.layers import BaseChannelLayer, InMemoryChannelLayer, get_channel_layer
 from django.utils.module_loading import import_string
 
@@ -95,17 +96,22 @@ class Gated(Watched):
 
 
 class Failing(Watched):
-    """Each of its ways fails while it is named in ``broken``."""
+    """Each of its ways fails while it is named in ``broken``, and once for each time in ``broken_once``."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.broken: set[str] = set()
+        self.broken_once: list[str] = []
+        self.is_full = False
         self.tries: list[str] = []
 
     def check(self, way: str) -> None:
         self.tries.append(way)
         if way in self.broken:
             raise ConnectionError(f"{way} failed")
+        if way in self.broken_once:
+            self.broken_once.remove(way)
+            raise ConnectionError(f"{way} failed once")
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         self.check("new_channel")
@@ -121,6 +127,8 @@ class Failing(Watched):
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         self.check("send")
+        if self.is_full:
+            raise ChannelFull
         await super().send(channel, message)
 
     async def receive(self, channel: str) -> Any:

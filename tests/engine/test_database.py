@@ -245,6 +245,7 @@ class TestWithinATestCase(TestCase):
         assert elsewhere(Group.objects.count) == 0
 
 
+@pytest.mark.log_contract
 class TestSavepoints:
     def test_what_fails_inside_is_undone_and_nothing_else(self):
         with transaction.atomic():
@@ -307,6 +308,7 @@ class TestTryingAgain:
         assert connection.connection is not before
 
 
+@pytest.mark.log_contract
 class TestALostCommit:
     """The connection ends during COMMIT: whether it came through, only the log can tell."""
 
@@ -419,6 +421,7 @@ class TestSQLite:
         assert "file is not a database" in ended(process)
 
 
+@pytest.mark.log_contract
 @only_postgresql
 class TestPostgreSQL:
     def kill_connection(self) -> None:

@@ -122,6 +122,7 @@ async def test_the_first_to_join_opens_the_group() -> None:
     assert client.recovered is False
 
 
+@pytest.mark.hub_contract
 async def test_a_newcomer_begins_at_the_head_and_gets_what_comes() -> None:
     await append("old")
     client = Client()
@@ -130,6 +131,7 @@ async def test_a_newcomer_begins_at_the_head_and_gets_what_comes() -> None:
     await until(lambda: client.bodies == ["new"])
 
 
+@pytest.mark.hub_contract
 async def test_whoever_comes_back_gets_what_was_missed() -> None:
     extension = await append(*"abcd")
     client = Client()
@@ -146,6 +148,7 @@ async def test_many_who_join_at_once_open_the_group_once(away: Away) -> None:
     assert away.calls == ["join"]
 
 
+@pytest.mark.hub_contract
 async def test_whoever_knows_more_than_the_hub_lets_it_look() -> None:
     first = Client()
     await first.join()
@@ -157,6 +160,7 @@ async def test_whoever_knows_more_than_the_hub_lets_it_look() -> None:
     await until(lambda: first.bodies == ["a", "b", "c"])
 
 
+@pytest.mark.hub_contract
 async def test_whoever_claims_to_know_more_than_there_is_begins_at_the_head() -> None:
     extension = await append("a")
     client = Client()
@@ -186,6 +190,7 @@ async def test_whoever_knows_more_than_the_hub_is_let_in_where_the_log_is_no_mor
     assert client.recovered is False
 
 
+@pytest.mark.hub_contract
 async def test_a_message_that_is_committed_while_a_group_opens_is_not_held_up(away: Away) -> None:
     """The hint falls between the reading of the head and the joining."""
     joining = log.join
@@ -242,6 +247,7 @@ async def test_a_hint_for_a_group_that_nobody_follows_is_dropped() -> None:
     assert list(hub.feeds) == ["broadcast"]
 
 
+@pytest.mark.hub_contract
 async def test_hints_from_other_threads_arrive() -> None:
     client = Client()
     await client.join()
@@ -268,6 +274,7 @@ def test_a_hub_whose_loop_has_ended_takes_no_hints_and_is_forgotten() -> None:
     hubs.clear()
 
 
+@pytest.mark.hub_contract
 async def test_a_hint_that_is_lost_is_read_from_the_log_when_the_next_one_comes() -> None:
     client = Client()
     await client.join()
@@ -300,6 +307,7 @@ async def test_many_hints_that_show_something_missing_cost_one_look(away: Away) 
     assert away.calls == ["heads", "read"]
 
 
+@pytest.mark.hub_contract
 async def test_a_hint_of_another_epoch_makes_the_hub_look(away: Away) -> None:
     client = Client()
     await client.join()
@@ -322,6 +330,7 @@ async def test_a_group_that_was_left_before_its_hint_is_looked_at_is_not(away: A
     assert away.calls == []
 
 
+@pytest.mark.hub_contract
 async def test_ephemeral_frames_reach_those_who_are_live() -> None:
     client = Client()
     await client.join()
@@ -343,6 +352,7 @@ async def test_events_that_nobody_can_encode_or_file_harm_no_one() -> None:
     await until(lambda: client.bodies == ["good"], 3)
 
 
+@pytest.mark.hub_contract
 async def test_three_hundred_at_once_reach_everyone_in_order_though_the_layer_holds_a_hundred() -> None:
     clients = [Client() for _ in range(20)]
     for client in clients:
@@ -352,6 +362,7 @@ async def test_three_hundred_at_once_reach_everyone_in_order_though_the_layer_ho
     await until(lambda: all(client.bodies == bodies for client in clients))
 
 
+@pytest.mark.hub_contract
 async def test_three_hundred_of_another_process_overflow_the_layer_and_reach_everyone_in_order() -> None:
     clients = [Client() for _ in range(20)]
     for client in clients:
@@ -377,6 +388,7 @@ async def test_three_hundred_of_another_process_overflow_the_layer_and_reach_eve
 # Catching up
 
 
+@pytest.mark.hub_contract
 async def test_of_a_very_long_gap_the_hub_reads_the_newest_part_and_readers_the_rest(
     monkeypatch: pytest.MonkeyPatch, away: Away
 ) -> None:
@@ -405,6 +417,7 @@ async def test_readers_who_are_far_behind_share_their_pages(away: Away) -> None:
     assert away.calls == ["join", "read", "read", "read"]
 
 
+@pytest.mark.hub_contract
 async def test_pruned_history_is_told_by_a_reset() -> None:
     extension = await append(*"abcdef")
     await elsewhere(log.prune, "broadcast", 2, None)
@@ -415,6 +428,7 @@ async def test_pruned_history_is_told_by_a_reset() -> None:
     assert client.resets == []
 
 
+@pytest.mark.hub_contract
 async def test_whoever_is_overtaken_by_pruning_is_told_by_a_reset() -> None:
     extension = await append(*"abcdef")
     client = Client()
@@ -438,6 +452,7 @@ async def test_when_all_that_was_missed_is_gone_those_at_the_end_are_told() -> N
     assert [reset["offset"] for reset in client.resets] == [2]
 
 
+@pytest.mark.hub_contract
 async def test_a_restored_backup_renews_the_epoch_and_everyone_is_told() -> None:
     client = Client()
     await client.join()
@@ -454,6 +469,7 @@ async def test_a_restored_backup_renews_the_epoch_and_everyone_is_told() -> None
     assert [(reset["offset"], reset["epoch"]) for reset in client.resets] == [(1, new)]
 
 
+@pytest.mark.hub_contract
 async def test_a_restored_backup_with_waiting_messages_renews_the_epoch_before_they_get_offsets() -> None:
     client = Client()
     await client.join()
@@ -466,6 +482,7 @@ async def test_a_restored_backup_with_waiting_messages_renews_the_epoch_before_t
     assert [reset["offset"] for reset in client.resets] == [2]
 
 
+@pytest.mark.hub_contract
 async def test_the_hub_of_another_process_may_renew_the_epoch_first(away: Away) -> None:
     client = Client()
     await client.join()
@@ -503,6 +520,7 @@ async def test_a_head_that_is_back_before_the_epoch_is_renewed_renews_nothing(aw
     assert client.resets == []
 
 
+@pytest.mark.hub_contract
 async def test_a_group_that_was_deleted_is_opened_anew() -> None:
     client = Client()
     await client.join()
@@ -603,6 +621,7 @@ async def test_a_new_epoch_in_the_middle_of_a_fill_ends_the_fill(away: Away, mon
 # Polling
 
 
+@pytest.mark.hub_contract
 async def test_messages_of_another_process_arrive_with_the_next_poll(polling: Callable[[float], None]) -> None:
     polling(0.05)
     client = Client()
@@ -613,6 +632,7 @@ async def test_messages_of_another_process_arrive_with_the_next_poll(polling: Ca
     await until(lambda: client.bodies == ["a", "b", "c"], 1)
 
 
+@pytest.mark.hub_contract
 async def test_messages_that_wait_are_sequenced_by_the_next_poll(polling: Callable[[float], None]) -> None:
     polling(0.05)
     client = Client()
@@ -621,6 +641,7 @@ async def test_messages_that_wait_are_sequenced_by_the_next_poll(polling: Callab
     await until(lambda: client.bodies == ["committed by a process that died"])
 
 
+@pytest.mark.hub_contract
 async def test_messages_that_wait_are_sequenced_by_whoever_joins() -> None:
     extension = await append("a")
     await elsewhere(log.insert_waiting, drafts("waiting"))
@@ -675,6 +696,7 @@ async def test_a_layer_that_hangs_does_not_hold_up_the_polling(polling: Callable
     layer.gate.set()
 
 
+@pytest.mark.hub_contract
 async def test_a_layer_that_fails_altogether_loses_no_message(polling: Callable[[float], None], settings: Any) -> None:
     polling(0.05)
     layer = use(settings, Failing)
@@ -758,6 +780,7 @@ async def test_without_a_log_the_first_logged_message_of_another_process_makes_t
     assert client.resets[0]["offset"] == 0
 
 
+@pytest.mark.hub_contract
 async def test_what_is_sent_right_after_a_group_was_erased_reaches_everyone() -> None:
     clients = [Client(), Client()]
     for client in clients:
@@ -772,6 +795,7 @@ async def test_what_is_sent_right_after_a_group_was_erased_reaches_everyone() ->
 # Leaving
 
 
+@pytest.mark.hub_contract
 async def test_the_channel_lingers_and_then_leaves_the_group(
     polling: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -790,6 +814,7 @@ async def test_the_channel_lingers_and_then_leaves_the_group(
     assert list(current_hub().feeds) == ["staying"]
 
 
+@pytest.mark.hub_contract
 async def test_a_return_while_the_channel_is_being_discarded_is_not_undone(
     polling: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:

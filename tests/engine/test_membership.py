@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from broadcast.engine import membership as membership_module
-from broadcast.engine.layer import EVENT, Hint
+from broadcast.engine.layer import EVENT, TRIES, Hint
 from broadcast.engine.layer import origin as this_process
 from broadcast.engine.membership import Membership
 from broadcast.engine.outages import layer_failing
 from tests.engine.layers import Failing, Gated, HardOfHearing, Impatient, Unmade, Watched, only_in_memory, use
 from tests.engine.listening import foreign_event, until
+
+pytestmark = pytest.mark.layer_contract
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ async def test_a_layer_that_is_away_is_noticed_though_nothing_is_to_be_said(
     layer.broken = set()
     await asyncio.sleep(membership_module.RETRY_AFTER)
     await membership.renew()
-    assert not layer_failing.is_on
+    await until(lambda: not layer_failing.is_on)
     await layer.group_send("broadcast", foreign_event(offset=1, epoch="e", head=1))
     await until(lambda: hints)
     assert [hint.head for hint in hints] == [1]
@@ -272,7 +274,7 @@ async def test_renewing_stops_at_the_first_failure(membership: Membership, setti
     layer.tries.clear()
     layer.broken = {"group_add"}
     await membership.renew()
-    assert layer.tries.count("group_add") == 1
+    assert layer.tries.count("group_add") == TRIES
 
 
 async def test_leaving_a_layer_that_fails_stops_at_the_first_failure(membership: Membership, settings: Any) -> None:
@@ -282,7 +284,7 @@ async def test_leaving_a_layer_that_fails_stops_at_the_first_failure(membership:
     layer.tries.clear()
     layer.broken = {"group_discard"}
     await membership.close()
-    assert layer.tries.count("group_discard") == 1
+    assert layer.tries.count("group_discard") == TRIES
 
 
 async def test_a_layer_that_hangs_holds_up_one_join_and_not_each(
@@ -343,3 +345,77 @@ async def test_a_late_discard_does_not_undo_a_quick_return(membership: Membershi
 async def test_an_error_without_words_is_told_by_its_name() -> None:
     assert membership_module.describe(TimeoutError()) == "TimeoutError"
     assert membership_module.describe(ConnectionError("refused")) == "refused"
+
+
+# Breaking and healing are told once
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.levelname for record in caplog.records]
+
+
+@pytest.mark.parametrize("way", ["send", "group_add", "group_discard"])
+async def test_a_connection_that_died_while_it_was_kept_is_no_outage(
+    way: str, membership: Membership, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When Redis was away, each connection in the pool of its client fails once, on its next use."""
+    layer = use(settings, Failing)
+    await membership.add("broadcast")
+    layer.broken_once = [way]
+    await membership.renew()
+    await membership.discard("broadcast")
+    assert layer.broken_once == []
+    assert layer.groups == {}
+    assert told(caplog) == []
+
+
+async def test_a_failure_to_receive_is_tried_again_before_it_is_told(
+    membership: Membership, hints: list[Hint], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = use(settings, Failing)
+    layer.broken_once = ["receive"] * (TRIES - 1)
+    await membership.add("broadcast")
+    await layer.group_send("broadcast", foreign_event(offset=1, epoch="e", head=1))
+    await until(lambda: hints)
+    assert layer.broken_once == []
+    assert told(caplog) == []
+
+
+async def test_the_layer_is_back_when_the_hub_hears_through_it(
+    membership: Membership, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That something can be said to it is not enough."""
+    layer = use(settings, Failing)
+    layer.broken = {"receive"}
+    await membership.add("broadcast")
+    await until(lambda: layer_failing.is_on)
+    for _ in range(3):
+        await membership.renew()
+    assert told(caplog) == ["ERROR"]
+    layer.broken = set()
+    await until(lambda: told(caplog) == ["ERROR", "WARNING"])
+
+
+async def test_what_was_sent_before_a_failure_does_not_tell_that_it_is_over(
+    membership: Membership, hints: list[Hint], settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = use(settings, Failing)
+    layer.broken = {"receive"}
+    await membership.add("broadcast")
+    await membership.renew()
+    layer.broken = {"group_add"}
+    await membership.renew()
+    await layer.group_send("broadcast", foreign_event(offset=1, epoch="e", head=1))
+    await until(lambda: hints)
+    assert told(caplog) == ["ERROR"]
+
+
+async def test_a_channel_that_is_full_is_no_outage(
+    membership: Membership, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = use(settings, Failing)
+    await membership.add("broadcast")
+    layer.is_full = True
+    await membership.renew()
+    assert "send" in layer.tries
+    assert told(caplog) == []

@@ -84,6 +84,7 @@ def undone():
         raise Oops
 
 
+@pytest.mark.log_contract
 @pytest.mark.django_db(transaction=True)
 class TestOutsideATransaction:
     def test_a_message_is_in_the_log_when_send_returns(self, ear):
@@ -171,6 +172,7 @@ class TestOutsideATransaction:
         assert send("next").offset == 1
 
 
+@pytest.mark.log_contract
 @pytest.mark.django_db(transaction=True)
 class TestManyAtOnce:
     def test_they_come_in_the_order_given(self, ear):
@@ -240,6 +242,7 @@ class TestManyAtOnce:
             send_many([{"body": "a", "persist": False, 5: 6}])
 
 
+@pytest.mark.log_contract
 @pytest.mark.django_db(transaction=True)
 class TestInsideATransaction:
     def test_the_offset_comes_with_the_commit(self, ear):

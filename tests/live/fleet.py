@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ WAIT = 60  # seconds, for a machine that is busy
 TEMPLATE = "migrated"
 
 
-def new_database(postgres: Postgres, name: str) -> str:
-    """Makes a database with all tables and returns its address."""
+def new_database(postgres: Postgres, name: str, empty: bool = False) -> str:
+    """Makes a database, with all tables unless it is to be empty, and returns its address."""
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone():
             migrated = Site(Path("none"), DATABASE_URL=postgres.create_database(TEMPLATE))
             migrated.manage("migrate", "--verbosity", "0")
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{"template1" if empty else TEMPLATE}"')
     return postgres.database_url(name)
 
 
@@ -155,8 +155,11 @@ LAYER = ["The channel layer cannot be reached", "The channel layer can be reache
 LOG = ["The message log cannot be used", "The message log can be used again"]
 
 
-def reaches(publisher: Publisher, clients: list[Client]) -> None:
-    """Sends until hints cross the layer again: five in a row arrive long before a look into the log."""
+def reaches(publisher: Publisher, clients: list[Client], everybody: Sequence[Client] = ()) -> None:
+    """Sends until hints cross the layer again: five in a row arrive long before a look into the log.
+
+    ``everybody`` hears it too, however late.
+    """
     quick, number, deadline = 0, 0, time.monotonic() + WAIT
     while quick < 5:
         assert time.monotonic() < deadline, "Messages come by polling only"
@@ -167,3 +170,6 @@ def reaches(publisher: Publisher, clients: list[Client]) -> None:
         for client in clients:
             client.hear_until(body)
         quick = quick + 1 if time.monotonic() - begun < 0.2 else 0
+    for client in everybody:
+        if client not in clients:
+            client.hear_until(body)

@@ -51,6 +51,10 @@ async def another_app(scope, receive, send) -> None:
     await asyncio.Event().wait()
 
 
+async def another_that_never_answers(scope, receive, send) -> None:
+    await asyncio.Event().wait()
+
+
 urlpatterns = [
     path("slow", slow),
     path("large", large),
@@ -63,7 +67,8 @@ urlpatterns = [
 def application_with_sockets():
     from broadcast.routing import websocket_urlpatterns
 
-    routes = URLRouter([*websocket_urlpatterns, re_path(r"^other$", another_app)])
+    others = [re_path(r"^other$", another_app), re_path(r"^never$", another_that_never_answers)]
+    routes = URLRouter([*websocket_urlpatterns, *others])
     return ProtocolTypeRouter({"http": django_application, "websocket": AuthMiddlewareStack(routes)})
 
 

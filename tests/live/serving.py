@@ -38,11 +38,11 @@ class Server(Daphne):
 
     def endpoint(self) -> str:
         if self.way == "unix":
-            return f"unix:{self.path}"
+            return f"unix:{self.path}:backlog=4096"
         if self.way == "tls":
             key, certificate = self_made(self.directory)
             return f"ssl:{self.port}:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
-        return f"tcp:port={self.port}:interface=127.0.0.1:backlog=1024"
+        return f"tcp:port={self.port}:interface=127.0.0.1:backlog=4096"
 
     def start(self) -> None:
         with self.log_file.open("a") as log:

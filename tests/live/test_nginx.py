@@ -4,10 +4,10 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -50,9 +50,21 @@ class Nginx(Service):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
+class Backend(Daphne):
+    """A daphne as `deploy/systemd` starts it."""
+
+    options = ("--proxy-headers",)
+
+
 @pytest.fixture
-def fleet(daphne: Callable[..., Daphne]) -> list[Daphne]:
-    return [daphne(), daphne()]
+def fleet(database: Path) -> Iterator[list[Daphne]]:
+    servers: list[Daphne] = [Backend(database), Backend(database)]
+    for server in servers:
+        server.start()
+    yield servers
+    for server in servers:
+        server.end()
+        print(f"--- daphne on port {server.port}\n{server.log}")
 
 
 @pytest.fixture
@@ -61,13 +73,13 @@ def nginx(fleet: list[Daphne]) -> Iterator[Nginx]:
     yield from throwaway(lambda directory: Nginx(directory, ports))
 
 
-def fetch(url: str) -> tuple[int, str]:
-    with urlopen(url, timeout=10) as answer:
+def fetch(url: str, headers: dict[str, str]) -> tuple[int, str]:
+    with urlopen(Request(url, headers=headers), timeout=10) as answer:
         return answer.status, answer.read().decode()
 
 
-async def get(url: str) -> tuple[int, str]:
-    return await asyncio.to_thread(fetch, url)
+async def get(url: str, **headers: str) -> tuple[int, str]:
+    return await asyncio.to_thread(fetch, url, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 async def next_frame(client: ClientConnection) -> dict[str, Any]:
@@ -89,6 +101,13 @@ async def test_sockets_come_through_from_the_page_and_from_nowhere_else(nginx: N
         assert await next_frame(client) == {"author": "Server", "body": "Welcome!"}
     with pytest.raises(InvalidStatus):
         await connect(address, origin="http://elsewhere.example")  # type: ignore[arg-type]
+
+
+async def test_a_client_is_known_by_its_address_and_not_by_what_it_claims(nginx: Nginx, fleet: list[Daphne]) -> None:
+    assert (await get(nginx.url + "/broadcast/", X_Forwarded_For="192.0.2.1"))[0] == 200
+    said = "".join(server.log for server in fleet)
+    assert re.search(r'^127\.0\.0\.1\S* .*"GET /broadcast/" 200', said, re.MULTILINE)
+    assert "192.0.2.1" not in said
 
 
 async def test_a_message_reaches_the_clients_of_both_daphnes(nginx: Nginx, fleet: list[Daphne]) -> None:

@@ -48,7 +48,7 @@ class Waits:
 
 @pytest.fixture
 def server(daphne: Callable[..., Daphne]) -> Daphne:
-    rules = {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}}
+    rules = {"broadcast": OPEN, "news": OPEN, "elsewhere": OPEN, "staff": {"subscribe": "staff"}}
     return daphne(DJANGO_SETTINGS_MODULE="tests.live.host_settings", BROADCAST=json.dumps({"GROUPS": rules}))
 
 
@@ -94,10 +94,12 @@ async def test_it_follows_groups_and_hears_what_became_of_what_it_says(module, s
         said = await asyncio.wait_for(client.send("news", "hi", author="Ann", data={"n": 1}), WAIT)
         assert (said["group"], said["offset"], said["author"], said["data"]) == ("news", 1, "Ann", {"n": 1})
         assert await reader.hear() == said
+        elsewhere = await asyncio.wait_for(client.send("elsewhere", "hi"), WAIT)
+        assert (elsewhere["group"], elsewhere["offset"]) == ("elsewhere", 1)
         for group, body, code in (
             ("news", "", "invalid"),
             ("broadcast", "x" * 5000, "too_large"),
-            ("staff", "", "closed"),
+            ("staff", "hi", "forbidden"),
         ):
             with pytest.raises(module.Refused) as refused:
                 await asyncio.wait_for(client.send(group, body), WAIT)

@@ -1,0 +1,73 @@
+"""From a publish in one process to the receipt from another, through Redis, at a steady pace."""
+
+from __future__ import annotations
+
+import time
+from statistics import median, quantiles
+from zlib import crc32
+
+from bench.crowd import Crowd, Late, Wrong
+from bench.scenarios.base import LISTEN, PAUSE, Note
+from bench.servers import Server
+from bench.speech import BODY_SIZE, bodies
+
+SIZE = 300  # connections
+EVERY = 0.05  # seconds
+MESSAGES = 100  # as many as a channel of Channels holds: a row that falls behind loses none
+PATIENCE = 60.0  # seconds for the last ones
+
+
+def latency(server: Server, note: Note) -> None:
+    """Has one process send a durable message every 50 ms, and notes when each client of another has it."""
+    with server.another() as sender, Crowd(server.port) as crowd:
+        crowd.open([LISTEN] * SIZE, server.row.speech.greeted())
+        tell(sender, 0)
+        crowd.receive(server.row.speech.heard(bodies(0, 1)))
+        time.sleep(PAUSE)
+        hearing = Hearing(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
+        begun = time.monotonic()
+        for number in range(MESSAGES):
+            hearing.go_on(begun + number * EVERY)
+            hearing.sent.append(time.monotonic())
+            tell(sender, 1 + number)
+        hearing.finish()
+        for _ in range(1 + MESSAGES):
+            sender.control.answer()
+    note("latency", median(hearing.delays) * 1e3)
+    note("latency_p99", quantiles(hearing.delays, n=100)[-1] * 1e3)
+
+
+def tell(sender: Server, number: int) -> None:
+    sender.control.tell("send", first=number, count=1, size=BODY_SIZE, persist=True, together=True)
+
+
+class Hearing:
+    """What a crowd has heard of a stream of messages that all have one size, and how long each took to each client."""
+
+    def __init__(self, crowd: Crowd, stream: bytes) -> None:
+        self.crowd = crowd
+        self.stream = stream
+        self.message_size = len(stream) // MESSAGES
+        self.sent: list[float] = []
+        self.delays: list[float] = []
+        self._sizes = dict.fromkeys(crowd.sockets, 0)
+        self._sums = dict.fromkeys(crowd.sockets, 0)
+
+    def go_on(self, until: float) -> None:
+        """Reads up to a moment."""
+        for fd, data in self.crowd.pieces(until):
+            now, before = time.monotonic(), self._sizes[fd]
+            self._sums[fd] = crc32(data, self._sums[fd])
+            self._sizes[fd] = before + len(data)
+            whole = range(before // self.message_size, self._sizes[fd] // self.message_size)
+            self.delays += [now - self.sent[number] for number in whole]
+
+    def finish(self) -> None:
+        """Reads the rest. Raises Late if it does not come, and Wrong if anything else does."""
+        ends = time.monotonic() + PATIENCE
+        while len(self.delays) < MESSAGES * len(self.crowd):
+            if time.monotonic() > ends:
+                raise Late(f"{MESSAGES * len(self.crowd) - len(self.delays)} messages have not arrived")
+            self.go_on(time.monotonic() + EVERY)
+        if set(self._sums.values()) != {crc32(self.stream)}:
+            raise Wrong("Clients received something else than what was sent")

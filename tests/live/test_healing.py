@@ -1,0 +1,331 @@
+"""What breaks heals by itself: nothing is lost, and each process says once that it broke and once that it is well."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.live.fleet import LAYER, LOG, WAIT, Client, Publisher, new_database, reaches, told, until
+from tests.services import Postgres, Redis, postgres_program
+from tests.site import Daphne, Site
+
+Start = Callable[..., Daphne]
+Visit = Callable[..., Client]
+
+
+def say_one_and_hear(publisher: Publisher, clients: list[Client], body: str) -> None:
+    publisher.send_until_sent(body)
+    for client in clients:
+        client.hear_until(body)
+
+
+def chat(clients: list[Client], body: str) -> None:
+    """Each client in turn says it, and all hear it."""
+    for number, speaker in enumerate(clients):
+        speaker.say(body=f"{number}: {body}")
+        for client in clients:
+            client.hear_until(f"{number}: {body}")
+
+
+# Redis
+
+
+LAYERS = ["pubsub", "core"]
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request: pytest.FixtureRequest, fleet_env: dict[str, str]) -> str:
+    fleet_env["REDIS_LAYER"] = request.param
+    return str(request.param)
+
+
+@pytest.fixture
+def two(layer: str, start: Start) -> list[Daphne]:
+    return [start(), start()]
+
+
+def test_redis_is_killed_and_comes_back_empty(
+    two: list[Daphne], visit: Visit, publisher: Publisher, redis: Redis
+) -> None:
+    clients = [visit(server) for server in two]
+    reaches(publisher, clients)
+    redis.kill()
+    say_one_and_hear(publisher, clients, "without Redis")
+    chat(clients, "without Redis, too")
+    until(lambda: all(told(process) == LAYER[:1] for process in (*two, publisher)))
+    redis.start()
+    until(lambda: [told(process) for process in (*two, publisher)] == [LAYER] * 3)
+    chat(clients, "with Redis")
+    reaches(publisher, clients)
+    assert [told(process) for process in (*two, publisher)] == [LAYER] * 3
+
+
+@pytest.fixture
+def publishers(fleet_env: dict[str, str], tmp_path: Path) -> Iterator[dict[str, Publisher]]:
+    """One on each kind of layer."""
+    publishers = {
+        layer: Publisher(Site(tmp_path / "none", **fleet_env, REDIS_LAYER=layer), tmp_path / f"{layer}.log")
+        for layer in LAYERS
+    }
+    yield publishers
+    for publisher in publishers.values():
+        publisher.end()
+        print(f"--- publisher\n{publisher.log}")
+
+
+def test_redis_hangs_for_twenty_seconds(
+    start: Start, visit: Visit, publishers: dict[str, Publisher], redis: Redis
+) -> None:
+    """On both layers at once: they share the log, and hints cross each for itself."""
+    servers = {layer: [start(REDIS_LAYER=layer) for _ in range(2)] for layer in LAYERS}
+    clients = {layer: [visit(server) for server in servers[layer]] for layer in LAYERS}
+    processes = [*servers["pubsub"], *servers["core"], *publishers.values()]
+    everybody = [*clients["pubsub"], *clients["core"]]
+    for layer in LAYERS:
+        reaches(publishers[layer], clients[layer], everybody)
+    redis.pause()
+    begun = time.monotonic()
+    for publisher in publishers.values():
+        say_one_and_hear(publisher, everybody, "while Redis hangs")
+    until(lambda: all(told(process) == LAYER[:1] for process in processes))
+    everybody.append(visit(servers["core"][0]))
+    while time.monotonic() - begun < 20:
+        chat(everybody, "also to newcomers")
+    assert [told(process) for process in processes] == [LAYER[:1]] * len(processes)
+    redis.resume()
+    until(lambda: [told(process) for process in processes] == [LAYER] * len(processes))
+    chat(everybody, "all is well")
+    for layer in LAYERS:
+        reaches(publishers[layer], clients[layer], everybody)
+    assert [told(process) for process in processes] == [LAYER] * len(processes)
+
+
+def test_who_is_stopped_leaves_redis_in_peace(two: list[Daphne], visit: Visit) -> None:
+    for server in two:
+        visit(server)
+    for server in two:
+        server.stop()
+    assert [server.log.count("ERROR") + server.log.count("Traceback") for server in two] == [0, 0]
+
+
+def test_redis_is_not_there_at_the_start(
+    layer: str, start: Start, visit: Visit, publisher: Publisher, redis: Redis
+) -> None:
+    redis.kill()
+    server = start()
+    client = visit(server)
+    say_one_and_hear(publisher, [client], "before Redis")
+    redis.start()
+    reaches(publisher, [client])
+    until(lambda: [told(process) for process in (server, publisher)] == [LAYER] * 2)
+
+
+@pytest.mark.parametrize("layer", ["core"], indirect=True)
+def test_more_than_the_core_layer_holds(
+    layer: str, start: Start, visit: Visit, fleet_site: Site, publisher: Publisher
+) -> None:
+    """It drops what exceeds a hundred events of a channel, and tells nobody."""
+    server = start()
+    client = visit(server)
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        fleet_site.manage(
+            "shell", "-v", "0", "-c", "from broadcast import send\nfor number in range(300): send(str(number))"
+        )
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    assert client.hear_until("299") == [str(number) for number in range(300)]
+    reaches(publisher, [client])
+    assert told(server) == []
+
+
+# PostgreSQL
+
+
+def test_postgresql_is_restarted(start: Start, visit: Visit, publisher: Publisher, postgres: Postgres) -> None:
+    servers = [start(), start()]
+    clients = [visit(server) for server in servers]
+    say_one_and_hear(publisher, clients, "before")
+    postgres.kill()
+    assert publisher.send("lost") == "LogUnavailable"
+    clients[0].say(body="lost, too", ref="00000000-0000-4000-8000-000000000001")
+    refused = clients[0].hear()
+    assert (refused["type"], refused["code"]) == ("error", "unavailable")
+    until(lambda: all(told(process) == LOG[:1] for process in (*servers, publisher)))
+    postgres.start()
+    say_one_and_hear(publisher, clients, "after")
+    clients[0].say(body="and on")
+    for client in clients:
+        client.hear_until("and on")
+    until(lambda: [told(process) for process in (*servers, publisher)] == [LOG] * 3)
+
+
+def test_connections_to_postgresql_are_dropped(
+    start: Start, visit: Visit, publisher: Publisher, fleet_env: dict[str, str], postgres: Postgres
+) -> None:
+    server = start()
+    client = visit(server)
+    for number in range(5):
+        say_one_and_hear(publisher, [client], f"before {number}")
+        drop_connections(postgres)
+        assert publisher.send(f"sent {number}").isdigit()
+        client.say(body=f"said {number}")
+        assert f"sent {number}" in client.hear_until(f"said {number}")
+    assert told(server) == told(publisher) == []
+
+
+def drop_connections(postgres: Postgres) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = 'site' AND backend_type = 'client backend'"
+        )
+
+
+def test_connections_are_lost_during_commit(
+    start: Start, visit: Visit, publisher: Publisher, fleet_env: dict[str, str]
+) -> None:
+    """A deferred trigger ends the session that commits, every third time."""
+    server = start()
+    client = visit(server)
+    with psycopg.connect(fleet_env["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("CREATE SEQUENCE commits")
+        connection.execute(
+            """
+            CREATE FUNCTION lose_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF nextval('commits') % 3 = 0 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+                RETURN NULL;
+            END $$
+            """
+        )
+        connection.execute(
+            "CREATE CONSTRAINT TRIGGER lose_commit AFTER INSERT ON broadcast_message "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lose_commit()"
+        )
+    bodies = [f"{who} {number}" for number in range(6) for who in ("sent", "said")]
+    for body in bodies:
+        if body.startswith("sent"):
+            assert publisher.send(body).isdigit()
+        else:
+            client.say(body=body)
+        assert client.hear_until(body) == [body]
+    assert told(server) == told(publisher) == []
+
+
+def test_somebody_holds_the_groups_row_for_a_while(
+    start: Start, visit: Visit, publisher: Publisher, fleet_env: dict[str, str]
+) -> None:
+    server = start()
+    client = visit(server)
+    say_one_and_hear(publisher, [client], "before")
+    with psycopg.connect(fleet_env["DATABASE_URL"]) as holder:
+        holder.execute("UPDATE broadcast_group SET head = head")
+        client.say(body="waits")
+        until(lambda: waiting_for_a_lock(fleet_env["DATABASE_URL"]))
+        newcomer = visit(server)  # reading waits for nobody
+        assert newcomer.offset == client.offset
+        time.sleep(10)  # longer than our own transactions are tried again
+        holder.rollback()
+    assert client.hear_until("waits") == newcomer.hear_until("waits") == ["waits"]
+    say_one_and_hear(publisher, [client, newcomer], "after")
+    assert told(server) == []
+
+
+def waiting_for_a_lock(database: str) -> bool:
+    with psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+    return bool(row and row[0])
+
+
+def test_an_older_backup_is_restored(
+    start: Start, visit: Visit, publisher: Publisher, fleet_env: dict[str, str], postgres: Postgres
+) -> None:
+    """Offsets are given again, so everybody is told to begin anew, also who was away meanwhile."""
+    servers = [start(), start()]
+    clients = [visit(server) for server in servers]
+    for number in range(2):
+        say_one_and_hear(publisher, clients, f"kept {number}")
+    backup = subprocess.run(
+        [postgres_program("pg_dump"), fleet_env["DATABASE_URL"]], check=True, capture_output=True, timeout=WAIT
+    ).stdout
+    for number in range(3):
+        say_one_and_hear(publisher, clients, f"lost {number}")
+    away = clients[0].position
+    old = clients[0].epoch
+    restore(postgres, backup)
+    for client in clients:
+        told_anew = client.hear()
+        assert (told_anew["type"], told_anew["offset"]) == ("reset", 2)
+        assert told_anew["epoch"] != old
+    returned = visit(servers[1], away)
+    assert (returned.welcome["recovered"], returned.offset) == (False, 2)
+    assert len({client.epoch for client in (*clients, returned)}) == 1
+    say_one_and_hear(publisher, [*clients, returned], "after")
+    assert clients[0].offset == 3
+    assert all(told(process) in ([], LOG) for process in (*servers, publisher))
+
+
+def restore(postgres: Postgres, backup: bytes) -> None:
+    """Puts what was saved in the place of the fleet's database."""
+    restored = new_database(postgres, "restored", empty=True)
+    command = [postgres_program("psql"), "--quiet", "--set", "ON_ERROR_STOP=1", restored]
+    subprocess.run(command, input=backup, check=True, capture_output=True, timeout=WAIT)
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("ALTER DATABASE site ALLOW_CONNECTIONS false")
+        drop_connections(postgres)
+        connection.execute("DROP DATABASE IF EXISTS lost WITH (FORCE)")
+        connection.execute("ALTER DATABASE site RENAME TO lost")
+        connection.execute("ALTER DATABASE restored RENAME TO site")
+
+
+# Processes
+
+
+def test_the_hubs_process_is_killed_and_its_clients_go_on_elsewhere(
+    start: Start, visit: Visit, publisher: Publisher
+) -> None:
+    dying, other = start(), start()
+    client = visit(dying)
+    say_one_and_hear(publisher, [client], "before")
+    client.say(body="its last word")
+    dying.kill()
+    publisher.send("meanwhile")
+    back = visit(other, client.position)
+    assert back.welcome["recovered"] is True
+    heard = back.hear_until("meanwhile")
+    assert heard in (["meanwhile"], ["its last word", "meanwhile"])
+    say_one_and_hear(publisher, [back], "after")
+    assert told(other) == []
+
+
+def test_a_publisher_dies_between_its_commit_and_its_offsets(
+    start: Start, visit: Visit, publisher: Publisher, fleet_site: Site
+) -> None:
+    servers = [start(), start()]
+    clients = [visit(server) for server in servers]
+    killed = fleet_site.manage(
+        "shell",
+        "-v",
+        "0",
+        "-c",
+        """
+import os
+from django.db import transaction
+from broadcast import send
+with transaction.atomic():
+    transaction.on_commit(lambda: os._exit(9))
+    send("the last will")
+""",
+        check=False,
+    )
+    assert killed.returncode == 9
+    for client in clients:
+        assert client.hear_until("the last will") == ["the last will"]
+    say_one_and_hear(publisher, clients, "after")
+    assert told(servers[0]) == told(servers[1]) == []
