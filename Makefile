@@ -13,7 +13,7 @@ STRICT := -W error --cov --cov-fail-under=95
 AT_ONCE := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test bench chaos lint format clean
+.PHONY: help run admin test bench chaos screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -39,6 +39,10 @@ bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look,
 chaos: $(INSTALLED) ## break a fleet for five minutes and see that nothing is lost (ARGS='--seconds=60 --seed=1')
 	@.ci/system-packages
 	$(BIN)/python -W error -m tests.chaos $(ARGS)
+
+screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew
+	@.ci/system-packages
+	$(BIN)/python -m tests.screenshots
 
 lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check

@@ -27,7 +27,7 @@ from .engine.layer import DEFAULT_GROUP
 from .engine.publishing import send
 from .engine.validation import SERVER, checked_body, checked_data, checked_group
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
-from .groups import is_group_name, retention, rule_for
+from .groups import all_rules, is_group_name, retention, rule_for
 from .models import Group, Message
 
 MAX_OFFERED = 100  # groups to choose from; others can be typed
@@ -35,7 +35,7 @@ MAX_OFFERED = 100  # groups to choose from; others can be typed
 
 def known_groups() -> list[str]:
     """The groups that the settings name, then those that the log has."""
-    named = [name for name in conf.GROUPS if is_group_name(name)]
+    named = [name for name in [*conf.GROUPS, *all_rules()] if is_group_name(name)]
     try:
         logged = reading(lambda: list(Group.objects.values_list("name", flat=True)[:MAX_OFFERED]))
     except (NoLog, LogUnavailable):

@@ -20,6 +20,15 @@ DEFAULT_GROUPS: Rules = {
 }
 
 
+BUILT_IN_GROUPS: Rules = {
+    "user.*": {"subscribe": "self"},
+    "staff": {"subscribe": "staff", "publish": "staff"},
+}
+"""Rules of every site that does not write its own for these: so that ``send(…, to=user)`` works anywhere."""
+
+Policy = Callable[[Any, str, str], bool | None]
+
+
 def user_settings() -> Mapping[str, Any]:
     """What the site wrote under ``BROADCAST``; empty when it wrote nothing, or no dict."""
     written = getattr(django_settings, "BROADCAST", None)
@@ -76,6 +85,10 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("/")
 
 
+def is_policy_or_none(value: Any) -> bool:
+    return value is None or is_text(value) or callable(value)
+
+
 class Settings:
     """Every setting of the app, with its default. Durations are in seconds."""
 
@@ -84,6 +97,7 @@ class Settings:
         "a dict of group names or patterns to rules",
         lambda value: isinstance(value, Mapping),
     )
+    POLICY = Setting[Policy | str | None](None, "a function, or the dotted path to one", is_policy_or_none)
     MAX_BODY = Setting[int](4000, "a positive whole number of characters", is_count)
     MAX_DATA = Setting[int](16384, "a positive whole number of bytes", is_count)
     MESSAGE_RATE = Setting[float](20, "a positive number of frames a second", is_positive)
@@ -98,6 +112,7 @@ class Settings:
     POLL_INTERVAL = Setting[float](1.0, "a positive number of seconds", is_positive)
     PING_INTERVAL = Setting[float](25.0, "a positive number of seconds", is_positive)
     PAGE_MESSAGES = Setting[int](50, "a positive whole number of messages", is_count)
+    SIGNED_NAME_AGE = Setting[float](24 * 3600, "a positive number of seconds", is_positive)
     SOCKET_PATH = Setting[str]("/ws", "a path that starts with /", is_path)
     DIRECT_WRITES = Setting[bool](True, "True or False", lambda value: isinstance(value, bool))
     STALLED_TIMEOUT = Setting[float](60.0, "a positive number of seconds", is_positive)

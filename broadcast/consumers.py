@@ -4,52 +4,51 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qs
 
 from channels.consumer import AsyncConsumer
 
 from . import policy
+from .addresses import dialect_in, joins_nothing, name_in, position_in, query_in
+from .audiences import is_signed, plain_name
+from .authors import draft_by
 from .conf import conf
 from .engine.connecting import transport_for
-from .engine.database import NoLog, reading
 from .engine.drain import unwatch, watch
+from .engine.feed import Position
 from .engine.hub import current_hub
 from .engine.layer import DEFAULT_GROUP
-from .engine.log import Draft
 from .engine.publishing import relay
 from .engine.rate import Bucket
-from .engine.validation import SERVER, is_servers_name
+from .engine.validation import SERVER
 from .engine.wire import (
     SUBPROTOCOL,
     BadFrame,
     Command,
     Dialect,
+    Fields,
     Publish,
     Subscribe,
     Unsubscribe,
-    checked_epoch,
-    checked_offset,
     command,
     error_fields,
     message_fields,
-    ref_in,
+    unread,
 )
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
-from .groups import is_group_name
-from .models import Message
+from .revocation import has_something_to_lose, let_go, look_after
+from .visitors import RETRY_AFTER, require, require_name
 
 logger = logging.getLogger("broadcast")
 
 MAX_STRIKES = 20  # bad or refused frames in a row
-RETRY_AFTER = 1.0  # seconds, told to a client when the log is away
 MAX_REF = 64  # characters of a wrong ref that its sender is told again
 
 RESTARTING = 4000
 UNAVAILABLE = 4003
+USER_CHANGED = 4004
 FORBIDDEN = 4500
 TOO_MANY_BAD_FRAMES = 4501
 
@@ -68,6 +67,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     group = DEFAULT_GROUP
     greeting = "Welcome!"
+    signed_names: Mapping[str, str] = MappingProxyType({})  # by which groups were joined
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -76,54 +76,52 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         user = scope.get("user")
         self.user: Any = user if policy.is_signed_in(user) else None
+        self.session: Any = scope.get("session")
         self.bucket = Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
         self.strikes = 0
         self.closing = False
-        self.group = self.group_in(scope)
-        self.transport = transport_for(send, self.dialect_of(scope))
+        self.group = plain_name(name_in(scope, self.group))
+        self.joins_nothing = joins_nothing(query_in(scope))
+        self.transport = transport_for(send, dialect_in(scope, query_in(scope)))
         self._send = send
         try:
             await self.accept(scope)
+            if not self.joins_nothing:
+                await self.join(scope)
             while not self.closing:
                 event = await receive()
-                if event["type"] != "websocket.receive":
+                if self.closing or event["type"] != "websocket.receive":
                     return
                 await self.answer(event.get("text"))
         except OSError:
             return  # the client went away while it was written to
         finally:
             unwatch(self)
+            let_go(self)
             await self.transport.close()
 
     # Connecting
-
-    def dialect_of(self, scope: Scope) -> Dialect:
-        offered = SUBPROTOCOL in scope.get("subprotocols", ())
-        return Dialect.V1 if offered or query_of(scope).get("v") == ["1"] else Dialect.PLAIN
-
-    def group_in(self, scope: Scope) -> str:
-        """The group that the address names: by the route, or as what follows the socket's path."""
-        if "url_route" in scope:
-            return str(scope["url_route"]["kwargs"].get("group", self.group))
-        prefix, path = conf.SOCKET_PATH.rstrip("/") + "/", scope.get("path", "").rstrip("/")
-        return path.removeprefix(prefix) if path.startswith(prefix) else self.group
 
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         watch(self, self._send)
+        if has_something_to_lose(self.user):
+            look_after(self)
+
+    async def join(self, scope: Scope) -> None:
+        """Subscribes to the group of the address; without it there is nothing to stay for."""
         try:
-            after, epoch = asked_position(query_of(scope))
-            await self.subscribe(self.group, after, epoch)
+            await self.subscribe(name_in(scope, self.group), *position_in(query_in(scope)))
         except BadFrame as error:
             if error.code == "unavailable":
                 await self.bye(UNAVAILABLE, str(error), after=RETRY_AFTER)
             else:
                 await self.bye(FORBIDDEN, str(error), after=None)
 
-    async def subscribe(self, group: str, after: int | None, epoch: str) -> None:
+    async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
-        await self.require("subscribe", group)
+        group = await require_name(self.user, name)
         followed = self.transport.positions
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
             raise BadFrame(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
@@ -132,32 +130,67 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except LogUnavailable:
             raise BadFrame("Messages cannot be read right now. Try again.", "unavailable") from None
         self.transport.unfollow(group)
-        offset = position.offset if position.feed.is_logged else None
+        self.note_name(group, name)
         try:
-            await self.transport.write(
-                {
-                    "type": "welcome",
-                    "author": SERVER,
-                    "body": self.greeting,
-                    "group": group,
-                    "epoch": position.epoch,
-                    "offset": offset,
-                    "recovered": recovered,
-                    "user": self.user.get_username() if self.user is not None else None,
-                    "ping_ms": round(conf.PING_INTERVAL * 1000),
-                }
-            )
+            if not self.closing:
+                await self.transport.write(self.welcome(position, recovered))
         except BaseException:
             position.leave()
             raise
-        self.transport.follow(position)
+        if self.closing:  # the client was told to go meanwhile
+            position.leave()
+        else:
+            self.transport.follow(position)
+
+    def welcome(self, position: Position, recovered: bool) -> Fields:
+        return {
+            "type": "welcome",
+            "author": SERVER,
+            "body": self.greeting,
+            "group": position.feed.name,
+            "epoch": position.epoch,
+            "offset": position.offset if position.feed.is_logged else None,
+            "recovered": recovered,
+            "user": self.user.get_username() if self.user is not None else None,
+            "ping_ms": round(conf.PING_INTERVAL * 1000),
+        }
+
+    def note_name(self, group: str, name: str) -> None:
+        """Keeps a signed name for as long as its group is followed: it has to hold until then."""
+        kept = {key: each for key, each in self.signed_names.items() if key in self.transport.positions}
+        if is_signed(name):
+            kept[group] = name
+        if kept or self.signed_names:
+            self.signed_names = kept
+        if has_something_to_lose(self.user, kept.get(group, "")):
+            look_after(self)
+
+    # Losing
+
+    async def sign_out(self, after: float) -> None:
+        """Sends the client away because its user is no longer signed in as before; it comes back as whoever it is."""
+        if not self.closing:
+            await self.bye(USER_CHANGED, "You are no longer signed in as you were.", after)
+
+    async def revoke(self, position: Position, reason: str) -> None:
+        """Ends one subscription and says so; the connection goes on, unless that was all it was for."""
+        if self.closing or not self.transport.is_following(position):
+            return
+        group = position.feed.name
+        self.transport.unfollow(group)
+        if self.transport.positions or self.joins_nothing:
+            await self.transport.write(error_fields("forbidden", reason, group=group))
+        else:
+            await self.bye(FORBIDDEN, reason, after=None)
+
+    # Leaving
 
     async def bye(self, code: int, reason: str, after: float | None) -> None:
         """Tells the client why it has to go, and in how many seconds to come back, if at all; then closes."""
         self.closing = True
         self.transport.unfollow_all()
         if self.transport.dialect is Dialect.V1:
-            fields: dict[str, Any] = {"type": "bye", "code": code, "reason": reason}
+            fields: Fields = {"type": "bye", "code": code, "reason": reason}
             fields["reconnect"] = after is not None
             fields["after_ms"] = None if after is None else round(after * 1000)
             await self.transport.write(fields)
@@ -174,12 +207,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             wait = self.bucket.take()
             if wait:
-                raise BadFrame(
-                    f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment.",
-                    "rate_limited",
-                    ref_in(text),
-                    wait,
-                )
+                reason = f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment."
+                raise unread(text, reason, "rate_limited", wait)
             await self.perform(command(text))
         except BadFrame as error:
             await self.refuse(error)
@@ -187,9 +216,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             self.strikes = 0
 
     async def refuse(self, error: BadFrame) -> None:
-        self.strikes += error.code != "unavailable"
+        self.strikes += is_strike(error)
         ref = error.ref if is_repeatable(error.ref) else None
-        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after))
+        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after, error.group))
         if self.strikes >= MAX_STRIKES:
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
             await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)
@@ -199,17 +228,29 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             case Publish():
                 await self.publish(asked)
             case Subscribe():
-                await self.subscribe(asked.group, asked.after, asked.epoch)
+                await self.subscribe_as_asked(asked)
             case Unsubscribe():
                 self.transport.unfollow(asked.group)
             case _:  # a Ping
                 await self.transport.write({"type": "pong"})
 
+    async def subscribe_as_asked(self, asked: Subscribe) -> None:
+        """Subscribes; a refusal names the group, and costs no other subscription anything."""
+        try:
+            await self.subscribe(asked.name, asked.after, asked.epoch)
+        except BadFrame as error:
+            error.group = plain_name(asked.name)
+            raise
+
     async def publish(self, asked: Publish) -> None:
         group = asked.group or self.group
-        await self.require("publish", group, asked.ref)
         try:
-            message = await relay(self.draft(asked, group))
+            await require(self.user, "publish", group)
+        except BadFrame as error:
+            error.ref = asked.ref
+            raise
+        try:
+            message = await relay(draft_by(self.user, asked, group))
         except OutcomeUnknown:
             text = "The message may or may not have been sent. Send it again with the same ref to be sure."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
@@ -218,46 +259,14 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except LogUnavailable:
             text = "The message could not be kept, so it was not sent. Try again."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
-        if message.is_repeated:
+        unheard = asked.ref is not None and group not in self.transport.positions
+        if message.is_repeated or unheard:
             await self.transport.write(message_fields(message) | {"duplicate": True})
 
-    def draft(self, asked: Publish, group: str) -> Draft:
-        """The message under a name that nobody can forge: a user's own, or a guest's marked as such."""
-        draft = Draft(group, Message.Source.GUEST, asked.author or "Guest", asked.body, asked.data)
-        if self.user is not None:
-            draft = replace(
-                draft,
-                source=Message.Source.USER,
-                author=self.user.get_username(),
-                user_id=self.user.pk,
-            )
-        if is_servers_name(draft.author):
-            raise BadFrame(
-                f"{draft.author!r} is the name under which this site speaks. Take another.",
-                "forbidden",
-                asked.ref,
-            )
-        return draft if asked.ref is None else replace(draft, ref=asked.ref, own_ref=True)
 
-    async def require(self, action: policy.Action, group: str, ref: object = None) -> None:
-        """Raises BadFrame unless this connection's user may do ``action`` in ``group``."""
-        if not is_group_name(group):
-            raise BadFrame(f"There is no group {group[:80]!r} here.", "invalid", ref)
-        try:
-            if policy.needs_database(action, group):
-                look = partial(policy.allows, self.user, action, group)
-                threads = await current_hub().threads()
-                allowed = await threads.read(reading, look)
-            else:
-                allowed = policy.allows(self.user, action, group)
-        except (LogUnavailable, NoLog):
-            text = "Permissions cannot be looked up right now. Try again."
-            raise BadFrame(text, "unavailable", ref, RETRY_AFTER) from None
-        if not allowed:
-            raise BadFrame(policy.refusal(action, group), "forbidden", ref)
-
-
-# A connection keeps of its scope only what it goes on needing: there are thousands of them.
+def is_strike(error: BadFrame) -> bool:
+    """Whether a client should have known better: not who comes back to many groups and has lost the right to some."""
+    return error.code != "unavailable" and not (error.code == "forbidden" and error.group is not None)
 
 
 def comes_from_here(scope: Scope) -> bool:
@@ -266,22 +275,6 @@ def comes_from_here(scope: Scope) -> bool:
     if not accepted:
         logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"])
     return accepted
-
-
-def query_of(scope: Scope) -> dict[str, list[str]]:
-    return parse_qs(scope.get("query_string", b"").decode("latin-1"))
-
-
-def asked_position(query: dict[str, list[str]]) -> tuple[int | None, str]:
-    """Where the address asks to go on from: ``?after=<offset>&epoch=<epoch>``."""
-    after = query.get("after", [""])[-1]
-    if not after:
-        return None, ""
-    try:
-        offset = int(after) if after.isascii() and after.isdecimal() and len(after) < 20 else -1
-        return checked_offset(offset), checked_epoch(query.get("epoch", [""])[-1])
-    except InvalidMessage as error:
-        raise BadFrame(f"In the address: {error}") from None
 
 
 def is_repeatable(ref: object) -> bool:

@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from .checks import lacks_write_ahead_log
+from .checks.surroundings import lacks_write_ahead_log
 from .conf import conf
 from .engine.database import NoLog, alias, log_access
 from .engine.hub import current_hub
@@ -34,7 +34,7 @@ MAX_SKEW = 2.0  # seconds
 MIN_CAPACITY = 100  # hints
 MIN_EXPIRY = 10  # seconds
 MIN_GROUP_EXPIRY = 60  # seconds
-STATIC_FILE = "broadcast/page.js"
+STATIC_FILE = "broadcast/feed.js"
 
 
 @dataclass(slots=True, frozen=True)

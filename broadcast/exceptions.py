@@ -12,10 +12,11 @@ class BroadcastError(Exception):
 class InvalidMessage(BroadcastError, ValueError):
     """An argument is not acceptable; nothing was sent. The text says what was expected and what came.
 
-    ``code`` is the word that a WebSocket client is told: ``"invalid"`` or ``"too_large"``.
+    ``code`` is the word that a client is told: ``"invalid"``, ``"too_large"``, or ``"forbidden"`` for a
+    name that is not the author's to take.
     """
 
-    def __init__(self, text: str, code: Literal["invalid", "too_large"] = "invalid") -> None:
+    def __init__(self, text: str, code: Literal["invalid", "too_large", "forbidden"] = "invalid") -> None:
         super().__init__(text)
         self.code = code
 

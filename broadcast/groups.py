@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .conf import conf
+from .conf import BUILT_IN_GROUPS, Rules, conf
 
 GROUP_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,80}")
 """What a group may be called: a Channels group name, with room for the app's own prefix."""
@@ -23,12 +23,17 @@ def is_group_pattern(name: object) -> bool:
     return name == "*" or is_group_name(name[:-1])
 
 
+def all_rules() -> Rules:
+    """The ``GROUPS`` table, and what is built in and not named there."""
+    return {**BUILT_IN_GROUPS, **conf.GROUPS}
+
+
 def rule_for(group: str) -> tuple[str, Mapping[str, Any]] | None:
     """The name or pattern in ``GROUPS`` that ``group`` falls under, and its rule.
 
     A name comes before any pattern, a longer pattern before a shorter one.
     """
-    rules = conf.GROUPS
+    rules = all_rules()
     if group in rules:
         return group, rules[group]
     patterns = [name for name in rules if is_group_pattern(name) and group.startswith(name[:-1])]

@@ -1,31 +1,41 @@
-"""Who may do what: the ``GROUPS`` table, looked up in one place.
+"""Who may do what: the site's ``POLICY`` and the ``GROUPS`` table, asked in one place.
 
 A rule names, for each action, who may do it::
 
     "broadcast": {"subscribe": "anyone", "publish": "authenticated", "announce": "staff"}
 
 ``subscribe`` is to receive and to read history, ``publish`` to write under one's own name,
-``announce`` to speak as the site itself. What is not named is denied.
+``announce`` to speak as the site itself. What is not named is denied. What a table cannot say, the
+function under ``POLICY`` does; it is asked first.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
 from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
+from django.db import InterfaceError, OperationalError
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
+from django.utils.module_loading import import_string
 
+from .conf import Policy, conf
 from .groups import rule_for
+
+logger = logging.getLogger("broadcast")
 
 Action = Literal["subscribe", "publish", "announce"]
 
 ACTIONS: tuple[Action, ...] = ("subscribe", "publish", "announce")
 WORDS = ("anyone", "authenticated", "staff", "nobody", "self")
 PERMISSION = re.compile(r"perm:\w+\.\S+")
+
+MAX_CAUSES = 100
 
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -37,7 +47,9 @@ def is_word(who: object) -> bool:
 
 
 def needs_database(action: Action, group: str) -> bool:
-    """Whether ``allows`` may have to ask the database for the user's permissions."""
+    """Whether ``allows`` may have to ask the database: for the user's permissions, or in the site's own ``POLICY``."""
+    if conf.POLICY is not None:
+        return True
     found = rule_for(group)
     return found is not None and str(found[1].get(action)).startswith("perm:")
 
@@ -45,9 +57,53 @@ def needs_database(action: Action, group: str) -> bool:
 def allows(user: Any, action: Action, group: str) -> bool:
     """Whether ``user`` (a user, an ``AnonymousUser`` or None) may do ``action`` in ``group``.
 
-    A ``perm:`` rule asks the user's authentication backends, which may query the database. A word
-    that is not known, or not one for this action, allows nobody.
+    ``POLICY`` is asked first, and what it leaves open goes by the table. A ``perm:`` rule asks the
+    user's authentication backends. Both may query the database, and raise its errors. A word that is
+    not known, or not one for this action, allows nobody.
     """
+    said = verdict(user, action, group) if conf.POLICY is not None else None
+    return by_table(user, action, group) if said is None else said
+
+
+def verdict(user: Any, action: Action, group: str) -> bool | None:
+    """What the site's ``POLICY`` says; one that fails denies, and the log says so once per cause.
+
+    A database that cannot be reached is no verdict, so its errors are raised.
+    """
+    try:
+        said = policy()(user if is_signed_in(user) else None, action, group)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        complain(error)
+        return False
+    if said is None or isinstance(said, bool):
+        return said
+    complain(TypeError(f"It must return True, False or None; it returned {type(said).__name__}."))
+    return False
+
+
+def policy() -> Policy:
+    """The function under ``POLICY``. Raises ImportError if there is none."""
+    written: Any = conf.POLICY
+    found: Policy = import_string(written) if isinstance(written, str) else written
+    return found
+
+
+causes: set[str] = set()
+
+
+def complain(error: Exception) -> None:
+    """Logs what is wrong with the ``POLICY``, once per cause: it is asked again and again."""
+    frames = traceback.extract_tb(error.__traceback__)
+    cause = f"{type(error).__name__} in {frames[-1].filename}:{frames[-1].lineno}" if frames else str(error)
+    if cause not in causes and len(causes) < MAX_CAUSES:
+        causes.add(cause)
+        logger.error('BROADCAST["POLICY"] failed, so what it was asked for is denied: %s', error, exc_info=error)
+
+
+def by_table(user: Any, action: Action, group: str) -> bool:
+    """Whether the ``GROUPS`` table allows it."""
     found = rule_for(group)
     if found is None:
         return False
@@ -81,6 +137,11 @@ def is_signed_in(user: Any) -> bool:
 def refusal(action: Action, group: str) -> str:
     """A sentence for whoever was refused, naming the setting that would allow it."""
     doing = {"subscribe": "receive messages of", "publish": "write to", "announce": "announce to"}
+    if conf.POLICY is not None:
+        return (
+            f"You may not {doing[action]} {group!r}: "
+            'neither BROADCAST["POLICY"] nor, where that leaves it open, BROADCAST["GROUPS"] allows it.'
+        )
     found = rule_for(group)
     if found is None:
         return (

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import ANY
 
+from .audiences import group_for
 from .engine.publishing import listeners
 from .models import Message
 
@@ -17,14 +18,22 @@ class Captured(list[Message]):
     """The messages sent so far, oldest first: a list with assertions that show what *was* sent when they fail."""
 
     def assert_sent(
-        self, *, body: Any = ANY, author: Any = ANY, group: Any = ANY, data: Any = ANY, times: int = 1
+        self,
+        *,
+        body: Any = ANY,
+        author: Any = ANY,
+        group: Any = ANY,
+        to: Any = ANY,
+        data: Any = ANY,
+        times: int = 1,
     ) -> None:
         """Fails unless exactly ``times`` of the messages have all that is given here; what is left out may be anything.
 
-        ``author`` is a name, or a user, who then must have sent it as themselves. ``data=None``
-        means a message without data.
+        ``author`` is a name, or a user, who then must have sent it as themselves. ``to`` is whom it
+        was for: a user, a model instance or a group's name, as in ``send``. ``data=None`` means a
+        message without data.
         """
-        expected = {"author": author, "group": group, "body": body, "data": data}
+        expected = {"author": author, "group": group, "to": to, "body": body, "data": data}
         count = sum(fits(message, expected) for message in self)
         if count != times:
             wanted = ", ".join(f"{name}={value!r}" for name, value in expected.items() if value is not ANY)
@@ -44,8 +53,9 @@ class Captured(list[Message]):
 def fits(message: Message, expected: dict[str, Any]) -> bool:
     author = expected["author"]
     is_author = message.user_id == author.pk if hasattr(author, "get_username") else author == message.author
+    is_for = expected["to"] is ANY or group_for(expected["to"]) == message.group_id
     actual = {"group": message.group_id, "body": message.body, "data": message.data}
-    return is_author and all(expected[name] == value for name, value in actual.items())
+    return is_author and is_for and all(expected[name] == value for name, value in actual.items())
 
 
 def described(message: Message) -> str:

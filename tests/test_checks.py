@@ -74,7 +74,7 @@ def test_an_unknown_setting_like_no_other_gets_the_list(settings, key):
     settings.BROADCAST = {key: 1}
     issue = the_issue()
     assert issue.id == "broadcast.E002"
-    assert issue.hint.startswith("Known are: GROUPS, MAX_BODY, MAX_DATA, ")
+    assert issue.hint.startswith("Known are: GROUPS, POLICY, MAX_BODY, ")
 
 
 def test_an_ill_typed_value_is_named_with_what_was_expected_and_what_came(settings):
@@ -324,6 +324,45 @@ def test_a_database_that_is_not_sqlite_is_not_asked(scratch):
     assert issues(databases=["scratch"]) == []
 
 
+def may(user, action, group):
+    """A policy that will do."""
+
+
+async def amay(user, action, group):
+    """A policy that will not: nobody awaits it."""
+
+
+@pytest.mark.parametrize("policy", [None, may, "tests.test_checks.may", lambda *args: True])
+def test_a_policy_that_will_do_passes(settings, policy):
+    settings.BROADCAST = {"POLICY": policy}
+    assert issues() == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ("nowhere.may", "cannot be imported: No module named 'nowhere'"),
+        ("tests.test_checks.nothing", "cannot be imported: Module"),
+        ("may", "cannot be imported: may doesn't look like a module path"),
+        ("tests.test_checks.IN_MEMORY", "which cannot be called"),
+        (lambda user: True, "does not take a user, an action and a group (too many positional arguments)"),
+        ("tests.test_checks.amay", "is an async function"),
+    ],
+)
+def test_a_policy_can_be_called(settings, policy, problem):
+    settings.BROADCAST = {"POLICY": policy}
+    issue = the_issue()
+    assert issue.id == "broadcast.E012"
+    assert issue.msg.startswith('BROADCAST["POLICY"] ')
+    assert problem in issue.msg
+    assert "may(user, action, group)" in issue.hint
+
+
+def test_a_policy_of_another_type_is_told_once(settings):
+    settings.BROADCAST = {"POLICY": 7}
+    assert the_issue().id == "broadcast.E003"
+
+
 def test_open_groups_are_told_of_when_deploying(settings):
     settings.BROADCAST = {
         "GROUPS": {
@@ -341,12 +380,13 @@ def test_open_groups_are_told_of_when_deploying(settings):
     assert '"authenticated"' in found[0].hint
 
 
-IDS_IN_CODE = re.findall(r'id="(broadcast\.[EW]\d{3})"', Path(checks.__file__).read_text())
+CODE = "".join(file.read_text() for file in Path(checks.__file__).parent.glob("*.py"))
+IDS_IN_CODE = re.findall(r'id="(broadcast\.[EW]\d{3})"', CODE)
 
 
 def test_every_rule_has_an_id_of_its_own():
     assert len(IDS_IN_CODE) == len(set(IDS_IN_CODE))
-    registered = Path(checks.__file__).read_text().count("@checks.register(")
+    registered = CODE.count("@checks.register(")
     assert len(IDS_IN_CODE) == registered
 
 

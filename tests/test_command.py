@@ -11,8 +11,9 @@ from subprocess import PIPE, Popen
 from typing import IO
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from broadcast import asend_many, pytest_plugin, send
 from broadcast.engine import log
@@ -49,6 +50,27 @@ def test_send_takes_everything_that_a_message_has(broadcasts):
     said = run("send", "hello", "--group", "staff", "--author", "Cron", "--data", '{"level": "info"}')
     assert said == "Sent to staff as message 1.\n"
     broadcasts.assert_sent(body="hello", author="Cron", group="staff", data={"level": "info"})
+
+
+@pytest.mark.django_db
+def test_send_may_be_for_one_user(broadcasts):
+    ann = User.objects.create_user("ann")
+    assert run("send", "hello", "--user", "ann") == f"Sent to user.{ann.pk} as message 1.\n"
+    broadcasts.assert_sent(to=ann)
+    with pytest.raises(CommandError, match=r"There is no user 'bob'\."):
+        run("send", "hello", "--user", "bob")
+    with pytest.raises(CommandError, match="not allowed with argument"):
+        run("send", "hello", "--user", "ann", "--group", "staff")
+
+
+def test_send_says_when_users_cannot_be_looked_up(db, monkeypatch, broadcasts):
+    def failing(name: str) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(User.objects, "get_by_natural_key", failing)
+    with pytest.raises(CommandError, match="Users cannot be looked up right now: away"):
+        run("send", "hello", "--user", "ann")
+    broadcasts.assert_nothing_sent()
 
 
 @pytest.mark.django_db

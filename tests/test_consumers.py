@@ -19,6 +19,7 @@ from django.test import AsyncClient
 from django.urls import re_path
 
 from broadcast import asend, asend_many
+from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, UNAVAILABLE, BroadcastConsumer
 from broadcast.engine import log
 from broadcast.engine.erasure import erase
@@ -430,6 +431,18 @@ async def test_a_repeated_ref_is_recognised_after_coming_back(browser, transacti
     assert await again.ask(body="hi", ref=REF) == {**message, "duplicate": True}
 
 
+async def test_a_ref_is_acknowledged_also_in_a_group_that_its_sender_does_not_follow(
+    browser, transactional_db, settings
+):
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN, "desk": OPEN}}
+    ann, desk = await browser(V1), await browser("/ws/desk?v=1")
+    answer = await ann.ask(body="help", group="desk", ref=REF)
+    assert (await desk.hear()) | {"duplicate": True} == answer
+    await ann.hears_nothing()
+    await ann.say(body="no answer wanted", group="desk")
+    await ann.hears_nothing()
+
+
 async def test_a_ref_of_another_author_is_another_message(browser, transactional_db):
     visitor = await browser(V1)
     await visitor.ask(body="hi", ref=REF, author="Ann")
@@ -794,6 +807,86 @@ async def test_leaving_a_group_that_was_never_joined_is_no_mistake(browser):
     visitor = await browser(V1)
     await visitor.say(type="unsubscribe", group="room.7")
     await visitor.hears_nothing()
+
+
+# Coming without a group, and refused subscriptions
+
+
+@pytest.mark.usefixtures("rooms", "with_or_without_log")
+async def test_who_joins_nothing_hears_nothing_until_it_subscribes(application):
+    visitor = Browser(application, "/ws?v=1&join=none")
+    assert (await visitor.line.connect(WAIT))[0]
+    await asend("before")
+    await visitor.hears_nothing()
+    welcome = await visitor.ask(type="subscribe", group="room.1")
+    assert (welcome["type"], welcome["group"]) == ("welcome", "room.1")
+    await asend("elsewhere")
+    await asend("in here", group="room.1")
+    assert (await visitor.hear())["body"] == "in here"
+    await visitor.line.disconnect()
+
+
+@pytest.mark.usefixtures("rooms")
+@pytest.mark.parametrize("query", ["&join=", "&join=all", "&join=room.1"])
+async def test_any_other_wish_joins_the_group_of_the_address(browser, query):
+    assert (await browser(V1 + query)).welcome["group"] == "broadcast"
+
+
+@pytest.mark.usefixtures("rooms")
+async def test_a_refused_subscription_is_named_and_costs_the_others_nothing(application, browser):
+    visitor = await browser(V1, application)
+    for group in ("elsewhere", *(f"nowhere.{number}" for number in range(MAX_STRIKES))):
+        answer = await visitor.ask(type="subscribe", group=group)
+        assert (answer["type"], answer["code"], answer["group"]) == ("error", "forbidden", group)
+    assert (await visitor.ask(type="subscribe", group="room.1"))["type"] == "welcome"
+    assert (await visitor.ask(body="hi"))["body"] == "hi"
+
+
+# Signed names
+
+
+def ann_of_the_staff() -> User:
+    user = User(pk=7, username="ann")
+    user._state.adding = False
+    return user
+
+
+async def test_a_signed_name_opens_its_group_and_frames_have_the_plain_one(browser):
+    ann = ann_of_the_staff()
+    name = signed_name("ticket.1", ann)
+    for visitor in (await browser(f"/ws/{name}?v=1", user=ann), await browser(V1, user=ann)):
+        if visitor.welcome["group"] == "broadcast":
+            visitor.welcome = await visitor.ask(type="subscribe", group=name)
+        assert (visitor.welcome["type"], visitor.welcome["group"]) == ("welcome", "ticket.1")
+        await asend("solved", group="ticket.1")
+        message = await visitor.hear()
+        assert (message["body"], message["group"]) == ("solved", "ticket.1")
+        await visitor.say(type="unsubscribe", group=name)
+        await asend("closed", group="ticket.1")
+        await visitor.hears_nothing()
+
+
+async def test_it_is_not_for_writing(browser):
+    ann = ann_of_the_staff()
+    visitor = await browser(f"/ws/{signed_name('ticket.1', ann)}?v=1", user=ann)
+    assert (await visitor.ask(body="hi"))["code"] == "forbidden"
+    assert (await visitor.ask(body="hi", group="ticket.1"))["code"] == "forbidden"
+    assert (await visitor.ask(body="hi", group=signed_name("ticket.1", ann)))["code"] == "invalid"
+
+
+async def test_a_name_that_was_signed_for_somebody_else_is_refused(application, browser):
+    visitor = await browser(V1, application)
+    for name in (
+        signed_name("ticket.1", ann_of_the_staff()),
+        signed_name("ticket.2").replace("2", "1", 1),
+        "ticket.1:x",
+    ):
+        answer = await visitor.ask(type="subscribe", group=name)
+        assert (answer["code"], answer["group"]) == ("forbidden", "ticket.1")
+        assert answer["body"].startswith("The signed name of 'ticket.1' is not for you")
+    assert (await visitor.ask(type="subscribe", group=signed_name("ticket.1")))["type"] == "welcome"
+    stranger = await browser(f"/ws/{name}?v=1", application)
+    assert (stranger.welcome["type"], stranger.welcome["code"]) == ("bye", FORBIDDEN)
 
 
 # Origins and addresses

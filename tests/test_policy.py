@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.db import OperationalError
 
+from broadcast import policy
 from broadcast.groups import is_group_name, is_group_pattern, retention, rule_for
 from broadcast.policy import ACTIONS, accepts_origin, allows, is_same_origin, is_word, needs_database, refusal
 
@@ -155,6 +157,100 @@ def test_nobody_announces_as_self(rules):
 def test_self_needs_a_pattern(rules):
     rules({"user.7": {"subscribe": "self"}})
     assert not allows(Account(pk=7), "subscribe", "user.7")
+
+
+@pytest.mark.parametrize("table", [{}, {"news": {}}, {"*": {"subscribe": "anyone", "publish": "anyone"}}])
+def test_users_and_staff_have_their_groups_in_every_site(rules, table):
+    rules(table)
+    assert allows(MEMBER, "subscribe", "user.7")
+    assert not allows(MEMBER, "publish", "user.7")
+    assert [user for user in EVERYBODY if allows(user, "subscribe", "user.8")] == []
+    for action in ("subscribe", "publish"):
+        assert [user for user in EVERYBODY if allows(user, action, "staff")] == [STAFF]
+
+
+def test_a_site_may_have_other_rules_for_them(rules):
+    rules({"user.*": {"publish": "self"}, "staff": {}})
+    assert not allows(MEMBER, "subscribe", "user.7")
+    assert allows(MEMBER, "publish", "user.7")
+    assert not allows(STAFF, "subscribe", "staff")
+
+
+# The site's own policy
+
+
+@pytest.fixture
+def site_policy(settings, monkeypatch):
+    """Sets the ``POLICY`` of a site where anyone may write to "open"."""
+    monkeypatch.setattr(policy, "causes", set())
+
+    def write(function):
+        settings.BROADCAST = {"POLICY": function, "GROUPS": {"open": {"publish": "anyone"}}}
+
+    return write
+
+
+def test_a_policy_comes_before_the_table_and_none_leaves_it_to_that(site_policy):
+    said = {"ticket.1": True, "open": False}
+    site_policy(lambda user, action, group: said.get(group))
+    assert allows(None, "subscribe", "ticket.1")
+    assert not allows(MEMBER, "publish", "open")
+    said.clear()
+    assert allows(None, "publish", "open")
+    assert not allows(None, "subscribe", "ticket.1")
+    assert needs_database("publish", "open")
+
+
+@pytest.mark.parametrize("user", EVERYBODY)
+def test_a_policy_is_told_of_guests_as_none(site_policy, user):
+    asked = []
+    site_policy(lambda *args: asked.append(args))
+    allows(user, "publish", "open")
+    assert asked == [(user if user in (MEMBER, STAFF, EDITOR) else None, "publish", "open")]
+
+
+def may_only_staff(user, action, group):
+    return user is not None and user.is_staff
+
+
+def test_a_policy_may_be_named(site_policy):
+    site_policy("tests.test_policy.may_only_staff")
+    assert [user for user in EVERYBODY if allows(user, "announce", "anything")] == [STAFF]
+
+
+def test_a_policy_that_fails_denies_and_says_so_once_per_cause(site_policy, caplog):
+    site_policy(lambda user, action, group: 1 // (group == "ticket.2"))
+    for _ in range(3):
+        assert not allows(STAFF, "publish", "open")
+    assert not allows(STAFF, "publish", "ticket.2")
+    assert not allows(STAFF, "publish", "ticket.2")
+    zero, wrong_type = caplog.records
+    assert "integer division" in zero.getMessage()
+    assert zero.exc_info
+    assert "it returned int" in wrong_type.getMessage()
+
+
+def test_a_policy_that_cannot_be_imported_denies(site_policy, caplog):
+    site_policy("nowhere.may")
+    assert not allows(STAFF, "publish", "open")
+    assert "No module named 'nowhere'" in caplog.text
+
+
+def test_a_database_that_is_away_is_no_verdict(site_policy):
+    def away(user, action, group):
+        raise OperationalError("away")
+
+    site_policy(away)
+    with pytest.raises(OperationalError):
+        allows(MEMBER, "publish", "open")
+
+
+def test_a_refusal_names_the_policy_where_there_is_one(site_policy):
+    site_policy(may_only_staff)
+    assert refusal("publish", "open") == (
+        "You may not write to 'open': neither BROADCAST[\"POLICY\"] nor, where that leaves it open, "
+        'BROADCAST["GROUPS"] allows it.'
+    )
 
 
 def test_the_defaults_are_safe(settings):

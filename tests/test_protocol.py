@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
 from django.db import connections
 
-from broadcast import consumers
+from broadcast import consumers, revocation
 from broadcast.consumers import BroadcastConsumer
 from broadcast.engine import log, rate
 from broadcast.engine.erasure import erase
@@ -26,6 +27,7 @@ EPOCHS = ["xJ3dR0v8Kq1a", "Zp7mT2c9Wn4e"]
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
 WAIT = 10  # seconds, for a machine that is busy
 
+COMES, LEAVES, DEACTIVATED = "ann of the staff comes", "ann leaves the staff", "ann is deactivated"
 NO_LOG, AWAY, DELETED = "there is no log", "the database goes away", "the group's log is deleted in the admin"
 DOES = {"send": asend, "send_many": asend_many}
 
@@ -36,6 +38,7 @@ def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
         "GROUPS": {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}},
         "POLL_INTERVAL": 0.05,
     }
+    monkeypatch.setattr(revocation, "LOOK_EVERY", 0.05)
     monkeypatch.setattr(no_log, "_places", set())
     monkeypatch.setattr(log_failing, "_places", set())
 
@@ -73,11 +76,18 @@ class Play:
         self.epochs = epochs
         self.line: Any = None
         self.known_refs: set[str] = set()
+        self.user: User | None = None
 
     async def site(self, what: str) -> None:
         if what == DELETED:
             self.epochs.append(EPOCHS[1])
             await sync_to_async(erase)("broadcast")
+        elif what == COMES:
+            self.user = await User.objects.acreate(username="ann", is_staff=True)
+        elif what == LEAVES:
+            await User.objects.aupdate(is_staff=False)
+        elif what == DEACTIVATED:
+            await User.objects.aupdate(is_active=False)
         elif what not in (NO_LOG, AWAY):
             call = re.fullmatch(r"(\w+)\((.*)\)", what)
             assert call
@@ -87,6 +97,7 @@ class Play:
     async def open(self, address: str) -> None:
         path, _, subprotocol = address.partition(" ")
         self.line = WebsocketCommunicator(BroadcastConsumer.as_asgi(), path, subprotocols=[subprotocol])
+        self.line.scope["user"] = self.user
         assert await self.line.connect(WAIT) == (True, subprotocol or None)
 
     async def says(self, text: str) -> None:
@@ -100,6 +111,8 @@ class Play:
     def comparable(self, text: str) -> str:
         """The frame, with a mark in place of what differs from one run to the next."""
         text = re.sub(r'"sent_at":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00"', '"sent_at":"<time>"', text)
+        if '"code":4004' in text:
+            text = re.sub(r'"after_ms":\d+', '"after_ms":<a moment>', text)
         ref = re.search(r'"ref":"([0-9a-f-]{36})"', text)
         return text.replace(ref[1], "<made by the server>") if ref and ref[1] not in self.known_refs else text
 
@@ -132,5 +145,5 @@ def test_every_code_is_listed():
     codes = set(re.findall(r"^\| `(\w+)` \| .*\| .*\|$", DOCS.partition("## Errors")[2], re.MULTILINE))
     assert codes == {"invalid", "too_large", "forbidden", "rate_limited", "unavailable"}
     closing = {int(code) for code in re.findall(r"^\| (4\d{3}) \|", DOCS, re.MULTILINE)}
-    come_back = {consumers.RESTARTING, STALLED, consumers.UNAVAILABLE}
+    come_back = {consumers.RESTARTING, STALLED, consumers.UNAVAILABLE, consumers.USER_CHANGED}
     assert closing == come_back | {consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES}

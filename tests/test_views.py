@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import override_script_prefix
 from django.urls import include, path, resolve, reverse
 
-from broadcast import send, send_many, views
+from broadcast import http, send, send_many
 from broadcast.models import Group, Message
 from broadcast.views import log_resource
 from project.wsgi import application as wsgi_application
@@ -324,7 +324,7 @@ def test_a_session_that_cannot_be_read_is_said(client, settings, address, rule):
 def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(client, db, settings, monkeypatch, rule):
     settings.BROADCAST = {"GROUPS": {"broadcast": rule}}
     settings.SESSION_ENGINE = __name__
-    monkeypatch.setattr(views, "lacks_tables", lambda connection: True)
+    monkeypatch.setattr(http, "lacks_tables", lambda connection: True)
     client.cookies["sessionid"] = "a" * 32
     expected = 200 if rule is OPEN else 403
     assert [client.get(address).status_code for address in (PUSH, *PAGES)] == [expected] * 3
@@ -383,7 +383,7 @@ class Page(HTMLParser):
 
     def chat(self) -> dict[str, str | None]:
         """The attributes from which the page's script starts."""
-        return next(attributes for _, attributes in self.elements if "data-broadcast-chat" in attributes)
+        return next(attributes for tag, attributes in self.elements if tag == "broadcast-feed")
 
     def offsets(self) -> list[str | None]:
         rows = [attributes for tag, attributes in self.elements if tag == "li" and attributes.get("data-offset")]
@@ -398,27 +398,27 @@ def test_the_page_has_the_latest_messages_as_served(client, db, settings, addres
     assert page.offsets() == ["2", "3", "4"]
     assert [text for text in page.texts if text in ("one", "two", "three", "four")] == ["two", "three", "four"]
     chat = page.chat()
-    assert (chat["data-group"], chat["data-socket"], chat["data-user"]) == ("broadcast", "/ws", "")
-    assert (chat["data-epoch"], chat["data-offset"]) == (Group.objects.get().epoch, "4")
+    assert (chat["group"], chat["socket"], chat["user"]) == ("broadcast", "/ws", "")
+    assert (chat["epoch"], chat["offset"]) == (Group.objects.get().epoch, "4")
 
 
 def test_the_page_before_anything_was_said(client, db):
     page = Page(client.get("/"))
     assert page.offsets() == []
-    assert page.chat()["data-offset"] == "0"
-    assert page.chat()["data-epoch"]
+    assert page.chat()["offset"] == "0"
+    assert page.chat()["epoch"]
 
 
 def test_the_page_without_database(client):
     page = Page(client.get("/"))
-    assert (page.chat()["data-offset"], page.chat()["data-epoch"]) == ("", "")
+    assert not {"offset", "epoch"} & page.chat().keys()
 
 
 def test_the_page_goes_on_from_the_end_when_all_was_pruned(client, db):
     send_many(["one", "two"])
     Message.objects.all().delete()
     Group.objects.update(floor=2)
-    assert Page(client.get("/")).chat()["data-offset"] == "2"
+    assert Page(client.get("/")).chat()["offset"] == "2"
 
 
 def test_the_page_sequences_what_waits(client, transactional_db):
@@ -446,7 +446,7 @@ def test_whatever_is_written_is_only_ever_text(client, db, body):
     harmless = {tag for tag, _ in Page(client.get("/")).elements}
     send(body, author=body, data={"url": f"javascript:{body}"})
     page = Page(client.get("/"))
-    assert {tag for tag, _ in page.elements} <= harmless | {"li"}
+    assert {tag for tag, _ in page.elements} <= harmless | {"li", "small", "time"}
     assert page.texts.count(body) == 2
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
     assert all(script.get("src", "").startswith("/static/") for script in scripts)
@@ -458,7 +458,7 @@ def test_a_hostile_user_name_is_only_ever_text(client, db):
     name = '"><script>alert(1)</script>'
     client.force_login(User.objects.create(username=name))
     page = Page(client.get("/"))
-    assert page.chat()["data-user"] == name
+    assert page.chat()["user"] == name
     assert "<script>alert" not in page.html
 
 
@@ -466,8 +466,8 @@ def test_numbers_are_for_programs_whatever_the_language(client, db, settings):
     settings.LANGUAGE_CODE, settings.USE_THOUSAND_SEPARATOR = "de", True
     group = Group.objects.create(name="broadcast", epoch="e", head=1_234_567)
     send("hi")
-    assert Page(client.get("/")).chat()["data-offset"] == str(group.head + 1)
-    assert Page(client.get("/")).chat()["data-max-body"] == "4000"
+    assert Page(client.get("/")).chat()["offset"] == str(group.head + 1)
+    assert Page(client.get("/")).chat()["max-body"] == "4000"
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -475,15 +475,15 @@ def test_the_page_is_there_for_a_look_as_well(client, db, address):
     """Monitors and link checkers send ``HEAD``."""
     response = client.head(address)
     assert (response.status_code, response.content) == (200, b"")
-    refused = client.post(address)
-    assert (refused.status_code, refused["Allow"]) == (405, "GET, HEAD")
+    refused = client.put(address)
+    assert (refused.status_code, refused["Allow"]) == (405, "GET, HEAD, POST")
 
 
 def test_the_page_under_a_prefix_knows_its_addresses(client, db, settings):
     settings.BROADCAST = {}
     with override_script_prefix("/shop/"):
         response = client.get("/", SCRIPT_NAME="/shop")
-    assert Page(response).chat()["data-socket"] == "/shop/ws"
+    assert Page(response).chat()["socket"] == "/shop/ws"
     assert response.context["sign_in_url"] == "/shop/admin/login/?next=%2Fshop%2F"
 
 
@@ -496,7 +496,7 @@ def test_who_may_write_gets_a_form_and_who_may_not_is_led_to_sign_in(client, db,
     ann = User.objects.create_user("ann")
     client.force_login(ann)
     page = Page(client.get("/"))
-    assert page.chat()["data-user"] == "ann"
+    assert page.chat()["user"] == "ann"
     assert ("textarea", ANY) in page.elements
 
 
@@ -520,7 +520,7 @@ def test_an_account_that_was_closed_is_a_guest(client, db):
     ann = User.objects.create_user("ann")
     client.force_login(ann)
     User.objects.update(is_active=False)
-    assert Page(client.get("/")).chat()["data-user"] == ""
+    assert Page(client.get("/")).chat()["user"] == ""
 
 
 def test_a_site_of_ones_own_may_mount_the_addresses_elsewhere(client, db, settings):

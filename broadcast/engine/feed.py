@@ -21,6 +21,16 @@ Mark = tuple[int, int]
 """Where a position stands: an index in the ring (before its start for "not in there") and an offset."""
 
 
+def place_for(after: int | None, is_current: bool, head: int, floor: int) -> tuple[int, bool]:
+    """The offset from which on most of what ``after`` asks for can be had, and whether that is all of it.
+
+    ``is_current`` says whether ``after`` counts in the epoch of the log.
+    """
+    if after is None or not is_current or after > head:
+        return head, False
+    return max(after, floor), after >= floor
+
+
 class Follower(Protocol):
     """Whoever has a position in a feed; told when there may be something to read."""
 
@@ -161,18 +171,13 @@ class Feed:
 
     def follow(self, follower: Follower, after: int | None, epoch: str) -> tuple[Position, bool]:
         """A position for a newcomer, and whether it gets everything after what it asked for."""
-        offset, recovered = self.place_for(after, epoch)
+        is_current = self.is_logged and epoch == self.epoch
+        offset, recovered = place_for(after, is_current, self.head, self.floor)
         index = self.ring.index_after(offset)
         position = Position(self, follower, offset, -1 if index is None else index)
         self.positions.add(position)
         self.idle_since = None
         return position, recovered
-
-    def place_for(self, after: int | None, epoch: str) -> tuple[int, bool]:
-        """The offset from which on most of what ``after`` asks for can be had, and whether that is all of it."""
-        if after is None or not self.is_logged or epoch != self.epoch or after > self.head:
-            return self.head, False
-        return max(after, self.floor), after >= self.floor
 
     def forget(self, position: Position) -> None:
         self.positions.discard(position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from asgiref.sync import async_to_sync
@@ -39,12 +39,17 @@ def tell(hint: Hint) -> None:
     for receiver in list(receivers):
         if not receiver.hand_over(hint):
             receivers.discard(receiver)
+    pass_on(hint.group, lambda: event_of(hint))
+
+
+def pass_on(group: str, event: Callable[[], dict[str, Any]]) -> None:
+    """Sends an event to the group's hubs in other processes, if a layer reaches any. Never raises, never waits."""
     try:
         layer = current_layer()
         if isinstance(layer, InMemoryChannelLayer):
-            send_in_memory(layer, channels_group(hint.group), event_of(hint))
+            send_in_memory(layer, channels_group(group), event())
         elif layer is not None:
-            layer_sender.put(layer, channels_group(hint.group), event_of(hint))
+            layer_sender.put(layer, channels_group(group), event())
     except Exception as error:
         layer_failing.begins(error, "sending")
 

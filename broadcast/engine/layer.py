@@ -21,6 +21,7 @@ from .wire import Fields, Frame, checked_epoch, checked_offset
 T = TypeVar("T")
 
 DEFAULT_GROUP = "broadcast"
+ALL_HUBS = ""  # no group has this name: the Channels group that is made of it, "broadcast.", has every hub in it
 EVENT = "broadcast.message"
 MAX_EVENT_MESSAGES = 100
 MAX_EVENT_CHARACTERS = 200_000

@@ -10,7 +10,8 @@ from typing import Any
 
 from channels.exceptions import ChannelFull
 
-from .layer import TRIES, Hint, asked, channels_group, current_layer, hint_of
+from . import notices
+from .layer import ALL_HUBS, TRIES, Hint, asked, channels_group, current_layer, hint_of
 from .outages import layer_failing
 
 logger = logging.getLogger("broadcast")
@@ -41,7 +42,7 @@ class Membership:
 
     @property
     def groups(self) -> list[str]:
-        return list(self._groups)
+        return [group for group in self._groups if group != ALL_HUBS]
 
     async def add(self, group: str) -> None:
         async with self._changing:
@@ -94,6 +95,7 @@ class Membership:
             return
         self._layer = layer
         self._receiving = asyncio.create_task(self._receive(layer, self._channel))
+        self._groups[ALL_HUBS] = await self._call(layer.group_add, channels_group(ALL_HUBS), self._channel)
 
     async def _leave(self) -> None:
         """Takes the channel out of every group and stops listening to it."""
@@ -159,6 +161,8 @@ class Membership:
         hint = hint_of(event)
         if hint is not None:
             self._on_hint(hint)
+        else:
+            notices.take(event)
 
 
 def configured_layer() -> Any:

@@ -13,6 +13,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.utils.functional import Promise
 
+from ..audiences import LEFT_OUT, group_for
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
 from . import log
@@ -38,9 +39,9 @@ from .validation import (
 from .wire import Frame, message_frame
 
 Item = str | Mapping[str, Any]
-"""One of many messages: its body, or a dict of ``send``'s arguments (body, group, author, data, ref)."""
+"""One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref)."""
 
-ITEM_KEYS = {"body", "group", "author", "data", "ref"}
+ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
 
 listeners: list[Callable[[Sequence[Message]], None]] = []
 """Told of whatever this process sends, in the sender's thread; how tests capture messages."""
@@ -50,6 +51,7 @@ def send(
     body: str,
     *,
     group: str = DEFAULT_GROUP,
+    to: Any = LEFT_OUT,
     author: Any = SERVER,
     data: Mapping[str, Any] | None = None,
     ref: uuid.UUID | str | None = None,
@@ -60,6 +62,10 @@ def send(
     Outside a transaction the message is in the log when this returns. Inside one (``atomic()``,
     ``ATOMIC_REQUESTS``) it becomes part of it: a rollback takes it along, and until the commit its
     ``offset`` and ``sent_at`` are None. It never waits for listeners, however many or slow.
+
+    ``to`` says whom it is for instead of ``group``: a user (all their tabs and nobody else), a saved
+    instance of any model (whoever may see that object) or a group's name. None is refused, so that
+    what was meant for one never goes to all.
 
     ``body`` is text, at most ``MAX_BODY`` characters. ``author`` is a name, or a user, whose name
     then is the author. ``data`` is a JSON object of at most ``MAX_DATA`` bytes. ``ref`` is a UUID:
@@ -74,13 +80,14 @@ def send(
     written (then nothing was sent), and its subclass OutcomeUnknown if the connection was lost
     during COMMIT and nobody can say.
     """
-    return publish([draft_of(body, group, author, data, ref)], persist)[0]
+    return publish([draft_of(body, audience(group, to), author, data, ref)], persist)[0]
 
 
 async def asend(
     body: str,
     *,
     group: str = DEFAULT_GROUP,
+    to: Any = LEFT_OUT,
     author: Any = SERVER,
     data: Mapping[str, Any] | None = None,
     ref: uuid.UUID | str | None = None,
@@ -91,14 +98,15 @@ async def asend(
     With ``persist=False`` there may be nothing to wait for; then it does not give way to other tasks.
     """
     if persist is False and isinstance(author, str) and asyncio.get_running_loop() in hubs:
-        return send(body, group=group, author=author, data=data, ref=ref, persist=False)
-    return await sync_to_async(send)(body, group=group, author=author, data=data, ref=ref, persist=persist)
+        return send(body, group=group, to=to, author=author, data=data, ref=ref, persist=False)
+    return await sync_to_async(send)(body, group=group, to=to, author=author, data=data, ref=ref, persist=persist)
 
 
 def send_many(
     messages: Iterable[Item],
     *,
     group: str = DEFAULT_GROUP,
+    to: Any = LEFT_OUT,
     author: Any = SERVER,
     data: Mapping[str, Any] | None = None,
     persist: bool = True,
@@ -108,19 +116,20 @@ def send_many(
     Each item is a body, or a dict of ``send``'s arguments, for which the keyword arguments here are
     the defaults. Everything is checked before anything is sent. Otherwise as ``send``.
     """
-    return publish(drafts_of(messages, group, author, data), persist)
+    return publish(drafts_of(messages, audience(group, to), author, data), persist)
 
 
 async def asend_many(
     messages: Iterable[Item],
     *,
     group: str = DEFAULT_GROUP,
+    to: Any = LEFT_OUT,
     author: Any = SERVER,
     data: Mapping[str, Any] | None = None,
     persist: bool = True,
 ) -> list[Message]:
     """``send_many`` for async code."""
-    return await sync_to_async(send_many)(messages, group=group, author=author, data=data, persist=persist)
+    return await sync_to_async(send_many)(messages, group=group, to=to, author=author, data=data, persist=persist)
 
 
 # Checking
@@ -140,7 +149,19 @@ def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, An
         expected = ", ".join(sorted(ITEM_KEYS))
         came = ", ".join(sorted(map(shown, unknown)))
         raise InvalidMessage(f"A message may have {expected}; it came with {came}.")
-    return {"body": None, "group": group, "author": author, "data": data, "ref": None, **given}
+    if "to" in given:
+        given = {**given, "group": audience(given.get("group", DEFAULT_GROUP), given["to"])}
+    wanted = {key: value for key, value in given.items() if key != "to"}
+    return {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
+
+
+def audience(group: str, to: object) -> str:
+    """The group that a message goes to, by its name or by whom it is for."""
+    if to is LEFT_OUT:
+        return group
+    if group != DEFAULT_GROUP:
+        raise InvalidMessage(f"Give to or group, not both; they came as {shown(to)} and {shown(group)}.")
+    return group_for(to)
 
 
 def draft_of(body: object, group: object, author: Any, data: object, ref: object) -> Draft:

@@ -20,6 +20,7 @@ from django.utils.timezone import is_naive, make_aware
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
+from ..groups import is_group_name
 from ..models import Message
 from .validation import (
     SERVER,
@@ -32,6 +33,7 @@ from .validation import (
 )
 
 SUBPROTOCOL = "broadcast.v1"
+MAX_SIGNED_NAME = 300  # characters
 
 Fields = dict[str, Any]
 
@@ -135,9 +137,16 @@ def reset_fields(group: str, epoch: str, offset: int | None, reason: str) -> Fie
     return {"type": "reset", "group": group, "epoch": epoch, "offset": offset, "reason": reason}
 
 
-def error_fields(code: str, text: str, ref: object = None, retry_after: float | None = None) -> Fields:
-    """What a client is told of a frame that was refused; ``retry_after`` is in seconds."""
+def error_fields(
+    code: str, text: str, ref: object = None, retry_after: float | None = None, group: str | None = None
+) -> Fields:
+    """What a client is told of a frame that was refused; ``retry_after`` is in seconds.
+
+    ``group`` is that of a subscription which is not, or is no more.
+    """
     fields: Fields = {"type": "error", "author": SERVER, "body": text, "code": code}
+    if group is not None:
+        fields["group"] = group
     if isinstance(ref, str | uuid.UUID):
         fields["ref"] = str(ref)
     if retry_after is not None:
@@ -158,7 +167,9 @@ class Publish:
 
 @dataclass(slots=True, frozen=True)
 class Subscribe:
-    group: str
+    """``name`` is a group's, or a signed one: ``<group>:<time>:<signature>``."""
+
+    name: str
     after: int | None
     epoch: str
 
@@ -179,7 +190,7 @@ Command = Publish | Subscribe | Unsubscribe | Ping
 class BadFrame(Exception):
     """A frame that is not acceptable: the sentence that the client is told, a code, and the frame's ref.
 
-    ``retry_after`` is in seconds, for what may be accepted later.
+    ``retry_after`` is in seconds, for what may be accepted later. ``group`` is that of a subscription.
     """
 
     def __init__(
@@ -188,11 +199,13 @@ class BadFrame(Exception):
         code: str = "invalid",
         ref: object = None,
         retry_after: float | None = None,
+        group: str | None = None,
     ) -> None:
         super().__init__(text)
         self.code = code
         self.ref = ref
         self.retry_after = retry_after
+        self.group = group
 
 
 def max_frame() -> int:
@@ -207,29 +220,36 @@ def command(text: str | None) -> Command:
     if len(text) > max_frame():
         raise BadFrame(f"A frame may have {max_frame()} characters; it came with {len(text)}.", "too_large")
     fields = decoded(text)
-    ref = fields.get("ref")
     try:
         return command_of(fields)
     except InvalidMessage as error:
-        raise BadFrame(str(error), error.code, ref) from None
+        raise BadFrame(str(error), error.code, fields.get("ref"), group=subscribed_in(fields)) from None
 
 
-def decoded(text: str) -> Fields:
+def decoded(text: str, what: str = "A frame") -> Fields:
     try:
         fields = decoder.decode(text)
     except (ValueError, RecursionError) as error:
-        raise BadFrame(f"A frame must be a JSON object; this is not JSON ({error}).") from None
+        raise BadFrame(f"{what} must be a JSON object; this is not JSON ({error}).") from None
     if not isinstance(fields, dict):
-        raise BadFrame(f"A frame must be a JSON object; it came as {shown(fields)}.")
+        raise BadFrame(f"{what} must be a JSON object; it came as {shown(fields)}.")
     return fields
 
 
-def ref_in(text: str | None) -> object:
-    """The ref of a frame that is refused unread, if it has one."""
+def unread(text: str | None, reason: str, code: str, retry_after: float) -> BadFrame:
+    """What a frame is answered that is refused before it is read: with its ref, and the group it subscribes to."""
     try:
-        return decoded(text).get("ref") if text and len(text) <= max_frame() else None
+        fields = decoded(text) if text and len(text) <= max_frame() else {}
     except BadFrame:
-        return None
+        fields = {}
+    return BadFrame(reason, code, fields.get("ref"), retry_after, subscribed_in(fields))
+
+
+def subscribed_in(fields: Fields) -> str | None:
+    """The plain name of the group that a frame subscribes to, if it is one that can be."""
+    name = fields.get("group")
+    group = name.partition(":")[0] if fields.get("type") == "subscribe" and isinstance(name, str) else ""
+    return group if is_group_name(group) else None
 
 
 def refuse_constant(name: str) -> None:
@@ -242,28 +262,40 @@ decoder = json.JSONDecoder(parse_constant=refuse_constant)
 def command_of(fields: Fields) -> Command:
     kind = fields.get("type", "message")
     if kind == "message":
-        return Publish(
-            body=checked_body(fields.get("body")),
-            author=optional(checked_author, fields.get("author")),
-            group=optional(checked_group, fields.get("group")),
-            ref=optional(checked_ref, fields.get("ref")),
-            data=optional(checked_data, fields.get("data")),
-        )
+        return publish_of(fields)
     if kind == "subscribe":
         return Subscribe(
-            checked_group(fields.get("group")),
+            checked_name(fields.get("group")),
             optional(checked_offset, fields.get("after")),
             checked_epoch(fields.get("epoch")),
         )
     if kind == "unsubscribe":
-        return Unsubscribe(checked_group(fields.get("group")))
+        return Unsubscribe(checked_name(fields.get("group")).partition(":")[0])
     if kind == "ping":
         return Ping()
     raise InvalidMessage(f"The type must be message, subscribe, unsubscribe or ping; it came as {shown(kind)}.")
 
 
+def publish_of(fields: Fields) -> Publish:
+    return Publish(
+        body=checked_body(fields.get("body")),
+        author=optional(checked_author, fields.get("author")),
+        group=optional(checked_group, fields.get("group")),
+        ref=optional(checked_ref, fields.get("ref")),
+        data=optional(checked_data, fields.get("data")),
+    )
+
+
 def optional(check: Any, value: object) -> Any:
     return None if value is None else check(value)
+
+
+def checked_name(name: object) -> str:
+    """A group's name, or a signed one; whether the signature holds is another question."""
+    if isinstance(name, str) and ":" in name and len(name) <= MAX_SIGNED_NAME:
+        checked_group(name.partition(":")[0])
+        return name
+    return checked_group(name)
 
 
 def checked_offset(value: object) -> int:

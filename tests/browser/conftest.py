@@ -28,7 +28,7 @@ class Tab:
         return self.becomes("live")
 
     def becomes(self, state: str) -> Tab:
-        expect(self.page.locator("[data-broadcast-chat]")).to_have_attribute("data-state", state, timeout=20_000)
+        expect(self.page.locator("broadcast-feed")).to_have_attribute("data-state", state, timeout=20_000)
         return self
 
     def say(self, text: str) -> None:

@@ -81,7 +81,7 @@ def test_what_is_sent_between_the_page_and_its_connection_is_not_missed(
         push(server, "in between")
         route.continue_()
 
-    one.page.route("**/broadcast/page.js", pushing)
+    one.page.route("**/broadcast/feed.js", pushing)
     one.open(server.url).shows("first", "in between")
 
 

@@ -238,7 +238,7 @@ class TestManyAtOnce:
             send_many([5])
         with pytest.raises(InvalidMessage, match="it came as nothing"):
             send_many([{"author": "Ann"}])
-        with pytest.raises(InvalidMessage, match="may have author, body, data, group, ref; it came with 'pers"):
+        with pytest.raises(InvalidMessage, match="may have author, body, data, group, ref, to; it came with 'pers"):
             send_many([{"body": "a", "persist": False, 5: 6}])
 
 

@@ -20,8 +20,8 @@ from broadcast.engine.wire import (
     error_fields,
     message_fields,
     message_frame,
-    ref_in,
     reset_fields,
+    unread,
 )
 from broadcast.models import Message
 
@@ -61,7 +61,9 @@ def message(**fields: Any) -> Message:
         ('{"type": "subscribe", "group": "g", "after": 0, "epoch": "e"}', Subscribe("g", 0, "e")),
         ('{"type": "subscribe", "group": "g", "after": 9223372036854775807}', Subscribe("g", 2**63 - 1, "")),
         ('{"type": "subscribe", "group": "g", "after": null, "epoch": null}', Subscribe("g", None, "")),
+        ('{"type": "subscribe", "group": "g:1abc:x-_9"}', Subscribe("g:1abc:x-_9", None, "")),
         ('{"type": "unsubscribe", "group": "g"}', Unsubscribe("g")),
+        ('{"type": "unsubscribe", "group": "g:1abc:x-_9"}', Unsubscribe("g")),
         ('{"type": "ping"}', Ping()),
         ('{"type": "ping", "body": 7}', Ping()),
     ],
@@ -178,7 +180,7 @@ def test_a_frame_that_is_far_too_large_is_not_even_read(settings: Any) -> None:
     assert refusal("x" * size).code == "invalid"
     error = refusal("x" * (size + 1))
     assert (str(error), error.code) == (f"A frame may have {size} characters; it came with {size + 1}.", "too_large")
-    assert ref_in('{"ref": "mine", "a": "' + "x" * size + '"}') is None
+    assert unread('{"ref": "mine", "a": "' + "x" * size + '"}', "No.", "invalid", 1.0).ref is None
 
 
 def test_the_largest_that_is_allowed_fits_into_a_frame_even_with_everything_escaped() -> None:
@@ -188,19 +190,35 @@ def test_the_largest_that_is_allowed_fits_into_a_frame_even_with_everything_esca
 
 
 @pytest.mark.parametrize(
-    ("text", "ref"),
+    ("text", "ref", "group"),
     [
-        ('{"ref": "mine"}', "mine"),
-        ('{"ref": 7}', 7),
-        ("{}", None),
-        ("[]", None),
-        ("not JSON", None),
-        ("", None),
-        (None, None),
+        ('{"ref": "mine"}', "mine", None),
+        ('{"ref": 7}', 7, None),
+        ('{"type": "subscribe", "group": "g"}', None, "g"),
+        ('{"type": "subscribe", "group": "g:1abc:x"}', None, "g"),
+        ('{"type": "subscribe", "group": "no such"}', None, None),
+        ('{"type": "subscribe", "group": 7}', None, None),
+        ('{"body": "hi", "group": "g"}', None, None),
+        ("{}", None, None),
+        ("[]", None, None),
+        ("not JSON", None, None),
+        ("", None, None),
+        (None, None, None),
     ],
 )
-def test_the_ref_of_a_frame_that_is_refused_unread(text: str | None, ref: object) -> None:
-    assert ref_in(text) == ref
+def test_what_a_frame_is_answered_that_is_refused_unread(text: str | None, ref: object, group: str | None) -> None:
+    error = unread(text, "Wait.", "rate_limited", 0.5)
+    assert (str(error), error.code, error.retry_after) == ("Wait.", "rate_limited", 0.5)
+    assert (error.ref, error.group) == (ref, group)
+
+
+@pytest.mark.parametrize("name", ["g" * 250 + ":1:x", "g h:1:x", ":1:x", "g:" + "x" * 300])
+def test_a_signed_name_is_short_and_begins_with_a_group(name: str) -> None:
+    assert "The group must be text that matches" in str(refusal(json.dumps({"type": "subscribe", "group": name})))
+
+
+def test_a_subscription_that_makes_no_sense_is_told_with_its_group() -> None:
+    assert refusal('{"type": "subscribe", "group": "g", "after": -1}').group == "g"
 
 
 def test_an_epoch_is_short() -> None:
@@ -267,6 +285,10 @@ def test_a_reset_in_both_dialects() -> None:
             ("unavailable", "Later.", REF, 1),
             '{"type":"error","author":"Server","body":"Later.","code":"unavailable",'
             '"ref":"12345678-1234-5678-1234-567812345678","retry_after_ms":1000}',
+        ),
+        (
+            ("forbidden", "No.", None, None, "g"),
+            '{"type":"error","author":"Server","body":"No.","code":"forbidden","group":"g"}',
         ),
         (("invalid", "No.", 7), '{"type":"error","author":"Server","body":"No.","code":"invalid"}'),
         (("invalid", "No.", ["x"]), '{"type":"error","author":"Server","body":"No.","code":"invalid"}'),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from broadcast.history import History
 from broadcast.models import Message
+from broadcast.texts import TEXTS
 
 SENT = datetime(2026, 2, 28, 9, 30, tzinfo=UTC)
 ATTACK = "<img src=/static/none onerror=\"document.title = 'hacked'\">"
@@ -23,12 +25,14 @@ MESSAGES = [
 
 CHAT: dict[str, Any] = {
     "group": "broadcast",
-    "messages": MESSAGES,
-    "epoch": "e1",
-    "offset": 3,
+    "name": "broadcast",
+    "title": "broadcast",
+    "history": History("e1", 3, MESSAGES),
     "socket_path": "/ws",
     "user_name": "",
+    "write": True,
     "may_publish": True,
+    "post_url": "/broadcast/",
     "max_body": 100,
-    "ping_ms": 25_000,
+    "texts": TEXTS,
 }

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.test import override_settings
 from playwright.sync_api import expect
+
+from broadcast.history import History
+from broadcast.texts import TEXTS
 
 from .conftest import OpenPage
 from .pages import chat_html
@@ -37,20 +42,20 @@ CONTRASTS = """(selectors) => {
   }));
 }"""
 WRITTEN = [
-    *("h1", "[data-status]", "[data-retry]", "textarea", ".broadcast-keys", ".broadcast-as label", "[name=author]"),
+    *("h1", "[data-status]", "[data-retry]", "textarea", "[data-keys]", "[data-as] label", "[name=author]"),
     *(".site-name", ".site-header nav a", "form button"),
     *(
         f"[data-messages] [data-source={source}] {part}"
         for source in ("server", "user", "guest")
-        for part in (".broadcast-initial", "[data-author]", "[data-body]", "time")
+        for part in ("[data-initial]", "[data-author]", "[data-body]", "time")
     ),
-    *("[data-source=server] [data-for=server]", "[data-source=guest] [data-for=guest]"),
+    *("[data-source=server] small", "[data-source=guest] small"),
 ]
 
 
 def test_nothing_is_inline() -> None:
     html = chat_html(CHAT)
-    assert re.findall(r"<script\b[^>]*>", html) == ['<script type="module" src="/static/broadcast/page.js">']
+    assert re.findall(r"<script\b[^>]*>", html) == ['<script type="module" src="/static/broadcast/feed.js">']
     assert not re.search(r"<style\b|\sstyle=|javascript:", html)
     assert not re.search(r"<[^>]*\son\w+\s*=", html)
 
@@ -61,14 +66,19 @@ def test_the_messages_are_there_without_javascript(chat_page: OpenPage) -> None:
     expect(page.locator("[data-messages] [data-author]")).to_have_text(["Server", "ann", ATTACK])
     expect(page.locator("time").first).to_have_attribute("datetime", "2026-02-28T09:30:00+00:00")
     assert page.locator("[data-status]").inner_text() == "Reload the page to see what is new."
-    expect(page.locator("form")).to_be_hidden()
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    expect(page.locator("[data-keys]")).to_be_hidden()
+
+
+def test_a_box_that_leads_nowhere_without_javascript_is_not_shown(chat_page: OpenPage) -> None:
+    expect(chat_page(javascript=False, post_url="").locator("form")).to_be_hidden()
 
 
 def test_it_comes_to_life_under_a_strict_policy(chat_page: OpenPage) -> None:
     page = chat_page()
     expect(page.get_by_label("Your name")).to_have_value(re.compile(r"Guest \d+"))
     # Nobody answers WebSockets here: that it goes on trying shows that the policy let it try.
-    expect(page.locator("[data-broadcast-chat]")).to_have_attribute("data-state", "reconnecting")
+    expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "reconnecting")
     expect(page.get_by_text("Reconnecting")).to_be_visible()
     assert page.title() != "hacked"
 
@@ -84,7 +94,7 @@ def test_parts_have_names_for_assistive_technology(chat_page: OpenPage) -> None:
 
 FOCUSED = """() => {
   const it = document.activeElement;
-  const frame = it.closest(".broadcast-field:has(textarea:focus)") ?? it;
+  const frame = it.closest("[data-field]:has(textarea:focus)") ?? it;
   return [it.dataset.scroller === "" ? "messages" : it.name || it.type, getComputedStyle(frame).outlineStyle];
 }"""
 
@@ -111,7 +121,7 @@ def test_text_stands_out_from_its_background(chat_page: OpenPage, scheme: str) -
 @pytest.mark.parametrize("direction", ["ltr", "rtl"])
 def test_a_narrow_page_does_not_scroll_sideways(chat_page: OpenPage, direction: str) -> None:
     long = message(1, "a" * 200, "b" * 3000, "guest")
-    page = chat_page(messages=[long, long], max_body=4000)
+    page = chat_page(history=History("e1", 1, [long, long]), max_body=4000)
     page.evaluate("direction => { document.documentElement.dir = direction }", direction)
     page.set_viewport_size({"width": 320, "height": 600})
     page.locator("textarea").fill("c" * 3000)
@@ -122,15 +132,15 @@ def test_a_narrow_page_does_not_scroll_sideways(chat_page: OpenPage, direction: 
 
 def test_it_begins_at_the_newest_message(chat_page: OpenPage) -> None:
     many = [message(offset, "ann", f"message {offset}", "user") for offset in range(1, 51)]
-    page = chat_page(messages=many, offset=50)
+    page = chat_page(history=History("e1", 50, many))
     expect(page.get_by_text("message 50", exact=True)).to_be_in_viewport()
 
 
 def test_someone_who_goes_on_is_named_once() -> None:
     ann = [message(offset, "ann", "hi", "user") for offset in (1, 2)]
     server = [message(offset, "Server", "hear", "server") for offset in (3, 4)]
-    html = chat_html(CHAT | {"messages": [*ann, *server]})
-    assert [" data-follows" in row for row in re.findall(r"<li class=\"broadcast-row\"[^>]*>", html)[:4]] == [
+    html = chat_html(CHAT | {"history": History("e1", 4, [*ann, *server])})
+    assert [" data-follows" in row for row in re.findall(r"<li data-source[^>]*>", html)[:4]] == [
         False,
         True,
         False,
@@ -157,22 +167,28 @@ def test_who_may_not_write_sees_why_instead_of_a_box(chat_page: OpenPage, given:
     page = chat_page(may_publish=False, **given)
     expect(page.get_by_text(sentence)).to_be_visible()
     expect(page.locator("form")).to_have_count(0)
-    expect(page.locator("[data-broadcast-chat]")).to_have_attribute("data-state", "reconnecting")
+    expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "reconnecting")
 
 
-@pytest.mark.parametrize(("offset", "written"), [(1234567, "1234567"), (0, "0"), (None, "")])
-def test_numbers_for_the_script_are_not_written_for_people(offset: int | None, written: str) -> None:
+@pytest.mark.parametrize("offset", [1234567, 0])
+def test_numbers_for_the_script_are_not_written_for_people(offset: int) -> None:
     with override_settings(USE_THOUSAND_SEPARATOR=True):
-        html = chat_html(CHAT | {"offset": offset, "messages": [message(7654321, "ann", "hi", "user")]})
-    assert f'data-offset="{written}"' in html
+        history = History("e1", offset, [message(7654321, "ann", "hi", "user")])
+        html = chat_html(CHAT | {"history": history, "max_body": 4000})
+    assert f' offset="{offset}"' in html
     assert 'data-offset="7654321"' in html
-    assert 'data-ping-ms="25000"' in html
+    assert 'max-body="4000"' in html
+
+
+def test_texts_are_the_same_in_both_languages_of_the_code() -> None:
+    script = Path(finders.find("broadcast/texts.js")).read_text(encoding="utf-8")
+    assert dict(re.findall(r'^  (\w+): "(.+)",$', script, re.MULTILINE)) == TEXTS
 
 
 def test_motion_is_only_for_those_who_want_it(chat_page: OpenPage) -> None:
     page = chat_page()
     moving = """() => {
-      document.querySelector("[data-broadcast-chat]").dataset.state = "connecting";
+      document.querySelector("broadcast-feed").dataset.state = "connecting";
       return document.getAnimations().length;
     }"""
     page.emulate_media(reduced_motion="no-preference")

@@ -1,13 +1,7 @@
 """The wheel, in a site that `django-admin startproject` has just made, by the README's steps as they are written."""
 
-import os
-import re
-import shlex
-import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,78 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from websockets.sync.client import connect
 
-from tests.site import ROOT, SITE_VARIABLES, free_port
-
-STEP = re.compile(r"^<!-- (\w+)(?:: (\S+))? -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SECONDS = 300  # for pip, on a machine that is busy
-WAIT = 60_000  # milliseconds that the browser waits
-
-
-def steps() -> list[tuple[str, str, str]]:
-    """The README's marked blocks, in order: what to do, with which file, and the text."""
-    return STEP.findall((ROOT / "README.md").read_text())
-
-
-class NewSite:
-    """A site of somebody else's: a virtual environment, a directory, and the commands of a reader."""
-
-    def __init__(self, directory: Path, wheels: Path) -> None:
-        self.home = directory
-        self.root = directory / "mysite"
-        environment = directory / "venv"
-        subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=SECONDS)
-        inherited = {name: value for name, value in os.environ.items() if name not in SITE_VARIABLES}
-        self.env = inherited | {
-            "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
-            "PIP_FIND_LINKS": str(wheels),
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "PYTHONUNBUFFERED": "1",
-            "DJANGO_SUPERUSER_PASSWORD": "secret",
-        }
-        self.servers: list[subprocess.Popen[bytes]] = []
-        self.log = directory / "server.log"
-
-    def run(self, command: str) -> str:
-        """Runs one line of the README, in the site's directory."""
-        where = self.root if self.root.exists() else self.home
-        done = subprocess.run(
-            shlex.split(command), cwd=where, env=self.env, capture_output=True, text=True, timeout=SECONDS
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def write(self, how: str, name: str, text: str) -> None:
-        path = self.root / name
-        if how == "append":
-            text = f"{path.read_text()}\n{text}"
-        else:
-            assert not path.exists()
-        path.write_text(text)
-
-    def serve(self, command: str, address: str) -> None:
-        """Starts a server, in a process group of its own, and returns when it answers."""
-        with self.log.open("ab") as log:
-            server = subprocess.Popen(
-                shlex.split(command), cwd=self.root, env=self.env, stdout=log, stderr=log, start_new_session=True
-            )
-        self.servers.append(server)
-        while not answers(address):
-            assert server.poll() is None, self.log.read_text()
-
-    def end(self) -> None:
-        for server in self.servers:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        urllib.request.urlopen(address, timeout=10).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-    except OSError:
-        return False
-    return True
+from tests.live.reader import SECONDS, WAIT, Reader, sign_in, steps
+from tests.site import ROOT, free_port
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +25,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def new_site(wheels: Path, tmp_path: Path) -> Iterator[NewSite]:
-    site = NewSite(tmp_path, wheels)
+def new_site(wheels: Path, tmp_path: Path) -> Iterator[Reader]:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=SECONDS)
+    site = Reader(tmp_path, environment / "bin", PIP_FIND_LINKS=str(wheels), PIP_DISABLE_PIP_VERSION_CHECK="1")
     yield site
     site.end()
     if site.log.exists():
@@ -116,16 +42,16 @@ def test_the_wheel_holds_the_app_and_nothing_else(wheels):
     packed = {name for name in names if ".dist-info/" not in name}
     kept = {str(path.relative_to(ROOT)) for path in (ROOT / "broadcast").rglob("*") if path.is_file()}
     assert packed == {name for name in kept if "__pycache__" not in name}
-    for needed in ("templates/broadcast/chat.html", "static/broadcast/page.js", "migrations/0001_log.py", "py.typed"):
+    for needed in ("templates/broadcast/chat.html", "static/broadcast/feed.js", "migrations/0001_log.py", "py.typed"):
         assert f"broadcast/{needed}" in packed
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_a_new_site_by_the_readmes_steps(new_site: NewSite, browser: Browser):
+def test_a_new_site_by_the_readmes_steps(new_site: Reader, browser: Browser):
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     shell_lines: list[str] = []
-    for how, name, text in steps():
+    for how, name, text in steps("README.md"):
         if how == "install":
             new_site.run(text)
             new_site.run("django-admin startproject mysite")
@@ -134,9 +60,10 @@ def test_a_new_site_by_the_readmes_steps(new_site: NewSite, browser: Browser):
         elif how == "run":
             served = [line for line in text.splitlines() if line.endswith("runserver")]
             commands = [line for line in text.splitlines() if line not in served]
-        else:
-            assert how == "shell"
+        elif how == "shell":
             shell_lines += text.splitlines()
+        else:
+            assert (how, name) == ("body", "templates/base.html")  # which a new site has not
     for command in commands:
         new_site.run(command)
     assert new_site.run("python manage.py check").startswith("System check identified no issues")
@@ -148,10 +75,10 @@ def test_a_new_site_by_the_readmes_steps(new_site: NewSite, browser: Browser):
 
     reader = browser.new_page()
     reader.goto(f"{origin}/broadcast/")
-    expect(reader.locator("[data-broadcast-chat]")).to_have_attribute("data-state", "live", timeout=WAIT)
+    expect(reader.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
 
     writer = browser.new_page()
-    sign_in(writer, origin)
+    sign_in(writer, f"{origin}/admin/")
     writer.goto(f"{origin}/admin/broadcast/message/add/")
     writer.fill("[name=body]", "Hello from the admin")
     writer.click("[name=_save]")
@@ -181,14 +108,6 @@ def test_a_new_site_by_the_readmes_steps(new_site: NewSite, browser: Browser):
     new_site.serve(f"daphne -p {port} mysite.asgi:application", f"http://127.0.0.1:{port}/")
     with connect(f"ws://127.0.0.1:{port}/ws") as client:
         assert client.recv(30) == '{"author":"Server","body":"Welcome!"}'
-
-
-def sign_in(page: Page, origin: str) -> None:
-    page.goto(f"{origin}/admin/login/?next=/admin/")
-    page.fill("[name=username]", "ann")
-    page.fill("[name=password]", "secret")
-    page.click("[type=submit]")
-    page.wait_for_url(f"{origin}/admin/", timeout=WAIT)
 
 
 def sees(page: Page, text: str) -> None:

@@ -12,7 +12,10 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error
 from django.utils import timezone
 
 from broadcast.doctor import examine
@@ -34,7 +37,9 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True)
         sending = actions.add_parser("send", help="send a message to everyone who listens, now or later")
         sending.add_argument("text", help="what to say; - reads it from standard input")
-        add_group(sending)
+        audience = sending.add_mutually_exclusive_group()
+        add_group(audience)
+        audience.add_argument("--user", metavar="NAME", help="send it to this user alone, instead of to a group")
         sending.add_argument("--author", default=SERVER, help="the name it is sent under (default: %(default)s)")
         sending.add_argument("--data", type=json_value, help="a JSON object to go with it")
         tailing = actions.add_parser("tail", help="print messages as they come, until Ctrl-C")
@@ -51,9 +56,10 @@ class Command(BaseCommand):
 
     # send
 
-    def send(self, text: str, group: str, author: str, data: Any, **options: Any) -> None:
+    def send(self, text: str, group: str, user: str | None, author: str, data: Any, **options: Any) -> None:
         body = typed_in() if text == "-" else text
-        message = send(body, group=group, author=author, data=data)
+        audience: dict[str, Any] = {"group": group} if user is None else {"to": user_named(user)}
+        message = send(body, **audience, author=author, data=data)
         self.stdout.write(outcome(message))
 
     # tail
@@ -96,7 +102,18 @@ class Command(BaseCommand):
             raise CommandError(f"{errors} things are wrong." if errors > 1 else "One thing is wrong.")
 
 
-def add_group(parser: CommandParser) -> None:
+def user_named(name: str) -> Any:
+    """The user of that name, as they sign in with it."""
+    users = get_user_model()._default_manager
+    try:
+        return users.get_by_natural_key(name)
+    except ObjectDoesNotExist:
+        raise CommandError(f"There is no user {name!r}.") from None
+    except Error as error:
+        raise CommandError(f"Users cannot be looked up right now: {error}") from None
+
+
+def add_group(parser: Any) -> None:
     parser.add_argument("--group", default=DEFAULT_GROUP, help="the group (default: %(default)s)")
 
 

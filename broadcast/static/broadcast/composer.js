@@ -3,12 +3,13 @@ export class Composer {
   /**
    * @param {HTMLFormElement} form
    * @param {object} options
+   * @param {(name: string, n?: any) => string} options.text
    * @param {number} options.maxBody characters
    * @param {?import("./name.js").GuestName} options.name null where the author is signed in
    * @param {(message: {body: string, author?: string}) => string} options.send returns why it cannot, or nothing
    */
-  constructor(form, { maxBody, name, send }) {
-    Object.assign(this, { form, maxBody, name, send });
+  constructor(form, { text, maxBody, name, send }) {
+    Object.assign(this, { form, text, maxBody, name, send });
     this.box = form.elements.body;
     this.nameBox = form.elements.author;
     this.notice = form.querySelector("[data-notice]");
@@ -20,7 +21,6 @@ export class Composer {
       this.nameBox.value = name.value;
       this.nameBox.addEventListener("change", () => this.#rename());
     }
-    form.querySelector("fieldset").disabled = false;
     this.#measure();
   }
 
@@ -82,8 +82,7 @@ export class Composer {
   }
 
   #tooLong() {
-    const surplus = this.#surplus();
-    return `The message is ${surplus} ${surplus === 1 ? "character" : "characters"} too long.`;
+    return this.text("surplus", this.#surplus());
   }
 
   #measure() {

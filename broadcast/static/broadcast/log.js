@@ -1,5 +1,6 @@
+import { make } from "./make.js";
 import { localise } from "./moment.js";
-import { Source } from "./wire.js";
+import { Source } from "./source.js";
 
 /** How many messages stay on the page. */
 const LIMIT = 500;
@@ -13,20 +14,21 @@ export class MessageLog {
   #unseen = 0;
   #settling = false;
 
-  /** @param {HTMLElement} root the chat */
-  constructor(root) {
+  /** @param {HTMLElement} root the feed @param {(name: string, n?: any) => string} text */
+  constructor(root, text) {
+    this.text = text;
     const part = (name) => root.querySelector(`[data-${name}]`);
     this.scroller = part("scroller");
     this.list = part("messages");
     this.pending = part("pending");
     this.jump = part("jump");
-    this.row = part("row-template").content.firstElementChild;
-    this.divider = part("divider-template").content.firstElementChild;
-    this.delivery = part("delivery-template").content.firstElementChild;
     this.list.querySelectorAll("time").forEach(localise);
     this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.jump.addEventListener("click", () => this.follow());
     this.sizes = new ResizeObserver(() => this.#settle());
+  }
+
+  open() {
     this.sizes.observe(this.scroller);
     this.follow();
   }
@@ -53,7 +55,7 @@ export class MessageLog {
   /** Marks that messages are missing here. */
   divide() {
     if (this.list.lastElementChild?.matches("[data-divider]")) return;
-    this.list.append(this.divider.cloneNode(true));
+    this.list.append(make("li", { "data-divider": true }, this.text("gap")));
     this.#changed();
   }
 
@@ -65,7 +67,7 @@ export class MessageLog {
    */
   expect(frame) {
     const row = this.#rowFor(frame, true);
-    row.append(this.delivery.cloneNode(true));
+    row.append(this.#delivery());
     this.pending.append(row);
     this.follow();
     return row;
@@ -83,19 +85,30 @@ export class MessageLog {
   }
 
   #rowFor({ source, author, body, sent_at, offset, ref }, isOwn) {
-    const row = this.row.cloneNode(true);
-    const put = (name, text) => (row.querySelector(`[data-${name}]`).textContent = text);
-    row.dataset.source = source;
-    row.dataset.offset = offset ?? "";
-    row.dataset.ref = ref ?? "";
-    row.toggleAttribute("data-own", isOwn);
-    put("author", author);
-    put("initial", [...author][0]?.toUpperCase() ?? "");
-    put("body", body);
-    const time = row.querySelector("time");
-    time.dateTime = sent_at ?? new Date().toISOString();
+    const time = make("time", { dir: "auto", datetime: sent_at ?? new Date().toISOString() });
     localise(time);
-    return row;
+    return make(
+      "li",
+      { "data-source": source, "data-offset": offset, "data-ref": ref, "data-own": isOwn },
+      make("span", { "aria-hidden": "true", "data-initial": true }, [...author][0]?.toUpperCase() ?? ""),
+      make(
+        "p",
+        {},
+        make("span", { dir: "auto", "data-author": true }, author),
+        source === Source.USER ? "" : make("small", {}, this.text(source)),
+      ),
+      make("p", { dir: "auto", "data-body": true }, body),
+      time,
+    );
+  }
+
+  #delivery() {
+    return make(
+      "p",
+      { "data-delivery": true },
+      make("span", { role: "status", "data-note": true }, this.text("unsent")),
+      make("button", { type: "button", "data-restore": true, hidden: true }, this.text("again")),
+    );
   }
 
   #changed() {
@@ -130,7 +143,7 @@ export class MessageLog {
   #count(unseen) {
     this.#unseen = unseen;
     this.jump.hidden = unseen === 0;
-    this.jump.querySelector("[data-count]").textContent = unseen === 1 ? "1 new message" : `${unseen} new messages`;
+    this.jump.textContent = this.text("jump", unseen);
   }
 }
 

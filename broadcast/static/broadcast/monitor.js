@@ -1,29 +1,19 @@
-import { browserClock } from "./clock.js";
-
-/** How long a link may stay silent after it was asked for a sign of life. */
+/** How long to wait for a sign of life. */
 const ANSWER_MS = 10_000;
+/** A longer silence that nobody noticed was the machine's sleep: the link is dead. */
+const SLEEP_MS = 120_000;
 
-/**
- * Notices a dead link. Browsers hide the protocol's own pings from scripts, so it asks by itself when nothing
- * has come for a while. Anything that arrives counts as life: on a busy link no ping is sent or awaited.
- */
+/** Notices a dead link. Anything that arrives counts as life: on a busy link no ping is sent or awaited. */
 export class Monitor {
+  pingMs = 25_000;
   #timer;
-  #heardAt = 0;
+  #heardAt;
   #heard = false;
 
-  /**
-   * @param {object} options
-   * @param {() => void} options.ping asks the other end for a sign of life
-   * @param {() => void} options.stale is called when none came
-   * @param {number} [options.pingMs] the silence after which to ask
-   * @param {import("./clock.js").Clock} [options.clock]
-   */
-  constructor({ ping, stale, pingMs = 25_000, clock = browserClock }) {
-    Object.assign(this, { ping, stale, pingMs, clock });
+  constructor({ ping, stale, clock }) {
+    Object.assign(this, { ping, stale, clock });
   }
 
-  /** A link is being made: it has to show a first sign of life. */
   start() {
     this.#heard = false;
     this.#after(ANSWER_MS, () => (this.#heard ? this.#watch() : this.stale()));
@@ -33,23 +23,27 @@ export class Monitor {
     this.clock.clearTimeout(this.#timer);
   }
 
-  /** Something came in. */
   alive() {
     this.#heard = true;
     this.#heardAt = this.clock.now();
   }
 
-  /** Asks now whether the link still lives, unless it was asked and has not answered yet. */
+  /** Asks for a sign of life, unless it was asked already. */
   probe() {
     if (!this.#heard) return;
+    if (this.#silence > this.pingMs + SLEEP_MS) return this.stale();
     this.ping();
     this.start();
   }
 
+  get #silence() {
+    return this.clock.now() - this.#heardAt;
+  }
+
   #watch() {
-    const silence = this.clock.now() - this.#heardAt;
-    if (silence >= this.pingMs) this.probe();
-    else this.#after(this.pingMs - silence, () => this.#watch());
+    const rest = this.pingMs - this.#silence;
+    if (rest > 0) this.#after(rest, () => this.#watch());
+    else this.probe();
   }
 
   #after(ms, act) {

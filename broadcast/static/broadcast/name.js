@@ -5,10 +5,13 @@ const isServers = (name) => name.normalize("NFKC").replace(INVISIBLE, "").toLowe
 
 /** The name a guest writes under: given at first, then the guest's own choice, remembered where the browser lets us. */
 export class GuestName {
-  /** @param {{storage?: () => Storage, random?: () => number}} [options] `storage` may throw, or what it returns */
-  constructor({ storage = () => localStorage, random = Math.random } = {}) {
-    this.storage = storage;
-    this.value = this.#remembered() ?? `Guest ${1 + Math.floor(random() * 999)}`;
+  /**
+   * @param {(name: string, n?: any) => string} text
+   * @param {{storage?: () => Storage, random?: () => number}} [outside] `storage` may throw, or what it returns
+   */
+  constructor(text, { storage = () => localStorage, random = Math.random } = {}) {
+    Object.assign(this, { text, storage });
+    this.value = this.#remembered() ?? text("guest_name", 1 + Math.floor(random() * 999));
     this.#remember();
   }
 
@@ -20,7 +23,7 @@ export class GuestName {
    */
   change(name) {
     const wanted = name.trim();
-    if (isServers(wanted)) return "“Server” is the site’s own name. Please choose another.";
+    if (isServers(wanted)) return this.text("reserved");
     if (wanted) this.value = wanted;
     this.#remember();
     return "";

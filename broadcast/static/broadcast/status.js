@@ -1,40 +1,63 @@
-import { browserClock } from "./clock.js";
-
-const SENTENCES = { connecting: "Connecting…", live: "Live", reconnecting: "Reconnecting", closed: "Disconnected." };
-
 /** Says how the connection is: in `data-state` for style sheets, in words for people. */
 export class Status {
   #tick;
+  #ended = null;
 
-  /**
-   * @param {HTMLElement} root the chat
-   * @param {import("./connection.js").Connection} connection
-   * @param {{clock?: import("./clock.js").Clock}} [options]
-   */
-  constructor(root, connection, { clock = browserClock } = {}) {
-    Object.assign(this, { root, connection, clock });
-    this.sentence = root.querySelector("[data-status]");
-    this.countdown = root.querySelector("[data-countdown]");
-    this.retry = root.querySelector("[data-retry]");
-    this.retry.addEventListener("click", () => connection.open());
-    connection.addEventListener("state", () => this.#show());
+  /** @param {import("./feed.js").Feed} feed */
+  constructor(feed) {
+    this.feed = feed;
+    this.sentence = feed.querySelector("[data-status]");
+    this.countdown = feed.querySelector("[data-countdown]");
+    this.retry = feed.querySelector("[data-retry]");
+  }
+
+  /** @param {AbortSignal} signal ends it */
+  follow(client, subscription, signal) {
+    Object.assign(this, { client, subscription });
+    this.#ended = null;
+    const show = () => this.#show();
+    client.addEventListener("state", show, { signal });
+    subscription.addEventListener("live", show, { signal });
+    subscription.addEventListener("ended", ({ detail }) => this.#end(detail.body), { signal });
+    this.retry.addEventListener("click", () => client.open(), { signal });
+    show();
+  }
+
+  close() {
+    clearTimeout(this.#tick);
+  }
+
+  #end(reason) {
+    this.#ended = reason;
+    this.#show();
+  }
+
+  get #state() {
+    if (this.#ended !== null) return "closed";
+    const { state } = this.client;
+    return state === "live" && !this.subscription.live ? "connecting" : state;
   }
 
   #show() {
-    const { state, reason } = this.connection;
-    this.root.dataset.state = state;
-    this.sentence.textContent = state === "closed" && reason ? reason : `${reason} ${SENTENCES[state]}`.trim();
-    this.retry.hidden = state === "connecting" || state === "live";
+    const state = this.#state;
+    const reason = this.#ended ?? this.client.reason ?? "";
+    const sentence = this.feed.text(state);
+    const before = this.feed.dataset.state;
+    this.feed.dataset.state = state;
+    this.sentence.textContent = state === "closed" && reason ? reason : `${reason} ${sentence}`.trim();
+    this.retry.hidden = this.#ended !== null || state === "connecting" || state === "live";
     this.#count();
+    if (state !== before) {
+      this.feed.dispatchEvent(new CustomEvent("broadcast-state", { bubbles: true, detail: { state, reason } }));
+    }
   }
 
   // The seconds stand outside the status element: a screen reader should not hear each of them.
   #count() {
-    this.clock.clearTimeout(this.#tick);
-    const { retryAt } = this.connection;
-    if (retryAt === null) return (this.countdown.textContent = "");
-    const seconds = Math.max(0, Math.ceil((retryAt - this.clock.now()) / 1000));
-    this.countdown.textContent = `in ${seconds} s`;
-    this.#tick = this.clock.setTimeout(() => this.#count(), 1000);
+    clearTimeout(this.#tick);
+    const { retryAt } = this.client;
+    if (retryAt == null || this.#ended !== null) return (this.countdown.textContent = "");
+    this.countdown.textContent = this.feed.text("seconds", Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)));
+    this.#tick = setTimeout(() => this.#count(), 1000);
   }
 }

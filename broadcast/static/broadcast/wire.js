@@ -1,53 +1,55 @@
 /** The words of the wire, `broadcast.v1`. They are spelled here and nowhere else. */
-
 export const SUBPROTOCOL = "broadcast.v1";
 
-export const Type = Object.freeze({
+export const Type = {
   WELCOME: "welcome",
   MESSAGE: "message",
   RESET: "reset",
   ERROR: "error",
   BYE: "bye",
   PING: "ping",
-});
+  PONG: "pong",
+  SUBSCRIBE: "subscribe",
+  UNSUBSCRIBE: "unsubscribe",
+};
 
-export const Source = Object.freeze({ SERVER: "server", USER: "user", GUEST: "guest" });
+/** Why a message was not sent. */
+export class BroadcastError extends Error {
+  name = "BroadcastError";
 
-/** Errors that pass: what was refused with one of these may be sent again. */
-const PASSING = new Set(["rate_limited", "unavailable"]);
-
-/** @param {string} code of an `error` frame */
-export const passes = (code) => PASSING.has(code);
-
-/** Whether a socket closed with this code is not to come back. @param {number} code */
-export const isFinal = (code) => code >= 4500 && code <= 4999;
-
-/**
- * Reads one frame. What is not a JSON object is no frame.
- *
- * @param {string} text
- * @returns {?Record<string, any>}
- */
-export function parse(text) {
-  try {
-    const frame = JSON.parse(text);
-    return typeof frame === "object" ? frame : null;
-  } catch {
-    return null;
+  constructor(code, message) {
+    super(message);
+    this.code = code;
   }
 }
 
-/**
- * The address to connect to: with the position, where there is one to resume from.
- *
- * @param {string} url absolute, `ws:` or `wss:`
- * @param {import("./position.js").Position} position
- */
-export function resumeAddress(url, position) {
-  const address = new URL(url);
-  if (position.isKnown) {
-    address.searchParams.set("after", String(position.offset));
-    address.searchParams.set("epoch", position.epoch);
+/** Whether what was refused with this code may be sent again. */
+export const passes = (code) => code === "rate_limited" || code === "unavailable";
+
+/** Whether a socket closed with this code is not to come back. */
+export const isFinal = (code) => code >= 4500 && code <= 4999;
+
+/** The group of a name, which may be a signed one. */
+export function groupOf(name) {
+  const [group] = name.split(":");
+  if (/^[\w.-]{1,80}$/.test(group)) return group;
+  throw new TypeError(`A group's name is letters, digits, ".", "-" and "_"; it came as "${name}".`);
+}
+
+/** The address of a socket that joins no group by itself. */
+export function socketAddress(address) {
+  const url = new URL(address, location);
+  url.protocol = url.protocol.replace("http", "ws");
+  url.searchParams.set("v", 1);
+  url.searchParams.set("join", "none");
+  return url.href;
+}
+
+/** Reads one frame; what is not a JSON object is an empty one. */
+export function parse(text) {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
   }
-  return address.href;
 }

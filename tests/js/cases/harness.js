@@ -22,6 +22,19 @@ export function ok(truth, what) {
 
 export const frame = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 
+/** When promises have told what they had to tell. */
+const { setTimeout: browsersTimeout } = globalThis;
+
+export const settled = () => new Promise((resolve) => browsersTimeout(resolve));
+
+/** Lets the page's own scripts see this server and this clock, and meet no chance. */
+export function pretend({ server, clock }) {
+  const { setTimeout, clearTimeout, now } = clock;
+  Object.assign(globalThis, { WebSocket: server.WebSocket, setTimeout, clearTimeout });
+  Date.now = now;
+  Math.random = () => 0.5;
+}
+
 export class Clock {
   #now = 1_000_000;
   #timers = new Map();
@@ -51,6 +64,11 @@ export class Clock {
     this.#now = end;
   }
 
+  /** The machine sleeps: time passes, and what was due is late. */
+  sleep(ms) {
+    this.#now += ms;
+  }
+
   #next(end) {
     return [...this.#timers].filter(([, { at }]) => at <= end).sort((a, b) => a[1].at - b[1].at || a[0] - b[0])[0];
   }
@@ -64,6 +82,7 @@ export class Server {
     const server = this;
     this.WebSocket = class {
       sent = [];
+      isOpen = false;
       closed = false;
 
       constructor(url, protocol) {
@@ -73,6 +92,7 @@ export class Server {
       }
 
       send(text) {
+        ok(this.isOpen, "an open socket");
         this.sent.push(JSON.parse(text));
       }
 
@@ -86,8 +106,14 @@ export class Server {
     return this.sockets.at(-1);
   }
 
+  /** Answers a `subscribe` as if nothing had happened meanwhile. */
+  recover({ group = "broadcast", epoch = "e1", after = 0 } = this.asked.at(-1) ?? {}) {
+    this.welcome({ group, epoch, offset: after });
+  }
+
+  /** The `subscribe` frames that reached this server's newest socket. */
   get asked() {
-    return this.socket.url.search;
+    return this.socket.sent.filter(({ type }) => type === "subscribe").map(({ type, ...asked }) => asked);
   }
 
   /** The messages that reached this server's newest socket, without the pings. */
@@ -95,7 +121,13 @@ export class Server {
     return this.socket.sent.filter(({ body }) => body !== undefined);
   }
 
+  open() {
+    this.socket.isOpen = true;
+    this.socket.onopen?.();
+  }
+
   say(frame) {
+    if (!this.socket.isOpen) this.open();
     this.socket.onmessage?.({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
   }
 
@@ -110,6 +142,7 @@ export class Server {
   }
 
   drop(code = 1006, reason = "") {
+    this.socket.isOpen = false;
     this.socket.onclose?.({ code, reason });
   }
 }

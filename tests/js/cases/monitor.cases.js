@@ -1,10 +1,10 @@
 import { Monitor } from "/static/broadcast/monitor.js";
 import { Clock, equal, test } from "./harness.js";
 
-function watched(pingMs = 25_000) {
+function watched() {
   const clock = new Clock();
   const told = [];
-  const monitor = new Monitor({ clock, pingMs, ping: () => told.push("ping"), stale: () => told.push("stale") });
+  const monitor = new Monitor({ clock, ping: () => told.push("ping"), stale: () => told.push("stale") });
   return { clock, told, monitor };
 }
 

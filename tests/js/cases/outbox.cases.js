@@ -1,20 +1,23 @@
-import { Connection } from "/static/broadcast/connection.js";
-import { Outbox } from "/static/broadcast/outbox.js";
-import { Clock, Server, equal, heard, test } from "./harness.js";
+import { BroadcastError } from "/static/broadcast/broadcast.js";
+import { Client } from "/static/broadcast/client.js";
+import { Clock, Server, equal, heard, ok, settled, test } from "./harness.js";
 
-function outbox() {
+function connecting() {
   const server = new Server();
   const clock = new Clock();
-  const { WebSocket } = server;
-  const link = new Connection({ url: "ws://here/ws", group: "broadcast", WebSocket, clock, random: () => 1 });
-  let refs = 0;
-  const box = new Outbox(link, { clock, ref: () => `r${++refs}` });
-  link.open();
-  return { server, clock, link, box };
+  const client = new Client("ws://here/ws", { WebSocket: server.WebSocket, clock, random: () => 1 });
+  client.subscribe("broadcast", { epoch: "e1", offset: 0 });
+  const outcomes = [];
+  const send = (ref, options = {}) =>
+    client.send("broadcast", `body of ${ref}`, { ref, ...options }).then(
+      (frame) => outcomes.push([ref, frame.offset]),
+      (error) => outcomes.push([ref, error.code, error.message]),
+    );
+  return { server, clock, client, send, outcomes };
 }
 
 function live() {
-  const it = outbox();
+  const it = connecting();
   it.server.welcome();
   return it;
 }
@@ -22,25 +25,59 @@ function live() {
 const refs = (server) => server.received.map(({ ref }) => ref);
 const error = (ref, code, fields = {}) => ({ type: "error", author: "Server", body: "A sentence.", code, ref, ...fields });
 
-test("a message is sent with its ref", () => {
-  const { server, box } = live();
-  box.add({ body: "hi", author: "Guest 42" });
-  equal(server.received, [{ ref: "r1", body: "hi", author: "Guest 42" }]);
+test("a message is sent as it was given, with a ref of its own", () => {
+  const { server, client } = live();
+  client.send("news", "hi", { author: "Guest 42", data: { url: "/" } });
+  client.send("news", "again");
+  const [{ ref, ...sent }] = server.received;
+  equal(sent, { group: "news", body: "hi", author: "Guest 42", data: { url: "/" } });
+  ok(/^[0-9a-f-]{36}$/.test(ref), "a UUID");
 });
 
-test("it is delivered when its own message returns", () => {
-  const { server, box } = live();
-  const delivered = heard(box, "delivered");
-  const letter = box.add({ body: "hi" });
-  equal(box.has("r1"), true);
+test("it resolves with the message when that is in the log", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
+  await settled();
+  equal(outcomes, []);
   server.message(1, { ref: "r1" });
-  equal([delivered[0].letter === letter, delivered[0].frame.offset, box.has("r1")], [true, 1, false]);
+  await settled();
+  equal(outcomes, [["r1", 1]]);
+});
+
+test("a message is heard by those who follow its group before its promise is kept", async () => {
+  const { server, client } = live();
+  const order = [];
+  client.subscribe("broadcast").addEventListener("message", () => order.push("heard"));
+  server.recover();
+  const sent = client.send("broadcast", "hi", { ref: "r1" }).then(() => order.push("sent"));
+  server.message(1, { ref: "r1" });
+  await sent;
+  equal(order, ["heard", "sent"]);
+});
+
+test("a message to a group that is not followed resolves by the answer that comes to it alone", async () => {
+  const { server, client } = live();
+  const sent = client.send("desk", "help", { ref: "r1" });
+  server.message(7, { ref: "r1", group: "desk", duplicate: true });
+  equal((await sent).offset, 7);
+});
+
+test("what was sent is what was written, whatever becomes of it", () => {
+  const { server, clock, client } = live();
+  const data = { step: 1 };
+  client.send("broadcast", "hi", { data });
+  data.step = 2;
+  server.drop();
+  clock.pass(500);
+  server.welcome();
+  equal(server.received[0].data, { step: 1 });
 });
 
 test("a message written while offline is sent once, when the connection is live", () => {
-  const { server, clock, box } = outbox();
-  box.add({ body: "hi" });
-  equal(server.socket.sent, []);
+  const { server, clock, send } = connecting();
+  send("r1");
+  server.open();
+  equal(refs(server), []);
   server.welcome();
   equal(refs(server), ["r1"]);
   server.message(1, { ref: "r1" });
@@ -50,13 +87,12 @@ test("a message written while offline is sent once, when the connection is live"
   equal(refs(server), []);
 });
 
-test("what was not answered is sent again with the same ref after reconnecting", () => {
-  const { server, clock, box } = live();
-  const delivered = heard(box, "delivered");
-  box.add({ body: "one" });
-  box.add({ body: "two" });
+test("what was not answered is sent again with the same ref after reconnecting", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1");
+  send("r2");
   server.drop();
-  box.add({ body: "three" });
+  send("r3");
   clock.pass(500);
   server.welcome();
   equal(refs(server), ["r1"]);
@@ -64,43 +100,46 @@ test("what was not answered is sent again with the same ref after reconnecting",
   server.message(2, { ref: "r2" });
   server.message(3, { ref: "r3" });
   equal(refs(server), ["r1", "r2", "r3"]);
-  equal(delivered.map(({ letter }) => letter.body), ["one", "two", "three"]);
+  await settled();
+  equal(outcomes, [["r1", 1], ["r2", 2], ["r3", 3]]);
 });
 
-test("replayed history acknowledges what had arrived before the connection was lost", () => {
-  const { server, clock, box } = live();
-  box.add({ body: "one" });
+test("replayed history acknowledges what had arrived before the connection was lost", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1");
   server.drop();
   clock.pass(500);
   server.welcome();
   server.message(1, { ref: "r1" });
-  equal([box.has("r1"), refs(server)], [false, ["r1"]]);
+  await settled();
+  equal([outcomes, refs(server)], [[["r1", 1]], ["r1"]]);
 });
 
 test("one is under way at a time, so none overtakes another", () => {
-  const { server, box } = live();
-  for (const body of ["one", "two", "three"]) box.add({ body });
+  const { server, send } = live();
+  for (const ref of ["r1", "r2", "r3"]) send(ref);
   equal(refs(server), ["r1"]);
   server.message(1, { ref: "r1" });
   equal(refs(server), ["r1", "r2"]);
 });
 
-test("other people's messages acknowledge nothing", () => {
-  const { server, box } = live();
-  box.add({ body: "one" });
+test("other people's messages acknowledge nothing", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
   server.message(1, { ref: "theirs" });
   server.message(2);
-  equal(box.has("r1"), true);
+  await settled();
+  equal(outcomes, []);
 });
 
 test("refused for a while, it is kept and sent again when the server said", () => {
   for (const code of ["rate_limited", "unavailable"]) {
-    const { server, clock, box } = live();
-    const delayed = heard(box, "delayed");
-    box.add({ body: "one" });
-    box.add({ body: "two" });
+    const { server, clock, client, send } = live();
+    const delayed = heard(client, "delayed");
+    send("r1");
+    send("r2");
     server.say(error("r1", code, { retry_after_ms: 3_000 }));
-    equal([delayed[0].letter.ref, delayed[0].frame.body], ["r1", "A sentence."], code);
+    equal([delayed[0].ref, delayed[0].body], ["r1", "A sentence."], code);
     clock.pass(2_999);
     equal(refs(server), ["r1"], code);
     clock.pass(1);
@@ -111,45 +150,45 @@ test("refused for a while, it is kept and sent again when the server said", () =
 });
 
 test("without a time from the server it tries again later all the same", () => {
-  const { server, clock, box } = live();
-  box.add({ body: "one" });
+  const { server, clock, send } = live();
+  send("r1");
   server.say(error("r1", "unavailable"));
   clock.pass(15_000);
   equal(refs(server), ["r1", "r1"]);
 });
 
-test("refused for good, it is returned, and the next one leaves", () => {
+test("refused for good, it rejects with the server's reason, and the next one leaves", async () => {
   for (const code of ["invalid", "forbidden", "too_large"]) {
-    const { server, box } = live();
-    const returned = heard(box, "returned");
-    box.add({ body: "one" });
-    box.add({ body: "two" });
+    const { server, client, send, outcomes } = live();
+    const sent = client.send("broadcast", "no", { ref: "r1" });
+    send("r2");
     server.say(error("r1", code));
-    equal([returned[0].letter.body, returned[0].frame.body, box.has("r1")], ["one", "A sentence.", false], code);
-    equal(refs(server), ["r1", "r2"], code);
+    const reason = await sent.catch((thrown) => thrown);
+    ok(reason instanceof BroadcastError, "a BroadcastError");
+    equal([reason.code, reason.message, refs(server), outcomes], [code, "A sentence.", ["r1", "r2"], []], code);
   }
 });
 
-test("an error without a ref, or with another's, settles nothing", () => {
-  const { server, box } = live();
-  const events = heard(box, "returned", "delayed", "delivered");
-  box.add({ body: "one" });
+test("an error without a ref, or with another's, settles nothing", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
   server.say(error(undefined, "invalid"));
   server.say(error("other", "invalid"));
   server.say(error("other", "rate_limited", { retry_after_ms: 1 }));
-  equal([events.length, box.has("r1")], [0, true]);
+  await settled();
+  equal(outcomes, []);
 });
 
 test("a message whose answer was skipped by a reset is asked about at once", () => {
-  const { server, box } = live();
-  box.add({ body: "one" });
+  const { server, send } = live();
+  send("r1");
   server.say({ type: "reset", group: "broadcast", epoch: "e2", offset: 90, reason: "too far behind" });
   equal(refs(server), ["r1", "r1"]);
 });
 
 test("a message without any answer is sent again after a while", () => {
-  const { server, clock, box } = live();
-  box.add({ body: "one" });
+  const { server, clock, send } = live();
+  send("r1");
   for (let i = 0; i < 3; i++) {
     clock.pass(5_000);
     server.say({ type: "pong" });
@@ -157,10 +196,50 @@ test("a message without any answer is sent again after a while", () => {
   equal(refs(server), ["r1", "r1"]);
 });
 
-test("an empty outbox leaves no timer but the monitor's", () => {
-  const { server, clock, link, box } = live();
-  box.add({ body: "one" });
+test("closed for good by the server, what waits is given back with its reason, and so is what comes later", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
+  send("r2");
+  server.say({ type: "bye", code: 4501, reason: "Too many.", reconnect: false, after_ms: null });
+  send("r3");
+  await settled();
+  equal(outcomes, ["r1", "r2", "r3"].map((ref) => [ref, "closed", "Too many."]));
+});
+
+test("what was written under one name is not sent under another", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1");
+  server.drop();
+  send("r2");
+  clock.pass(500);
+  server.welcome({ user: "ann" });
+  await settled();
+  equal([refs(server), outcomes.map(([ref, code]) => [ref, code])], [[], [["r1", "user_changed"], ["r2", "user_changed"]]]);
+  send("r3");
+  equal(refs(server), ["r3"]);
+});
+
+test("what was written before the server told a name is sent under the first", () => {
+  const { server, send } = connecting();
+  send("r1");
+  server.welcome({ user: "ann" });
+  equal(refs(server), ["r1"]);
+});
+
+test("what is no JSON rejects and holds up nobody", async () => {
+  const { server, send, client } = live();
+  const circle = {};
+  circle.circle = circle;
+  const reason = await client.send("broadcast", "hi", { data: circle }).catch((thrown) => thrown);
+  ok(reason instanceof TypeError, "a TypeError");
+  send("r1");
+  equal(refs(server), ["r1"]);
+});
+
+test("with nothing to send there is no timer but the monitor's", () => {
+  const { server, clock, client, send } = live();
+  send("r1");
   server.message(1, { ref: "r1" });
-  link.close();
+  client.close();
   equal(clock.pending, 0);
 });

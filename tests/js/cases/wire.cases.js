@@ -1,18 +1,29 @@
-import { Position } from "/static/broadcast/position.js";
-import { newRef } from "/static/broadcast/ref.js";
-import { isFinal, parse, passes, resumeAddress } from "/static/broadcast/wire.js";
+import { newRef } from "/static/broadcast/browser.js";
+import { groupOf, isFinal, parse, passes, socketAddress } from "/static/broadcast/wire.js";
 import { equal, ok, test } from "./harness.js";
 
 const UUID4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-test("the address carries the position there is", () => {
-  equal(resumeAddress("ws://here/ws", new Position("a+b&c", 7)), "ws://here/ws?after=7&epoch=a%2Bb%26c");
-  equal(resumeAddress("ws://here/ws", new Position("e", 0)), "ws://here/ws?after=0&epoch=e");
+test("the address is that of a socket, and joins nothing by itself", () => {
+  equal(socketAddress("/ws"), `ws://${location.host}/ws?v=1&join=none`);
+  equal(socketAddress("https://there/site/ws"), "wss://there/site/ws?v=1&join=none");
+  equal(socketAddress("wss://there/ws?x=1"), "wss://there/ws?x=1&v=1&join=none");
 });
 
-test("the address asks for nothing where there is no log", () => {
-  equal(resumeAddress("ws://here/ws", new Position("", null)), "ws://here/ws");
-  equal(resumeAddress("ws://here/ws?x=1", new Position("e", null)), "ws://here/ws?x=1");
+test("a name is the group's, or begins with it and is signed", () => {
+  equal(["lobby", "user.7:1tq2aB:c2lnbmVk"].map(groupOf), ["lobby", "user.7"]);
+});
+
+test("what can be no group's name is an error of whoever wrote it", () => {
+  for (const name of ["", "two words", "a/b", "a".repeat(81), ":signed"]) {
+    let error;
+    try {
+      groupOf(name);
+    } catch (thrown) {
+      error = thrown;
+    }
+    ok(error instanceof TypeError, `a TypeError for “${name}”`);
+  }
 });
 
 test("codes from 4500 to 4999 are final", () => {
@@ -26,20 +37,9 @@ test("only what passes is sent again", () => {
   ]);
 });
 
-test("what is no JSON object is no frame", () => {
-  equal(["", "{", "null", "3", '"x"'].map(parse), [null, null, null, null, null]);
+test("what is no JSON object is a frame of no type", () => {
+  equal(["", "{", "null", "3", '"x"', "[]"].map((text) => parse(text).type ?? "none"), Array(6).fill("none"));
   equal(parse('{"type":"pong"}'), { type: "pong" });
-});
-
-test("a position passes each offset once", () => {
-  const position = new Position("e", 5);
-  equal([5, 6, 6, 4, 9].map((offset) => position.advance(offset)), [false, true, false, false, true]);
-  equal(position.offset, 9);
-});
-
-test("what has no offset is always new and moves nothing", () => {
-  const position = new Position("e", 5);
-  equal([position.advance(null), position.advance(undefined), position.offset], [true, true, 5]);
 });
 
 test("a ref is a UUID and never the same", () => {

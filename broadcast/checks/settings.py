@@ -1,0 +1,220 @@
+"""What is wrong with ``BROADCAST``, the app's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from inspect import iscoroutinefunction, signature
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core import checks
+
+from ..conf import Setting, Settings, conf, known_settings, user_settings
+from ..groups import is_group_name, is_group_pattern
+from ..policy import ACTIONS, WORDS, is_word, policy
+
+LIMITS: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
+RULE_KEYS = (*ACTIONS, *LIMITS)
+
+
+@checks.register("broadcast")
+def settings_are_a_dict(**kwargs: Any) -> list[checks.CheckMessage]:
+    written = getattr(django_settings, "BROADCAST", None)
+    if written is None or isinstance(written, Mapping):
+        return []
+    return [
+        checks.Error(
+            f"BROADCAST must be a dict, not {described(written)}.",
+            hint='Write BROADCAST = {"MAX_BODY": 4000, ...}, or leave it out for the defaults.',
+            id="broadcast.E001",
+        )
+    ]
+
+
+@checks.register("broadcast")
+def settings_are_known(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"BROADCAST has no setting {key!r}.",
+            hint=suggestion(str(key).upper(), known_settings()),
+            id="broadcast.E002",
+        )
+        for key in user_settings()
+        if key not in known_settings()
+    ]
+
+
+@checks.register("broadcast")
+def settings_have_their_types(**kwargs: Any) -> list[checks.CheckMessage]:
+    written = user_settings()
+    return [
+        checks.Error(
+            f'BROADCAST["{name}"] must be {setting.expected}, not {described(written[name])}.',
+            hint=f"Correct it, or leave it out for the default, {setting.default!r}.",
+            id="broadcast.E003",
+        )
+        for name, setting in known_settings().items()
+        if name in written and not setting.accepts(written[name])
+    ]
+
+
+@checks.register("broadcast")
+def groups_are_well_named(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f'BROADCAST["GROUPS"] names a group {name!r}, which no group can be called.',
+            hint="Use 1 to 80 ASCII letters, digits, dots, hyphens and underscores. "
+            "A pattern has one * more, at its end.",
+            id="broadcast.E004",
+        )
+        for name in groups()
+        if not is_group_name(name) and not is_group_pattern(name)
+    ]
+
+
+@checks.register("broadcast")
+def rules_are_dicts(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name)} must be a dict, not {described(rule)}.",
+            hint='Write a rule such as {"subscribe": "anyone", "publish": "authenticated"}.',
+            id="broadcast.E005",
+        )
+        for name, rule in groups().items()
+        if not isinstance(rule, Mapping)
+    ]
+
+
+@checks.register("broadcast")
+def rules_have_known_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name)} has a key {key!r}, which rules do not have.",
+            hint=suggestion(str(key).lower(), RULE_KEYS),
+            id="broadcast.E006",
+        )
+        for name, rule in rules()
+        for key in rule
+        if key not in RULE_KEYS
+    ]
+
+
+@checks.register("broadcast")
+def rules_use_known_words(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name, action)} must be a word for who may {action}, not {described(who)}.",
+            hint=f"Use {', '.join(WORDS)} or perm:<app_label>.<codename>.",
+            id="broadcast.E007",
+        )
+        for name, action, who in grants()
+        if not is_word(who)
+    ]
+
+
+@checks.register("broadcast")
+def self_means_somebody(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f'{place(name, action)} is "self", which allows nobody here.',
+            hint='Use "self" for "subscribe" and "publish" of a pattern such as "user.*", '
+            "where * stands for the user's primary key.",
+            id="broadcast.E008",
+        )
+        for name, action, who in grants()
+        if who == "self" and (action == "announce" or not is_group_pattern(name))
+    ]
+
+
+@checks.register("broadcast")
+def rules_keep_what_can_be_kept(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"{place(name, key)} must be {setting.expected}, not {described(rule[key])}.",
+            hint=f'Correct it, or leave it out for that of BROADCAST["{setting.name}"].',
+            id="broadcast.E009",
+        )
+        for name, rule in rules()
+        for key, setting in LIMITS.items()
+        if key in rule and not setting.accepts(rule[key])
+    ]
+
+
+@checks.register("broadcast")
+def policy_can_be_called(**kwargs: Any) -> list[checks.CheckMessage]:
+    if not Settings.POLICY.accepts(conf.POLICY) or conf.POLICY is None:
+        return []
+    try:
+        problem = problem_with(policy())
+    except Exception as error:  # whatever the site's own module raises while it is imported
+        problem = f"cannot be imported: {error}"
+    if not problem:
+        return []
+    return [
+        checks.Error(
+            f'BROADCAST["POLICY"] {problem}, so everything it is asked for is denied.',
+            hint="Give the dotted path to a function may(user, action, group) that returns True, False or None.",
+            id="broadcast.E012",
+        )
+    ]
+
+
+def problem_with(found: Any) -> str:
+    """Why something will not do as a policy; empty if it will."""
+    if not callable(found):
+        return f"is {described(found)}, which cannot be called"
+    if iscoroutinefunction(found):
+        return "is an async function"
+    try:
+        signature(found).bind(None, "subscribe", "broadcast")
+    except TypeError as error:
+        return f"does not take a user, an action and a group ({error})"
+    except ValueError:  # something built in, of which nobody knows
+        return ""
+    return ""
+
+
+@checks.register("broadcast", checks.Tags.security, deploy=True)
+def groups_are_guarded(**kwargs: Any) -> list[checks.CheckMessage]:
+    return [
+        checks.Warning(
+            f'{place(name, action)} is "anyone": every visitor may {action}, signed in or not.',
+            hint='Use "authenticated", "staff" or a permission, or silence this if it is meant.',
+            id="broadcast.W005",
+        )
+        for name, action, who in grants()
+        if who == "anyone" and action != "subscribe"
+    ]
+
+
+def groups() -> Mapping[Any, Any]:
+    """The ``GROUPS`` table, or nothing when it is no table."""
+    return conf.GROUPS if isinstance(conf.GROUPS, Mapping) else {}
+
+
+def rules() -> Iterator[tuple[Any, Mapping[Any, Any]]]:
+    """Each name or pattern in ``GROUPS`` whose rule is a dict, with that rule."""
+    return ((name, rule) for name, rule in groups().items() if isinstance(rule, Mapping))
+
+
+def grants() -> Iterator[tuple[Any, str, Any]]:
+    """Each name or pattern, action, and who may do it."""
+    return ((name, action, rule[action]) for name, rule in rules() for action in ACTIONS if action in rule)
+
+
+def place(name: object, key: str = "") -> str:
+    """Where in the settings a rule stands, or one key of it, as a site owner would write it."""
+    return f'BROADCAST["GROUPS"]["{name}"]' + (f'["{key}"]' if key else "")
+
+
+def described(value: object) -> str:
+    return f"{value!r} ({type(value).__name__})"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What to write instead of ``word``."""
+    nearest = get_close_matches(word, known, n=1)
+    if nearest:
+        return f"Did you mean {nearest[0]!r}?"
+    return f"Known are: {', '.join(known)}."

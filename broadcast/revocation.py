@@ -1,0 +1,204 @@
+"""Ending what somebody has lost the right to: a look every few seconds at who is connected, and at once upon a hint.
+
+Whoever is no longer who they were (signed out, deactivated, another password) is sent away and comes back as whoever
+they are now. A subscription to which the right is gone ends, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
+from contextlib import suppress
+from functools import partial
+from operator import itemgetter
+from typing import Any, Protocol
+
+from .conf import conf
+from .engine.database import NoLog, reading
+from .engine.feed import Position
+from .engine.hub import current_hub
+from .engine.notices import handlers
+from .engine.outages import Outage
+from .engine.transports import Transport
+from .signals import REVOKE
+from .standing import Answers, Standing, identify, judge
+
+LOOK_EVERY = 3.0  # seconds; a right that is lost ends within five, with time to spare for a busy process
+HINT_DELAY = 0.2  # seconds: Django tells of a sign-out before it deletes the session
+IDENTIFIED_AT_ONCE = 200  # connections
+JUDGED_AT_ONCE = 20  # connections: rules that ask for permissions take two queries a user
+MAX_SPREAD = 1.0  # seconds: how far apart those who are sent away come back
+
+looks_failing = Outage(
+    "Who is connected and what they may do cannot be looked up, so nothing is ended",
+    "Who is connected and what they may do can be looked up again",
+)
+
+
+class Guarded(Protocol):
+    """A connection that may lose rights."""
+
+    user: Any
+    session: Any
+    signed_names: Mapping[str, str]
+    transport: Transport
+
+    async def sign_out(self, after: float) -> None: ...
+    async def revoke(self, position: Position, reason: str) -> None: ...
+
+
+class Guard:
+    """Looks after the connections of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.connections: set[Guarded] = set()
+        self.looks = 0
+        self._wake = asyncio.Event()
+        self._hinted: set[str] = set()
+        self._is_everyone_hinted = False
+        self._signed_out: set[str] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def add(self, connection: Guarded) -> None:
+        self.connections.add(connection)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._run())
+
+    def hint(self, users: frozenset[str] | None, signed_out: bool) -> None:
+        """Looks soon at these users, known by their keys, or at everyone (None)."""
+        if users is None:
+            self._is_everyone_hinted = True
+        else:
+            self._hinted |= users
+            self._signed_out |= users if signed_out else frozenset()
+        self._wake.set()
+
+    async def _run(self) -> None:
+        try:
+            due = self.loop.time() + LOOK_EVERY
+            while self.connections:
+                try:
+                    async with asyncio.timeout_at(due):
+                        await self._wake.wait()
+                        await asyncio.sleep(HINT_DELAY)
+                except TimeoutError:
+                    self._is_everyone_hinted = True
+                    due = self.loop.time() + LOOK_EVERY
+                await self._look_at_hinted()
+        finally:
+            if guards.get(self.loop) is self:
+                del guards[self.loop]
+
+    async def _look_at_hinted(self) -> None:
+        self._wake.clear()
+        everyone, hinted, signed_out = self._is_everyone_hinted, self._hinted, self._signed_out
+        self._is_everyone_hinted, self._hinted, self._signed_out = False, set(), set()
+        try:
+            await self._look(self.standings(lambda key: everyone or key in hinted, signed_out))
+        except NoLog:
+            return
+        except Exception as error:  # whatever it is, nobody loses anything by it, and the next look follows
+            looks_failing.begins(error)
+        else:
+            looks_failing.ends()
+        finally:
+            self.looks += 1
+
+    def standings(self, is_wanted: Callable[[str], bool], signed_out: Set[str]) -> list[Standing]:
+        """How those connections stand whose user's key is wanted; those of one user stand together."""
+        found = [(key_of(each.user), each) for each in self.connections]
+        return [
+            Standing(
+                connection=each,
+                user=each.user,
+                session=each.session,
+                followed=dict(each.transport.positions),
+                signed_names=dict(each.signed_names),
+                has_signed_out_somewhere=key in signed_out,
+            )
+            for key, each in sorted(found, key=itemgetter(0))
+            if is_wanted(key)
+        ]
+
+    async def _look(self, standings: list[Standing]) -> None:
+        threads = await current_hub().threads()
+        for some in slices(standings, IDENTIFIED_AT_ONCE):
+            await threads.read(reading, partial(identify, some))
+            self._send_away([standing for standing in some if standing.is_signed_out])
+            for standing in some:
+                standing.connection.user = standing.user
+        answers: Answers = {}
+        following = [standing for standing in standings if standing.followed and not standing.is_signed_out]
+        for some in slices(following, JUDGED_AT_ONCE):
+            await threads.read(reading, partial(judge, some, answers))
+            for standing in some:
+                for position, reason in standing.lost:
+                    self._begin(standing.connection.revoke(position, reason))
+
+    def _send_away(self, gone: list[Standing]) -> None:
+        for standing in gone:
+            self.connections.discard(standing.connection)
+            self._begin(standing.connection.sign_out(random.uniform(0, MAX_SPREAD)))
+
+    def _begin(self, telling: Coroutine[Any, Any, None]) -> None:
+        """Tells a client in a task of its own, for one that takes nothing must not hold up the others."""
+        task = asyncio.create_task(telling)
+        self._telling.add(task)
+        task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._telling.discard(task)
+        if not task.cancelled():
+            task.exception()  # the client is gone, and so is what it might have lost
+
+
+def slices(standings: list[Standing], size: int) -> Iterator[list[Standing]]:
+    for start in range(0, len(standings), size):
+        yield standings[start : start + size]
+
+
+def key_of(user: Any) -> str:
+    """By what hints name a user; empty for guests."""
+    return "" if user is None else str(user.pk)
+
+
+guards: dict[asyncio.AbstractEventLoop, Guard] = {}
+
+
+def look_after(connection: Guarded) -> None:
+    """Has a connection looked after, in the event loop that runs, until ``let_go``."""
+    loop = asyncio.get_running_loop()
+    guard = guards.get(loop)
+    if guard is None:
+        for other in [other for other in guards if other.is_closed()]:
+            del guards[other]
+        guard = guards[loop] = Guard(loop)
+    guard.add(connection)
+
+
+def let_go(connection: Guarded) -> None:
+    """Ends that; also for a connection that nobody looks after."""
+    if guard := guards.get(asyncio.get_running_loop()):
+        guard.connections.discard(connection)
+
+
+def take(event: Mapping[str, Any]) -> None:
+    """Passes a hint on to the guards of this process, from any thread."""
+    users = event.get("users")
+    if users is not None and not (isinstance(users, list) and all(isinstance(key, str) for key in users)):
+        return
+    named = None if users is None else frozenset(users)
+    for loop, guard in list(guards.items()):
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(guard.hint, named, bool(event.get("signed_out")))
+
+
+handlers[REVOKE] = take
+
+
+def has_something_to_lose(user: Any, signed_name: str = "") -> bool:
+    """Whether a connection must be looked after: guests in groups that are open to anyone need not."""
+    return user is not None or bool(signed_name) or conf.POLICY is not None

@@ -1,0 +1,140 @@
+import { connect } from "./broadcast.js";
+import { dismiss } from "./dismissed.js";
+import { make } from "./make.js";
+import { Source } from "./source.js";
+import { textsOf } from "./texts.js";
+
+const LEVELS = ["info", "success", "warning", "error"];
+/** Where an announcement may lead: nothing that runs. */
+const LINK = /^(https?:\/\/|[/?#.])/i;
+const TICK_MS = 250;
+
+/** What the site says, as toasts or a banner: it stays until it is dismissed or its time is over. */
+export class Announcements extends HTMLElement {
+  #subscriptions = [];
+  /** What is shown, oldest first. @type {Set<HTMLElement>} */
+  #shown = new Set();
+  #next;
+  #ending;
+  /** Where the keyboard was before it came here. */
+  #before;
+
+  connectedCallback() {
+    this.text = textsOf(this);
+    this.#frame();
+    this.#shown = new Set(this.querySelectorAll("article"));
+    this.#ending = new AbortController();
+    const { signal } = this.#ending;
+    this.addEventListener("click", (event) => this.#clicked(event), { signal });
+    this.addEventListener("focusin", (event) => this.#entered(event), { signal });
+    document.addEventListener("keydown", (event) => this.#pressed(event), { signal });
+    this.#subscribe();
+    this.#run();
+  }
+
+  disconnectedCallback() {
+    this.#ending.abort();
+    clearTimeout(this.#next);
+    this.#subscriptions.forEach((subscription) => subscription.close());
+    // Should it be put back, it goes on from here.
+    const positions = this.#subscriptions.map(({ position }) => position);
+    this.setAttribute("epoch", positions.map(({ epoch }) => epoch).join(" "));
+    this.setAttribute("offset", positions.map(({ offset }) => offset ?? "").join(" "));
+  }
+
+  #frame() {
+    if (this.firstElementChild) return;
+    this.setAttribute("role", "region");
+    this.setAttribute("aria-label", this.text("announcements"));
+    this.append(make("div", { role: "alert", "aria-atomic": "false" }), make("div", { role: "status", "aria-atomic": "false" }));
+  }
+
+  #subscribe() {
+    const list = (name, fallback = "") => (this.getAttribute(name) ?? fallback).split(" ");
+    const client = connect(this.getAttribute("socket") ?? undefined);
+    const [epochs, offsets] = [list("epoch"), list("offset")];
+    this.#subscriptions = list("group", "broadcast").map((name, i) => {
+      const subscription = client.subscribe(name, epochs[i] ? { epoch: epochs[i], offset: Number(offsets[i]) } : {});
+      subscription.addEventListener("message", ({ detail }) => this.#hear(detail, subscription.position.epoch));
+      return subscription;
+    });
+  }
+
+  #hear(frame, epoch) {
+    if (frame.source !== Source.SERVER) return;
+    const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, detail: frame });
+    if (this.dispatchEvent(event)) this.#show(frame, epoch);
+  }
+
+  #show({ body, offset, data }, epoch) {
+    const { level: named, title, url, timeout } = data ?? {};
+    const level = LEVELS.includes(named) ? named : "info";
+    const seconds = timeout >= 0 && typeof timeout === "number" ? timeout : this.#number("timeout", 10);
+    const head = typeof title === "string" && title;
+    const linked = (text) => (LINK.test(url) ? make("a", { href: url }, text) : text);
+    const article = make(
+      "article",
+      { "data-level": level, "data-epoch": epoch, "data-offset": offset, "data-left-ms": seconds * 1000 },
+      make("span", { role: "img", "aria-label": this.text(level) }),
+      make(
+        "div",
+        {},
+        head && make("p", { "data-title": true, dir: "auto" }, linked(head)),
+        make("p", { "data-body": true, dir: "auto" }, head ? body : linked(body)),
+      ),
+      make("button", { type: "button", "aria-label": this.text("dismiss") }),
+    );
+    const isUrgent = level === "warning" || level === "error";
+    this.querySelector(isUrgent ? "[role=alert]" : "[role=status]").append(article);
+    this.#shown.add(article);
+    const surplus = this.#shown.size - this.#number("max", 4);
+    for (const oldest of [...this.#shown].slice(0, Math.max(0, surplus))) this.#remove(oldest);
+    this.#run();
+  }
+
+  #number(name, fallback) {
+    return Number(this.getAttribute(name) ?? fallback);
+  }
+
+  #run() {
+    clearTimeout(this.#next);
+    const timed = [...this.#shown].filter(({ dataset }) => dataset.leftMs > 0);
+    if (timed.length) this.#next = setTimeout(() => this.#pass(timed), TICK_MS);
+  }
+
+  /** Time goes by only for those who could read. */
+  #pass(timed) {
+    const isRead = document.hidden || this.matches(":hover, :focus-within");
+    if (!isRead) for (const article of timed) if ((article.dataset.leftMs -= TICK_MS) <= 0) this.#remove(article);
+    this.#run();
+  }
+
+  #entered({ relatedTarget }) {
+    if (relatedTarget && !this.contains(relatedTarget)) this.#before = relatedTarget;
+  }
+
+  #clicked({ target }) {
+    if (target.closest("button")) this.#dismiss(target.closest("article"));
+  }
+
+  #pressed({ key }) {
+    if (key !== "Escape") return;
+    const article = this.querySelector("article:focus-within") ?? this.querySelector("article:hover");
+    if (article) this.#dismiss(article);
+  }
+
+  #dismiss(article) {
+    const { epoch, offset } = article.dataset;
+    if (epoch && offset) dismiss(epoch, offset);
+    this.#remove(article);
+  }
+
+  #remove(article) {
+    const hadFocus = article.contains(document.activeElement);
+    article.remove();
+    this.#shown.delete(article);
+    if (hadFocus) (this.querySelector("button") ?? this.#before)?.focus();
+  }
+}
+
+customElements.define("broadcast-announcements", Announcements);

@@ -1,0 +1,25 @@
+/** Tests put a clock of their own in its place. */
+export const browserClock = {
+  now: () => Date.now(),
+  setTimeout: (act, ms) => setTimeout(act, ms),
+  clearTimeout: (timer) => clearTimeout(timer),
+};
+
+/** A new UUID. `crypto.randomUUID` is missing where the page is no secure context. */
+export function newRef() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** Wakes a connection when network, tab or page return; the back-forward cache takes no page with an open one. */
+export function wakeOnReturn(connection, signal) {
+  const wake = () => connection.wake();
+  addEventListener("online", wake, { signal });
+  addEventListener("pageshow", wake, { signal });
+  addEventListener("visibilitychange", () => document.hidden || wake(), { signal });
+  addEventListener("pagehide", () => connection.rest(), { signal });
+}

@@ -1,0 +1,152 @@
+import { browserClock, newRef, wakeOnReturn } from "./browser.js";
+import { Connection } from "./connection.js";
+import { Outbox } from "./outbox.js";
+import { Stream } from "./stream.js";
+import { Subscription } from "./subscription.js";
+import { Type, groupOf, passes, socketAddress } from "./wire.js";
+
+// Not in broadcast.js: hashed static files may give that a second address, and the page a second one of these.
+const clients = new Map();
+
+/** The page's client of an address: the same one for all who ask. */
+export function connect(address = "/ws", outside) {
+  const url = socketAddress(address);
+  if (!clients.has(url)) clients.set(url, new Client(url, outside));
+  return clients.get(url);
+}
+
+/** Everything a page says and hears over one socket. */
+export class Client extends EventTarget {
+  user;
+  #clock;
+  #connection;
+  #outbox;
+  #streams = new Map();
+  #ending = new AbortController();
+
+  constructor(url, { clock = browserClock, ...outside } = {}) {
+    super();
+    const tell = {
+      opened: () => this.#opened(),
+      received: (frame) => this.#received(frame, this.#streams.get(frame.group)),
+      changed: () => this.#changed(),
+    };
+    this.#clock = clock;
+    this.#connection = new Connection(url, tell, { clock, ...outside });
+    this.#outbox = new Outbox((frame) => this.state === "live" && this.#connection.send(frame), clock);
+    wakeOnReturn(this.#connection, this.#ending.signal);
+    this.open();
+  }
+
+  get state() {
+    return this.#connection.state;
+  }
+
+  get reason() {
+    return this.#connection.reason;
+  }
+
+  get retryAt() {
+    return this.#connection.retryAt;
+  }
+
+  subscribe(name, position) {
+    const group = groupOf(name);
+    const stream = this.#streams.get(group) ?? new Stream(name, (frame) => this.#connection.send(frame), this.#clock);
+    const subscription = new Subscription(group, position, () => this.#leave(subscription, stream));
+    this.#streams.set(group, stream);
+    if (name !== group) stream.name = name;
+    stream.subscriptions.add(subscription);
+    stream.ask();
+    return subscription;
+  }
+
+  send(group, body, { author, data, ref = newRef() } = {}) {
+    const sent = this.#outbox.post({ group, body, author, data, ref });
+    if (this.state === "closed") this.#giveBack();
+    return sent;
+  }
+
+  open() {
+    this.#connection.open();
+  }
+
+  close() {
+    clients.delete(this.#connection.url);
+    this.#ending.abort();
+    this.#connection.close();
+    this.#streams.clear();
+  }
+
+  #opened() {
+    for (const stream of this.#streams.values()) stream.ask();
+    this.#greet();
+  }
+
+  /** Asks whether the server is there, if no group's welcome will tell. */
+  #greet() {
+    if (!this.#streams.size && this.state === "connecting") this.#connection.send({ type: Type.PING });
+  }
+
+  #received(frame, stream) {
+    switch (frame.type) {
+      case Type.WELCOME:
+        this.#meet(frame.user);
+        this.#connection.establish(frame.ping_ms);
+        return stream?.welcome(frame);
+      case Type.MESSAGE:
+        if (!frame.duplicate) stream?.message(frame);
+        return this.#outbox.deliver(frame);
+      case Type.RESET:
+        stream?.reset(frame);
+        return this.#outbox.transmit(); // the answer may be in the part that was skipped
+      case Type.ERROR:
+        return frame.ref ? this.#refused(frame) : stream?.refuse(frame) && this.#excluded(frame, stream);
+      case Type.PONG:
+        if (!this.#streams.size) this.#connection.establish();
+    }
+  }
+
+  /** What waits was written under another name: it is not sent under this one. */
+  #meet(user) {
+    if (![undefined, user].includes(this.user)) this.#outbox.reject("user_changed", `You are ${user ?? "a guest"} now.`);
+    this.user = user;
+  }
+
+  #refused(frame) {
+    this.#outbox.refuse(frame);
+    if (passes(frame.code)) this.#tell("delayed", frame);
+  }
+
+  #excluded(frame, { subscriptions }) {
+    this.#streams.delete(frame.group);
+    for (const subscription of subscriptions) subscription.tell("ended", frame);
+    this.#greet();
+  }
+
+  #leave(subscription, stream) {
+    const { group } = subscription;
+    subscription.live = false;
+    stream.subscriptions.delete(subscription);
+    if (stream.subscriptions.size || this.#streams.get(group) !== stream) return;
+    stream.pause();
+    this.#streams.delete(group);
+    this.#connection.send({ type: Type.UNSUBSCRIBE, group });
+    this.#greet();
+  }
+
+  #changed() {
+    if (this.state !== "live") for (const stream of this.#streams.values()) stream.pause();
+    if (this.state === "closed") this.#giveBack();
+    this.#outbox.transmit();
+    this.#tell("state", this);
+  }
+
+  #giveBack() {
+    this.#outbox.reject("closed", this.reason);
+  }
+
+  #tell(event, detail) {
+    this.dispatchEvent(new CustomEvent(event, { detail }));
+  }
+}

@@ -1,0 +1,138 @@
+import { connect, newRef } from "./broadcast.js";
+import { Composer } from "./composer.js";
+import { frame } from "./frame.js";
+import { MessageLog } from "./log.js";
+import { GuestName } from "./name.js";
+import { Source } from "./source.js";
+import { Status } from "./status.js";
+import { textsOf } from "./texts.js";
+import { groupOf } from "./wire.js";
+
+/** A group's messages, live, and perhaps a box to write in. */
+export class Feed extends HTMLElement {
+  /** What was written here and is on its way, by its ref. */
+  #rows = new Map();
+  #ending;
+
+  connectedCallback() {
+    this.text = textsOf(this);
+    if (!this.querySelector("[data-messages]")) this.append(...frame(this.text, this.hasAttribute("write"), this.user));
+    this.client = connect(this.getAttribute("socket") ?? undefined);
+    this.log ??= new MessageLog(this, this.text);
+    this.log.open();
+    this.status ??= new Status(this);
+    this.#ending = new AbortController();
+    this.#compose();
+    this.#subscribe();
+    this.client.addEventListener("delayed", ({ detail }) => this.#note(detail.ref, detail.body), {
+      signal: this.#ending.signal,
+    });
+  }
+
+  disconnectedCallback() {
+    this.#ending.abort();
+    this.log.close();
+    this.status.close();
+    this.subscription.close();
+    // Should it be put back, it goes on from here.
+    const { epoch, offset } = this.subscription.position;
+    this.setAttribute("epoch", epoch);
+    this.setAttribute("offset", offset ?? "");
+  }
+
+  /** The group's own name; `group` may be a signed one. */
+  get group() {
+    return groupOf(this.getAttribute("group") ?? "broadcast");
+  }
+
+  /** Who reads: the name of a user, empty for guests. */
+  get user() {
+    return this.getAttribute("user") ?? this.client?.user ?? "";
+  }
+
+  #compose() {
+    const form = this.querySelector("form");
+    this.composer ??=
+      form &&
+      new Composer(form, {
+        text: this.text,
+        maxBody: Number(this.getAttribute("max-body") ?? 4000),
+        name: form.elements.author ? new GuestName(this.text) : null,
+        send: (message) => this.#send(message),
+      });
+  }
+
+  #subscribe() {
+    const [epoch, offset] = [this.getAttribute("epoch"), this.getAttribute("offset")];
+    const position = epoch ? { epoch, offset: Number(offset) } : {};
+    this.subscription = this.client.subscribe(this.getAttribute("group") ?? "broadcast", position);
+    this.subscription.addEventListener("message", ({ detail }) => this.#hear(detail));
+    this.subscription.addEventListener("lost", () => this.log.divide());
+    this.status.follow(this.client, this.subscription, this.#ending.signal);
+  }
+
+  #hear(message) {
+    const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, detail: message });
+    if (this.dispatchEvent(event)) this.#show(message, this.#rows.has(message.ref));
+    this.#forget(message.ref);
+  }
+
+  #show(message, isOwn) {
+    this.log.add(message, isOwn || (message.source === Source.USER && message.author === this.user));
+  }
+
+  #send({ body, author }) {
+    if (this.client.user !== undefined && this.client.user !== (this.user || null)) return this.text("changed");
+    const ref = newRef();
+    const source = author ? Source.GUEST : Source.USER;
+    this.#rows.set(ref, this.log.expect({ source, author: author ?? this.user, body, ref }));
+    this.client.send(this.group, body, { author, ref }).then(
+      (message) => this.#sent(message),
+      (error) => this.#returned(ref, body, this.#reason(error)),
+    );
+    return "";
+  }
+
+  #sent(message) {
+    this.#forget(message.ref);
+    // It may be in the part of the log that this page had to skip.
+    if (!this.log.has(message.ref)) this.#show(message, true);
+  }
+
+  #reason({ code, message }) {
+    if (code === "user_changed") return this.text("changed");
+    return code === "closed" ? this.text("refused", message || this.text("closed")) : message;
+  }
+
+  #returned(ref, body, reason) {
+    if (!this.composer.isEmpty) return this.#keep(ref, body, reason);
+    this.#forget(ref);
+    this.composer.restore(body);
+    this.composer.say(reason);
+  }
+
+  #keep(ref, body, reason) {
+    const row = this.#note(ref, reason);
+    const button = row.querySelector("[data-restore]");
+    row.dataset.failed = "";
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      this.#forget(ref);
+      this.composer.restore(body);
+      this.composer.focus();
+    });
+  }
+
+  #note(ref, sentence) {
+    const row = this.#rows.get(ref);
+    if (row) row.querySelector("[data-note]").textContent = sentence;
+    return row;
+  }
+
+  #forget(ref) {
+    this.#rows.get(ref)?.remove();
+    this.#rows.delete(ref);
+  }
+}
+
+customElements.define("broadcast-feed", Feed);

@@ -1,0 +1,77 @@
+import { make } from "./make.js";
+
+/**
+ * The parts of a feed that was written by hand, as the tag's template has them.
+ *
+ * @param {(name: string) => string} text
+ * @param {boolean} writes whether it has a box to write in
+ * @param {string} user
+ * @returns {HTMLElement[]}
+ */
+export function frame(text, writes, user) {
+  return [
+    make(
+      "header",
+      {},
+      make(
+        "div",
+        { "data-state-line": true },
+        make("p", { role: "status", "data-status": true }),
+        make("span", { "aria-hidden": "true", "data-countdown": true }),
+        make("button", { type: "button", "data-retry": true, hidden: true }, text("retry")),
+      ),
+    ),
+    make(
+      "div",
+      { "data-view": true },
+      make(
+        "div",
+        { role: "region", "aria-label": text("messages"), tabindex: 0, "data-scroller": true },
+        make(
+          "div",
+          {},
+          make("p", { "data-empty": true }, text("empty")),
+          make("div", { role: "log", "aria-label": text("news") }, make("ol", { "data-messages": true })),
+          make("ol", { "aria-label": text("pending"), "data-pending": true }),
+        ),
+      ),
+      make("button", { type: "button", "data-jump": true, hidden: true }),
+    ),
+    ...(writes ? [form(text, user)] : []),
+  ];
+}
+
+function form(text, user) {
+  const name = () => make("input", { name: "author", maxlength: 80, dir: "auto", autocomplete: "nickname" });
+  return make(
+    "form",
+    { autocomplete: "off" },
+    make(
+      "div",
+      { "data-as": true },
+      user
+        ? make("span", {}, `${text("as")} `, make("b", { dir: "auto" }, user))
+        : make("label", {}, `${text("name")} `, name()),
+    ),
+    make(
+      "div",
+      { "data-field": true },
+      make("textarea", {
+        name: "body",
+        rows: 1,
+        dir: "auto",
+        placeholder: text("write"),
+        "aria-label": text("message"),
+        enterkeyhint: "send",
+      }),
+      make("button", { type: "submit", "aria-label": text("send"), title: text("send") }),
+    ),
+    make(
+      "div",
+      { "data-below": true },
+      make("p", { role: "alert", "data-notice": true }),
+      make("p", { "data-keys": true }, text("keys")),
+      make("p", { "aria-hidden": "true", "data-counter": true }),
+    ),
+  );
+}

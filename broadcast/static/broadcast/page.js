@@ -1,3 +1,0 @@
-import { Chat } from "./chat.js";
-
-for (const root of document.querySelectorAll("[data-broadcast-chat]")) new Chat(root).open();

@@ -1,0 +1,2 @@
+/** Who may have said something: the word of the wire. */
+export const Source = { SERVER: "server", USER: "user", GUEST: "guest" };

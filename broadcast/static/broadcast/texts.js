@@ -1,0 +1,42 @@
+/** What the elements say. The tags put what another language says instead into the attribute `texts`. */
+export const TEXTS = {
+  announcements: "Announcements",
+  dismiss: "Dismiss",
+  info: "Information",
+  success: "Success",
+  warning: "Warning",
+  error: "Error",
+  connecting: "Connecting…",
+  live: "Live",
+  reconnecting: "Reconnecting",
+  closed: "Disconnected.",
+  seconds: "in {n} s",
+  retry: "Connect now",
+  messages: "Messages",
+  news: "New messages",
+  jump: "New messages: {n}",
+  empty: "No messages yet.",
+  gap: "Some messages are no longer available",
+  guest: "guest",
+  server: "announcement",
+  pending: "On their way",
+  unsent: "Not sent yet",
+  again: "Edit and send again",
+  name: "Your name",
+  guest_name: "Guest {n}",
+  reserved: "“Server” is the name of the site itself. Please choose another.",
+  as: "Writing as",
+  message: "Message",
+  write: "Write a message",
+  send: "Send",
+  keys: "Enter sends, Shift + Enter starts a new line.",
+  surplus: "The message is too long by {n}.",
+  refused: "Not sent: {n}",
+  changed: "You have signed in or out meanwhile. Reload the page to go on.",
+};
+
+/** @param {HTMLElement} element @returns {(name: string, n?: any) => string} */
+export function textsOf(element) {
+  const texts = { ...TEXTS, ...JSON.parse(element.getAttribute("texts") ?? "{}") };
+  return (name, n) => texts[name].replace("{n}", () => n);
+}

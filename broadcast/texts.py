@@ -1,0 +1,54 @@
+"""What the elements say, in the reader's language; texts.js has the same in English."""
+
+from __future__ import annotations
+
+import json
+
+from django.utils.translation import gettext, gettext_noop
+
+TEXTS = {
+    "announcements": gettext_noop("Announcements"),
+    "dismiss": gettext_noop("Dismiss"),
+    "info": gettext_noop("Information"),
+    "success": gettext_noop("Success"),
+    "warning": gettext_noop("Warning"),
+    "error": gettext_noop("Error"),
+    "connecting": gettext_noop("Connecting…"),
+    "live": gettext_noop("Live"),
+    "reconnecting": gettext_noop("Reconnecting"),
+    "closed": gettext_noop("Disconnected."),
+    "seconds": gettext_noop("in {n} s"),
+    "retry": gettext_noop("Connect now"),
+    "messages": gettext_noop("Messages"),
+    "news": gettext_noop("New messages"),
+    "jump": gettext_noop("New messages: {n}"),
+    "empty": gettext_noop("No messages yet."),
+    "gap": gettext_noop("Some messages are no longer available"),
+    "guest": gettext_noop("guest"),
+    "server": gettext_noop("announcement"),
+    "pending": gettext_noop("On their way"),
+    "unsent": gettext_noop("Not sent yet"),
+    "again": gettext_noop("Edit and send again"),
+    "name": gettext_noop("Your name"),
+    "guest_name": gettext_noop("Guest {n}"),
+    "reserved": gettext_noop("“Server” is the name of the site itself. Please choose another."),
+    "as": gettext_noop("Writing as"),
+    "message": gettext_noop("Message"),
+    "write": gettext_noop("Write a message"),
+    "send": gettext_noop("Send"),
+    "keys": gettext_noop("Enter sends, Shift + Enter starts a new line."),
+    "surplus": gettext_noop("The message is too long by {n}."),
+    "refused": gettext_noop("Not sent: {n}"),
+    "changed": gettext_noop("You have signed in or out meanwhile. Reload the page to go on."),
+}
+
+
+def translated() -> dict[str, str]:
+    """All texts in the active language."""
+    return {name: gettext(text) for name, text in TEXTS.items()}
+
+
+def differing(texts: dict[str, str]) -> str:
+    """As JSON, what the script must be told because it is not what it has itself; empty if nothing."""
+    told = {name: text for name, text in texts.items() if text != TEXTS[name]}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")) if told else ""

@@ -1,0 +1,264 @@
+"""The elements in pages of another site, under the strictest Content-Security-Policy, in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from urllib.request import Request, urlopen
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.site import Daphne, Site
+
+SETTINGS = "tests.pages.settings"
+WAIT = 20_000  # milliseconds
+
+Start = Callable[..., Daphne]
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def server(daphne: Start, site: Site) -> Daphne:
+    site.env["DJANGO_SETTINGS_MODULE"] = SETTINGS
+    return daphne(DJANGO_SETTINGS_MODULE=SETTINGS)
+
+
+@pytest.fixture
+def open_page(server: Daphne, context: BrowserContext) -> Iterator[Open]:
+    """`open_page("/toasts/")` opens a page and waits until it is live; complaints of the browser fail the test."""
+    complaints: list[str] = []
+
+    def opened(path: str, page: Page | None = None) -> Page:
+        if page is None:
+            page = context.new_page()
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        with page.expect_websocket() as link:
+            page.goto(f"{server.url}{path}")
+        if not link.value.is_closed():
+            link.value.wait_for_event("framereceived")
+        return page
+
+    yield opened
+    assert complaints == []
+
+
+@pytest.fixture
+def say(server: Daphne) -> Callable[..., None]:
+    """`say("hello", level="error")` announces; `group=` says where."""
+
+    def said(body: str, group: str = "broadcast", **data: object) -> None:
+        fields = {"body": body, "group": group, "announce": True, "data": data or None}
+        if group != "broadcast":
+            fields |= {"announce": False, "author": "Ann"}
+        content = json.dumps({name: value for name, value in fields.items() if value is not None})
+        request = Request(
+            f"{server.url}/broadcast/", data=content.encode(), headers={"Content-Type": "application/json"}
+        )
+        with urlopen(request, timeout=20) as response:
+            assert response.status == 201
+
+    return said
+
+
+def toasts(page: Page):
+    return page.locator("broadcast-announcements article [data-body]")
+
+
+def test_a_toast_comes_stays_over_pages_and_is_gone_when_dismissed(open_page: Open, say) -> None:
+    page = open_page("/toasts/")
+    say("Lunch is ready", url="/menu/")
+    expect(toasts(page)).to_have_text(["Lunch is ready"], timeout=WAIT)
+    open_page("/toasts/", page)
+    say("The library closes at six", level="warning")
+    expect(toasts(page)).to_have_text(["The library closes at six", "Lunch is ready"], timeout=WAIT)
+    page.get_by_role("region", name="Announcements").get_by_role("button", name="Dismiss").last.click()
+    expect(toasts(page)).to_have_text(["The library closes at six"])
+    open_page("/toasts/", page)
+    expect(toasts(page)).to_have_text(["The library closes at six"])
+
+
+def test_an_error_interrupts_and_the_rest_waits_its_turn(open_page: Open, say) -> None:
+    page = open_page("/toasts/")
+    say("The desk is closed", level="error")
+    say("Lunch is ready")
+    expect(page.get_by_role("alert").get_by_text("The desk is closed")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("status").get_by_text("Lunch is ready")).to_be_visible(timeout=WAIT)
+
+
+def test_a_banner_is_part_of_the_page(open_page: Open, say) -> None:
+    page = open_page("/banner/")
+    say("Closed on Monday")
+    expect(toasts(page)).to_have_text(["Closed on Monday"], timeout=WAIT)
+    box = page.locator("article").bounding_box()
+    assert (box["x"], box["y"], box["width"]) == (0, 0, page.viewport_size["width"])
+    assert page.locator("body > header").bounding_box()["y"] >= box["height"]
+
+
+def test_pointing_at_a_toast_keeps_it(open_page: Open, say) -> None:
+    page = open_page("/toasts/")
+    say("Read me", timeout=1)
+    say("Not me", timeout=1)
+    article = page.locator("article", has_text="Read me")
+    article.hover(timeout=WAIT)
+    page.evaluate("new Promise((resolve) => setTimeout(resolve, 1500))")
+    expect(article).to_be_visible()
+    page.mouse.move(1, 1)
+    expect(page.locator("article")).to_have_count(0, timeout=WAIT)
+
+
+def test_several_elements_share_one_socket_and_each_shows_its_own(open_page: Open, say, context) -> None:
+    page = context.new_page()
+    sockets = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    open_page("/several/", page)
+    feeds = page.locator("broadcast-feed")
+    expect(feeds).to_have_count(2)  # the desk is not for guests
+    for feed in feeds.all():
+        expect(feed).to_have_attribute("data-state", "live", timeout=WAIT)
+    say("to the lobby", group="lobby")
+    say("to all")
+    expect(feeds.nth(0).locator("[data-body]")).to_have_text(["to the lobby"], timeout=WAIT)
+    expect(feeds.nth(1).locator("[data-body]")).to_have_text(["to all"], timeout=WAIT)
+    expect(toasts(page)).to_have_text(["to all"], timeout=WAIT)
+    assert len(sockets) == 1
+
+
+def test_a_page_about_an_object_has_its_stream_without_a_rule(open_page: Open, site: Site) -> None:
+    making = "from django.contrib.auth.models import User; User.objects.create_user('ann')"
+    site.manage("shell", "--command", making)
+    page = open_page("/ticket/1/")
+    expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
+    site.manage("broadcast", "send", "It is on its way", "--group", "user.1")
+    expect(page.locator("[data-messages] [data-body]")).to_have_text(["It is on its way"], timeout=WAIT)
+
+
+def test_elements_written_by_hand_work_as_well(open_page: Open, say) -> None:
+    page = open_page("/by_hand/")
+    expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
+    page.get_by_role("textbox", name="Message").fill("Good morning")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("[data-messages] [data-body]")).to_have_text(["Good morning"], timeout=WAIT)
+    say("Lunch is ready")
+    expect(toasts(page)).to_have_text(["Lunch is ready"], timeout=WAIT)
+
+
+def test_without_javascript_what_is_current_is_there_and_the_box_sends(server: Daphne, browser: Browser, say) -> None:
+    say("Lunch is ready")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{server.url}/toasts/")
+    expect(toasts(page)).to_have_text(["Lunch is ready"])
+    expect(page.get_by_role("button", name="Dismiss")).to_be_hidden()
+    page.goto(f"{server.url}/feed/")
+    page.get_by_label("Your name").fill("Bob")
+    page.get_by_role("textbox", name="Message").fill("Written without a script")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("[data-messages] [data-body]")).to_have_text(["Written without a script"])
+    assert page.url == f"{server.url}/feed/"
+    context.close()
+
+
+def test_a_theme_is_a_few_custom_properties(open_page: Open, say) -> None:
+    page = open_page("/feed/")
+    page.evaluate("document.documentElement.style.setProperty('--broadcast-accent', 'rgb(1, 2, 3)')")
+    expect(page.get_by_role("button", name="Send")).to_have_css("background-color", "rgb(1, 2, 3)")
+
+
+def test_from_right_to_left(open_page: Open, say) -> None:
+    page = open_page("/toasts/")
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    say("שלום")
+    article = page.locator("article")
+    expect(article).to_be_visible(timeout=WAIT)
+    box = article.bounding_box()
+    assert box["x"] < page.viewport_size["width"] / 4
+    button = article.get_by_role("button").bounding_box()
+    assert button["x"] < box["x"] + box["width"] / 4
+
+
+def test_motion_is_only_for_those_who_want_it(open_page: Open, say) -> None:
+    page = open_page("/toasts/")
+    say("hello", timeout=0)
+    expect(page.locator("article")).to_be_visible(timeout=WAIT)
+    moves = "getComputedStyle(document.querySelector('article')).animationName"
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(moves) == "none"
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(moves) == "broadcast-rise"
+
+
+def test_in_forced_colours_everything_has_a_border_or_a_sign(open_page: Open, say) -> None:
+    page = open_page("/toasts/")
+    say("hello")
+    page.emulate_media(forced_colors="active")
+    article = page.locator("article")
+    expect(article).to_be_visible(timeout=WAIT)
+    assert article.evaluate("it => getComputedStyle(it).borderStyle") == "solid"
+    sign = article.locator("span").evaluate("it => getComputedStyle(it, '::before').content")
+    assert sign.startswith('"i"')
+
+
+AT_REST = "document.getAnimations().every((animation) => animation.playState === 'finished')"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1100, 390])
+def test_axe_finds_nothing_serious(server: Daphne, browser: Browser, say, scheme: str, width: int) -> None:
+    for level in ("info", "success", "warning", "error"):
+        say(f"An announcement: {level}", level=level, title=level.title(), url="/", timeout=600)
+    say("Which book is it?", group="lobby")
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce", bypass_csp=True
+    )
+    page = context.new_page()
+    found = {}
+    for path in ("/", "/toasts/", "/banner/", "/feed/", "/reading/", "/by_hand/"):
+        page.goto(f"{server.url}{path}")
+        page.wait_for_function(AT_REST)
+        found[path] = serious(page)
+    assert not any(found.values()), found
+    page.add_style_tag(content=":root { --broadcast-quiet: light-dark(#ddd, #333) }")
+    assert "color-contrast" in serious(page)  # it does look
+    context.close()
+
+
+def serious(page: Page) -> dict[str, list[str]]:
+    """What axe finds that is serious or worse, and where."""
+    violations = Axe().run(page).response["violations"]
+    return {
+        violation["id"]: [node["target"] for node in violation["nodes"]]
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+    }
+
+
+SPEAKER = """
+import itertools, sys, time
+from broadcast import send
+start = time.monotonic()
+for number in itertools.count(1):
+    send(str(number), group="lobby")
+    time.sleep(max(0, start + number / 50 - time.monotonic()))
+"""
+OFFSETS = "[...document.querySelectorAll('[data-messages] > li')].map((row) => Number(row.dataset.offset))"
+HAS_GONE_ON = f"{OFFSETS}.at(-1) >= Number(document.querySelector('broadcast-feed').getAttribute('offset')) + 15"
+
+
+def test_page_and_stream_meet_without_a_gap_or_a_double(server: Daphne, site: Site, browser: Browser) -> None:
+    """Fifty messages are sent each second while pages are loaded; LOADS says how many (200 have been tried)."""
+    loads, abreast = int(os.environ.get("LOADS", 24)), 4
+    site.spawn("manage.py", "shell", "--command", SPEAKER)
+    context = browser.new_context(bypass_csp=True)  # for the waiting
+    pages = [context.new_page() for _ in range(abreast)]
+    for _ in range(loads // abreast):
+        for page in pages:
+            page.goto(f"{server.url}/feed/", wait_until="commit")
+        for page in pages:
+            page.wait_for_function(HAS_GONE_ON, timeout=60_000)
+            offsets = page.evaluate(OFFSETS)
+            assert offsets == list(range(offsets[0], offsets[-1] + 1))
+    context.close()

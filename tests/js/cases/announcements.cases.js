@@ -1,0 +1,216 @@
+import { Clock, Server, equal, frame, heard, ok, pretend, test } from "./harness.js";
+
+const cookie = () => document.cookie.split("; ").find((each) => each.startsWith("broadcast_dismissed="))?.split("=")[1];
+const shown = () => [...document.querySelectorAll("article [data-body]")].map((body) => body.textContent);
+const toast = (text) => [...document.querySelectorAll("article")].find((each) => each.textContent.includes(text));
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+
+/** A page with what the tag would have written into it. */
+async function page(attributes = {}, html = () => {}) {
+  const [server, clock] = [new Server(), new Clock()];
+  pretend({ server, clock });
+  document.querySelector("broadcast-feed").remove();
+  document.cookie = "broadcast_dismissed=; Path=/; Max-Age=0";
+  const element = document.createElement("broadcast-announcements");
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  html(element);
+  document.body.append(element);
+  await import("/static/broadcast/announcements.js");
+  server.welcome({ offset: Number(attributes.offset ?? 0) });
+  return { server, clock, element };
+}
+
+const AT = { group: "broadcast", epoch: "e1", offset: "3" };
+
+function say(it, offset, body, data, fields = {}) {
+  it.server.message(offset, { body, data, source: "server", author: "Server", ...fields });
+}
+
+test("it follows the default group, and shows what the site says", async () => {
+  const it = await page();
+  say(it, 1, "Lunch is ready");
+  equal([it.server.asked, shown()], [[{ group: "broadcast" }], ["Lunch is ready"]]);
+});
+
+test("it goes on from where the page was served", async () => {
+  const it = await page({ group: "broadcast user.7", epoch: "e1 e2", offset: "3 0" });
+  equal(it.server.asked, [
+    { group: "broadcast", epoch: "e1", after: 3 },
+    { group: "user.7", epoch: "e2", after: 0 },
+  ]);
+});
+
+test("what visitors say is no announcement", async () => {
+  const it = await page();
+  say(it, 1, "I am the site", null, { source: "user" });
+  say(it, 2, "I too", null, { source: "guest" });
+  equal(shown(), []);
+});
+
+test("level, title and link are shown", async () => {
+  const it = await page();
+  say(it, 1, "Your export has finished", { level: "success", title: "Export", url: "/export/" });
+  const { dataset } = toast("Export");
+  equal([dataset.level, toast("Export").querySelector("[role=img]").ariaLabel], ["success", "Success"]);
+  equal(toast("Export").querySelector("a").getAttribute("href"), "/export/");
+  equal(toast("Export").querySelector("[data-title]").textContent, "Export");
+});
+
+test("without a title the text is the link", async () => {
+  const it = await page();
+  say(it, 1, "Lunch", { url: "https://example.org/" });
+  equal(toast("Lunch").querySelector("[data-body] a").textContent, "Lunch");
+});
+
+test("data that will not do counts as left out", async () => {
+  const it = await page();
+  const odd = [
+    { level: "fatal", title: 7, url: "javascript:alert(1)", timeout: "soon" },
+    { level: ["error"], title: {}, url: " javascript:alert(1)", timeout: -1 },
+    { level: null, title: null, url: "data:text/html,x", timeout: true },
+  ];
+  odd.forEach((data, i) => say(it, i + 1, "hello", data));
+  equal(shown(), ["hello", "hello", "hello"]);
+  for (const article of document.querySelectorAll("article")) {
+    equal([article.dataset.level, article.dataset.leftMs, article.querySelector("a, [data-title]")], ["info", "10000", null]);
+  }
+});
+
+test("text is inserted as text", async () => {
+  const it = await page();
+  globalThis.hacked = false;
+  const attack = '<img src="/static/none" onerror="hacked = true">';
+  say(it, 1, attack, { title: attack, url: `/${attack}` });
+  await frame();
+  equal([it.element.querySelectorAll("img").length, globalThis.hacked], [0, false]);
+});
+
+test("what is urgent is an alert, the rest a status", async () => {
+  const it = await page();
+  ["info", "success", "warning", "error"].forEach((level, i) => say(it, i + 1, level, { level }));
+  const within = (role) => [...it.element.querySelectorAll(`[role=${role}] article`)].map(({ dataset }) => dataset.level);
+  equal([within("alert"), within("status")], [["warning", "error"], ["info", "success"]]);
+});
+
+test("it goes when its time is over, and not before", async () => {
+  const it = await page({ timeout: "5" });
+  say(it, 1, "short");
+  say(it, 2, "long", { timeout: 20 });
+  say(it, 3, "for ever", { timeout: 0 });
+  it.clock.pass(4_500);
+  equal(shown(), ["short", "long", "for ever"]);
+  it.clock.pass(500);
+  equal(shown(), ["long", "for ever"]);
+  it.clock.pass(20_000);
+  equal([shown(), it.clock.pending], [["for ever"], 1]); // what is left watches the connection
+});
+
+test("what the page was served with has the time that was left", async () => {
+  const it = await page(AT, (element) => {
+    const article = document.createElement("article");
+    article.dataset.leftMs = "2000";
+    article.innerText = "served";
+    const [alert, status] = ["alert", "status"].map((role) => {
+      const list = document.createElement("div");
+      list.setAttribute("role", role);
+      return list;
+    });
+    status.append(article);
+    element.append(alert, status);
+  });
+  ok(toast("served"), "it there");
+  it.clock.pass(2_000);
+  ok(!toast("served"), "it gone");
+});
+
+test("no time goes by while it has the focus", async () => {
+  const it = await page({ timeout: "2" });
+  say(it, 1, "hello");
+  toast("hello").querySelector("button").focus();
+  it.clock.pass(10_000);
+  equal(shown(), ["hello"]);
+  document.activeElement.blur();
+  it.clock.pass(2_000);
+  equal(shown(), []);
+});
+
+test("no time goes by in a tab that nobody looks at", async () => {
+  const it = await page({ timeout: "2" });
+  Object.defineProperty(document, "hidden", { value: true, configurable: true });
+  say(it, 1, "hello");
+  it.clock.pass(10_000);
+  equal(shown(), ["hello"]);
+  delete document.hidden;
+  it.clock.pass(2_000);
+  equal(shown(), []);
+});
+
+test("the oldest makes room", async () => {
+  const it = await page({ max: "2" });
+  ["one", "two", "three"].forEach((body, i) => say(it, i + 1, body, { level: i ? "info" : "error" }));
+  equal(shown(), ["two", "three"]);
+});
+
+test("the button dismisses it, and the cookie keeps that", async () => {
+  const it = await page(AT);
+  say(it, 4, "four");
+  say(it, 5, "five");
+  say(it, 6, "six");
+  toast("four").querySelector("button").click();
+  equal([shown(), cookie()], [["five", "six"], "e1:4"]);
+  toast("six").querySelector("button").click();
+  equal([shown(), cookie()], [["five"], "e1:4.6"]);
+});
+
+test("the cookie forgets what is long ago", async () => {
+  const it = await page({ ...AT, max: "99" });
+  document.cookie = "broadcast_dismissed=a:1~b:1~c:1~d:1~e:1~f:1~g:1~h:1; Path=/";
+  for (let offset = 4; offset < 40; offset++) say(it, offset, `number ${offset}.`);
+  for (let offset = 4; offset < 40; offset++) toast(`number ${offset}.`).querySelector("button").click();
+  const entries = cookie().split("~");
+  equal([entries.length, entries.at(0), entries.at(-1).split(".").length], [8, "b:1", 30]);
+  ok(entries.at(-1).endsWith(".39"), "the newest");
+});
+
+test("what is in no log can be dismissed and leaves no cookie", async () => {
+  const it = await page();
+  say(it, null, "passing by");
+  toast("passing by").querySelector("button").click();
+  equal([shown(), cookie()], [[], undefined]);
+});
+
+test("Escape dismisses the one with the focus, and the focus goes on", async () => {
+  const it = await page(AT);
+  const before = document.createElement("button");
+  document.body.prepend(before);
+  before.focus();
+  say(it, 4, "four");
+  say(it, 5, "five");
+  ok(document.activeElement === before, "no focus taken");
+  toast("four").querySelector("button").focus();
+  press("Escape");
+  equal(shown(), ["five"]);
+  ok(toast("five").contains(document.activeElement), "the focus on the next one");
+  press("Escape");
+  equal(shown(), []);
+  ok(document.activeElement === before, "the focus back where it came from");
+  press("Escape");
+});
+
+test("the site's own script may keep one from being shown", async () => {
+  const it = await page();
+  const messages = heard(document, "broadcast-message");
+  document.addEventListener("broadcast-message", (event) => event.detail.offset === 1 && event.preventDefault());
+  say(it, 1, "one");
+  say(it, 2, "two");
+  equal([messages.map(({ offset }) => offset), shown()], [[1, 2], ["two"]]);
+});
+
+test("an element that is moved goes on where it was", async () => {
+  const it = await page(AT);
+  say(it, 4, "four");
+  document.body.prepend(it.element);
+  it.server.welcome({ offset: 4 });
+  say(it, 5, "five");
+  equal([it.server.asked.at(-1).after, shown()], [4, ["four", "five"]]);
+});

@@ -1,0 +1,504 @@
+import { Clock, Server, equal, frame, heard, ok, pretend, settled, test } from "./harness.js";
+
+const part = (name) => document.querySelector(`[data-${name}]`);
+const rows = (list = "messages") => [...part(list).children];
+const bodies = (list) => rows(list).map((row) => row.querySelector("[data-body]")?.textContent ?? "—");
+
+/** Brings the page's feed to life. */
+async function feed({ user, reading = false, html } = {}) {
+  const [server, clock] = [new Server(), new Clock()];
+  pretend({ server, clock });
+  const root = document.querySelector("broadcast-feed");
+  if (user) root.setAttribute("user", user);
+  if (user) root.querySelector("[data-as]").replaceChildren();
+  if (reading) root.querySelector("form").remove();
+  if (html) html(root);
+  await import("/static/broadcast/feed.js");
+  const form = root.querySelector("form");
+  return { server, clock, root, form, box: form?.elements.body, name: form?.elements.author };
+}
+
+async function live(options) {
+  const it = await feed(options);
+  it.server.welcome({ offset: 3, user: options?.user ?? null });
+  return it;
+}
+
+function press(box, fields = {}) {
+  const event = new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true, ...fields });
+  box.dispatchEvent(event);
+  return event;
+}
+
+function write(it, text) {
+  it.box.value = text;
+  it.box.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function say(it, text) {
+  write(it, text);
+  press(it.box);
+  return it.server.received.at(-1)?.ref;
+}
+
+async function refuse(it, ref, code, fields = {}) {
+  it.server.say({ type: "error", author: "Server", body: "A sentence.", code, ref, ...fields });
+  await settled();
+}
+
+test("it resumes after the last message as served", async () => {
+  const { server } = await live();
+  equal(server.asked, [{ group: "broadcast", epoch: "e1", after: 3 }]);
+});
+
+test("messages as served stay, and new ones follow", async () => {
+  const { server } = await live();
+  const before = rows().length;
+  server.message(4, { body: "live", author: "bob", source: "guest", guest: true });
+  equal(rows().length, before + 1);
+  const row = rows().at(-1);
+  equal([row.dataset.offset, row.dataset.source], ["4", "guest"]);
+  equal(row.querySelector("[data-author]").textContent, "bob");
+  equal(row.querySelector("[data-initial]").textContent, "B");
+  equal(row.querySelector("time").dateTime, "2026-03-01T12:00:00+00:00");
+});
+
+test("text is inserted as text, the author's name too", async () => {
+  const { server } = await live();
+  globalThis.hacked = false;
+  const attack = '<img src="/static/none" onerror="hacked = true"><script>hacked = true</script>';
+  server.message(4, { body: attack, author: attack, ref: attack });
+  await frame();
+  const row = rows().at(-1);
+  equal(row.querySelector("[data-body]").textContent, attack);
+  equal(row.querySelector("[data-author]").textContent, attack);
+  equal([part("messages").querySelectorAll("img, script").length, globalThis.hacked], [0, false]);
+});
+
+test("announcements and guests are told apart, in the style and in words", async () => {
+  const { server } = await live();
+  const seen = (source) => {
+    server.message(server.offset = (server.offset ?? 3) + 1, { source });
+    return [...rows().at(-1).querySelectorAll("small")]
+      .filter((tag) => getComputedStyle(tag).display !== "none")
+      .map((tag) => tag.textContent);
+  };
+  equal(["server", "guest", "user"].map(seen), [["announcement"], ["guest"], []]);
+});
+
+test("moments are written as the reader writes them", async () => {
+  await feed();
+  const time = part("messages").querySelector("time");
+  const moment = new Date(time.dateTime);
+  ok(time.title.includes(String(moment.getFullYear())), "the full moment as a title");
+  ok(time.textContent !== "" && !time.textContent.includes("T"), "a short moment");
+});
+
+test("someone who goes on is not named again, but an announcement always is", async () => {
+  const { server } = await live();
+  const follows = (offset, fields) => {
+    server.message(offset, fields);
+    return rows().at(-1).hasAttribute("data-follows");
+  };
+  equal(
+    [
+      follows(4, { author: "bob" }),
+      follows(5, { author: "bob" }),
+      follows(6, { author: "bob", source: "guest" }),
+      follows(7, { author: "Server", source: "server" }),
+      follows(8, { author: "Server", source: "server" }),
+    ],
+    [false, true, false, false, false],
+  );
+});
+
+test("Enter sends and empties the box", async () => {
+  const it = await live();
+  write(it, "hello");
+  ok(press(it.box).defaultPrevented, "no line break");
+  equal(it.server.received.map(({ body, author }) => [body, author]), [["hello", it.name.value]]);
+  equal(it.box.value, "");
+});
+
+test("Shift and Enter break the line", async () => {
+  const it = await live();
+  write(it, "hello");
+  ok(!press(it.box, { shiftKey: true }).defaultPrevented, "the browser's own line break");
+  equal(it.server.received, []);
+});
+
+test("Enter that ends an input method's composition does not send", async () => {
+  const it = await live();
+  write(it, "にほ");
+  ok(!press(it.box, { isComposing: true }).defaultPrevented, "left to the input method");
+  ok(!press(it.box, { keyCode: 229 }).defaultPrevented, "left to the input method, in Safari");
+  equal(it.server.received, []);
+});
+
+test("the button sends too", async () => {
+  const it = await live();
+  write(it, "hello");
+  it.form.querySelector("[type=submit]").click();
+  equal(it.server.received.length, 1);
+});
+
+test("a blank message is not sent", async () => {
+  const it = await live();
+  say(it, " \n ");
+  equal(it.server.received, []);
+});
+
+test("a signed-in user sends no name", async () => {
+  const it = await live({ user: "ann" });
+  say(it, "hello");
+  equal(Object.keys(it.server.received[0]).sort(), ["body", "group", "ref"]);
+});
+
+test("what is on its way is shown once, then where the log has it", async () => {
+  const it = await live();
+  const ref = say(it, "hello");
+  equal(bodies("pending"), ["hello"]);
+  it.server.message(4, { body: "hello", author: it.name.value, source: "guest", ref });
+  equal([bodies("pending"), bodies().at(-1)], [[], "hello"]);
+  ok(rows().at(-1).hasAttribute("data-own"), "marked as the reader's own");
+});
+
+test("a signed-in user's messages from another tab are theirs too", async () => {
+  const { server } = await live({ user: "ann" });
+  server.message(4, { author: "ann", source: "user" });
+  server.message(5, { author: "ann", source: "guest" });
+  equal(rows().slice(-2).map((row) => row.hasAttribute("data-own")), [true, false]);
+});
+
+test("a message written while offline waits in sight and is delivered once", async () => {
+  const it = await live();
+  it.server.drop();
+  say(it, "from the tunnel");
+  equal(bodies("pending"), ["from the tunnel"]);
+  it.clock.pass(500);
+  it.server.welcome({ offset: 3 });
+  const [{ ref }] = it.server.received;
+  it.server.message(4, { body: "from the tunnel", ref });
+  it.server.message(4, { body: "from the tunnel", ref, duplicate: true });
+  equal([bodies("pending"), bodies().filter((body) => body === "from the tunnel").length], [[], 1]);
+});
+
+test("an own message in a part that was skipped is shown when the server confirms it", async () => {
+  const it = await live();
+  const ref = say(it, "hello");
+  it.server.say({ type: "reset", group: "broadcast", epoch: "e2", offset: 90, reason: "" });
+  it.server.message(60, { body: "hello", ref, duplicate: true });
+  await settled();
+  equal([bodies("pending"), bodies().at(-1)], [[], "hello"]);
+});
+
+test("a refused text goes back into the empty box, with the server's sentence", async () => {
+  const it = await live();
+  for (const code of ["invalid", "forbidden", "too_large"]) {
+    await refuse(it, say(it, "hello"), code);
+    equal([it.box.value, part("notice").textContent, bodies("pending")], ["hello", "A sentence.", []], code);
+    it.box.value = "";
+  }
+});
+
+test("a refused text stays in sight when the box is in use, and can be restored", async () => {
+  const it = await live();
+  const ref = say(it, "first");
+  write(it, "second");
+  await refuse(it, ref, "forbidden");
+  const [row] = rows("pending");
+  equal([row.dataset.failed, row.querySelector("[data-note]").textContent], ["", "A sentence."]);
+  equal(it.box.value, "second");
+  row.querySelector("[data-restore]").click();
+  equal([it.box.value, bodies("pending")], ["first\nsecond", []]);
+});
+
+test("a busy server's sentence stands by the message that waits", async () => {
+  const it = await live();
+  await refuse(it, say(it, "hello"), "rate_limited", { retry_after_ms: 2_000 });
+  const [row] = rows("pending");
+  equal([row.querySelector("[data-note]").textContent, row.dataset.failed], ["A sentence.", undefined]);
+  it.clock.pass(2_000);
+  equal(it.server.received.length, 2);
+});
+
+test("with the connection closed for good the text stays in the box", async () => {
+  const it = await live();
+  it.server.say({ type: "bye", code: 4500, reason: "You were signed out.", reconnect: false });
+  say(it, "hello");
+  await settled();
+  equal([it.box.value, bodies("pending")], ["hello", []]);
+  equal(part("notice").textContent, "Not sent: You were signed out.");
+});
+
+test("over-long text is told before it is sent", async () => {
+  const it = await live();
+  write(it, "x".repeat(95));
+  equal([part("counter").textContent, part("notice").textContent], ["5", ""]);
+  write(it, "😀".repeat(101));
+  equal(part("notice").textContent, "The message is too long by 1.");
+  equal([it.box.getAttribute("aria-invalid"), part("counter").textContent], ["true", "-1"]);
+  press(it.box);
+  equal([it.server.received.length, [...it.box.value].length], [0, 101]);
+  write(it, "😀".repeat(100));
+  equal([part("notice").textContent, it.box.getAttribute("aria-invalid")], ["", "false"]);
+  press(it.box);
+  equal(it.server.received.length, 1);
+});
+
+test("a guest's new name is remembered and used", async () => {
+  const it = await live();
+  it.name.value = "Zoë";
+  it.name.dispatchEvent(new Event("change"));
+  say(it, "hello");
+  equal([it.server.received[0].author, localStorage.getItem("broadcast.name")], ["Zoë", "Zoë"]);
+});
+
+test("the site's own name is refused, and nothing is sent under it", async () => {
+  const it = await live();
+  it.name.value = "server";
+  say(it, "hello");
+  equal([it.server.received.length, it.box.value, it.name.getAttribute("aria-invalid")], [0, "hello", "true"]);
+  ok(part("notice").textContent.includes("Server"), "a sentence why");
+  it.name.value = "";
+  press(it.box);
+  equal([it.server.received[0].author, it.name.value], ["Guest 500", "Guest 500"]);
+});
+
+test("the state of the connection is on the page", async () => {
+  const it = await feed();
+  const shown = () => [it.root.dataset.state, part("status").textContent, part("countdown").textContent];
+  equal(shown(), ["connecting", "Connecting…", ""]);
+  it.server.welcome({ offset: 3 });
+  equal(shown(), ["live", "Live", ""]);
+  it.server.say({ type: "bye", code: 4000, reason: "Restarting.", reconnect: true, after_ms: 3_000 });
+  equal(shown(), ["reconnecting", "Restarting. Reconnecting", "in 4 s"]);
+  it.clock.pass(1_000);
+  equal(shown(), ["reconnecting", "Restarting. Reconnecting", "in 3 s"]);
+  part("retry").click();
+  equal(shown(), ["connecting", "Connecting…", ""]);
+  it.server.drop(4500, "You may not read this.");
+  equal(shown(), ["closed", "You may not read this.", ""]);
+  equal(part("retry").hidden, false);
+});
+
+test("a reset leaves one quiet divider, and the chat goes on", async () => {
+  const { server } = await live();
+  const reset = { type: "reset", group: "broadcast", epoch: "e2", offset: 9, reason: "" };
+  server.say(reset);
+  server.say(reset);
+  server.message(10);
+  const last = rows().slice(-3);
+  equal(last.map((row) => row.matches("[data-divider]")), [false, true, false]);
+  equal(last[1].textContent, "Some messages are no longer available");
+});
+
+test("a reader at the end stays with the newest", async () => {
+  const { server } = await live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  ok(scroller.scrollHeight > scroller.clientHeight, "enough messages to scroll");
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+  equal(part("jump").hidden, true);
+});
+
+test("a scroll event that comes late does not stop the following", async () => {
+  const { server } = await live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  for (let offset = 60; offset < 80; offset++) server.message(offset);
+  scroller.dispatchEvent(new Event("scroll"));
+  await frame();
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+});
+
+test("a reader who scrolled up stays there, and is told how many are new", async () => {
+  const { server } = await live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  scroller.scrollTop = 200;
+  await frame();
+  server.message(60);
+  await frame();
+  equal([scroller.scrollTop, part("jump").hidden, part("jump").textContent], [200, false, "New messages: 1"]);
+  server.message(61);
+  equal(part("jump").textContent, "New messages: 2");
+  part("jump").click();
+  await frame();
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+  equal(part("jump").hidden, true);
+});
+
+test("scrolling back to the end takes the button away", async () => {
+  const { server } = await live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) server.message(offset);
+  await frame();
+  scroller.scrollTop = 0;
+  await frame();
+  server.message(60);
+  scroller.scrollTop = scroller.scrollHeight;
+  await frame();
+  equal(part("jump").hidden, true);
+});
+
+test("sending brings the reader to the end", async () => {
+  const it = await live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 60; offset++) it.server.message(offset);
+  await frame();
+  scroller.scrollTop = 0;
+  await frame();
+  say(it, "hello");
+  await frame();
+  ok(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, "the end in view");
+});
+
+test("the page keeps five hundred messages", async () => {
+  const { server } = await live();
+  for (let offset = 4; offset < 1_700; offset++) server.message(offset);
+  await frame();
+  equal([rows().length, bodies().at(0), bodies().at(-1)], [500, "message 1200", "message 1699"]);
+  equal(rows()[0].hasAttribute("data-follows"), false);
+});
+
+test("dropping the oldest does not move what the reader is reading", async () => {
+  const { server } = await live();
+  const scroller = part("scroller");
+  for (let offset = 4; offset < 540; offset++) server.message(offset);
+  await frame();
+  scroller.scrollTop -= 3_000;
+  await frame();
+  const read = rows().find((row) => row.getBoundingClientRect().top > scroller.getBoundingClientRect().top);
+  const before = read.getBoundingClientRect().top;
+  for (let offset = 540; offset < 600; offset++) server.message(offset);
+  await frame();
+  equal(rows().length, 500);
+  ok(Math.abs(read.getBoundingClientRect().top - before) < 2, "the same line at the same place");
+});
+
+test("a page to read only shows what comes and needs no box", async () => {
+  const { server } = await live({ reading: true });
+  server.message(4);
+  equal(bodies().at(-1), "message 4");
+});
+
+test("storage that is forbidden does not keep the page from working", async () => {
+  const get = () => {
+    throw new DOMException("denied", "SecurityError");
+  };
+  const storage = Object.getOwnPropertyDescriptor(globalThis, "localStorage");
+  Object.defineProperty(globalThis, "localStorage", { get, configurable: true });
+  const it = await live();
+  Object.defineProperty(globalThis, "localStorage", storage);
+  equal(it.name.value, "Guest 500");
+});
+
+test("whoever is someone else by now does not write under the old name", async () => {
+  const it = await live({ user: "ann" });
+  it.server.drop();
+  it.clock.pass(500);
+  it.server.welcome({ offset: 3, user: null });
+  say(it, "hello");
+  equal([it.server.received, it.box.value], [[], "hello"]);
+  ok(part("notice").textContent.startsWith("You have signed in or out"), "a sentence why");
+});
+
+test("what waited under the old name comes back", async () => {
+  const it = await live({ user: "ann" });
+  it.server.drop();
+  say(it, "hello");
+  it.clock.pass(500);
+  it.server.welcome({ offset: 3, user: "bob" });
+  await settled();
+  equal([it.server.received, it.box.value, bodies("pending")], [[], "hello", []]);
+});
+
+test("a reader who loses the right to read is told why", async () => {
+  const it = await live();
+  it.server.say({ type: "error", author: "Server", body: "You may not.", code: "forbidden", group: "broadcast" });
+  equal([it.root.dataset.state, part("status").textContent, part("retry").hidden], ["closed", "You may not.", true]);
+});
+
+test("the site's own script hears of messages and may keep one from being shown", async () => {
+  const it = await live();
+  const messages = heard(document, "broadcast-message");
+  document.addEventListener("broadcast-message", (event) => event.detail.offset === 5 && event.preventDefault());
+  for (const offset of [4, 5, 6]) it.server.message(offset);
+  equal(messages.map(({ offset }) => offset), [4, 5, 6]);
+  equal(bodies().slice(-2), ["message 4", "message 6"]);
+});
+
+test("the site's own script hears how the connection is", async () => {
+  const it = await live();
+  const states = heard(document, "broadcast-state");
+  it.server.drop();
+  it.clock.pass(500);
+  it.server.welcome({ offset: 3 });
+  equal(states.map(({ state }) => state), ["reconnecting", "connecting", "live"]);
+});
+
+test("an element that is moved goes on where it was", async () => {
+  const it = await live();
+  it.server.message(4);
+  document.querySelector("main").prepend(it.root);
+  it.server.welcome({ offset: 4 });
+  it.server.message(5);
+  equal([it.server.asked.at(-1).after, bodies().slice(-2)], [4, ["message 4", "message 5"]]);
+  say(it, "hello");
+  equal(it.server.received.length, 1);
+});
+
+test("an element that is taken away says that it no longer listens", async () => {
+  const it = await live();
+  it.root.remove();
+  equal(it.server.socket.sent.at(-1), { type: "unsubscribe", group: "broadcast" });
+  it.server.message(4);
+  equal(it.root.querySelectorAll("[data-messages] > li").length, 3);
+});
+
+test("a feed that was written by hand makes its parts itself", async () => {
+  const it = await live({
+    html: (root) => {
+      root.replaceChildren();
+      for (const name of ["epoch", "offset", "user", "max-body", "socket", "group"]) root.removeAttribute(name);
+      root.setAttribute("write", "");
+    },
+  });
+  equal(it.server.asked, [{ group: "broadcast" }]);
+  it.server.message(4, { body: "live" });
+  equal(bodies(), ["live"]);
+  say(it, "hello");
+  equal(it.server.received.map(({ body, author }) => [body, author]), [["hello", "Guest 500"]]);
+});
+
+test("a feed to read only has no box", async () => {
+  const it = await live({ html: (root) => root.replaceChildren() });
+  equal(it.form, null);
+  equal(part("status").textContent, "Live");
+});
+
+test("what the tag says in another language is what is said", async () => {
+  const it = await live({
+    html: (root) => {
+      root.replaceChildren();
+      root.setAttribute("texts", '{"live":"Verbunden","empty":"Noch nichts."}');
+    },
+  });
+  equal([part("status").textContent, part("empty").textContent, it.root.dataset.state], ["Verbunden", "Noch nichts.", "live"]);
+});
+
+test("two feeds of a page share one socket", async () => {
+  const it = await live();
+  const other = document.createElement("broadcast-feed");
+  other.setAttribute("group", "lobby");
+  document.body.append(other);
+  it.server.welcome({ group: "lobby", offset: 7 });
+  it.server.message(8, { group: "lobby", body: "in the lobby" });
+  equal([it.server.sockets.length, it.server.asked.map(({ group }) => group)], [1, ["broadcast", "lobby"]]);
+  equal([...other.querySelectorAll("[data-body]")].map((body) => body.textContent), ["in the lobby"]);
+  ok(!bodies().includes("in the lobby"), "each its own");
+});

@@ -1,0 +1,82 @@
+"""Pages of browsers as the server sees them: through the whole stack, with the cookie of a real sign-in."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from channels.testing import WebsocketCommunicator
+from django.test import AsyncClient
+
+from broadcast import asend
+from broadcast.consumers import USER_CHANGED
+from broadcast.revocation import guards
+from project.asgi import application as whole_stack
+
+WAIT = 10  # seconds, for a machine that is busy
+
+
+class Tab:
+    """A page of one browser: a connection that joined nothing by its address and follows the groups it is told to."""
+
+    def __init__(self, cookies: Any = None, path: str = "/ws?v=1&join=none", **scope: Any) -> None:
+        headers = [(b"cookie", f"sessionid={cookies['sessionid'].value}".encode())] if cookies else []
+        self.line = WebsocketCommunicator(whole_stack, path, headers)
+        self.line.scope.update(scope)
+
+    async def follow(self, *groups: str) -> "Tab":
+        assert (await self.line.connect(WAIT))[0]
+        for group in groups:
+            await self.line.send_to(text_data=json.dumps({"type": "subscribe", "group": group}))
+            welcome = await self.hear()
+            assert welcome["type"] == "welcome", welcome
+            self.user = welcome["user"]
+        return self
+
+    async def hear(self) -> Any:
+        return json.loads(await self.line.receive_from(WAIT))
+
+    async def ask(self, **fields: Any) -> Any:
+        await self.line.send_to(text_data=json.dumps(fields))
+        return await self.hear()
+
+    async def hears_that_it_has_to_come_back(self) -> None:
+        bye = await self.hear()
+        assert 0 <= bye.pop("after_ms") <= 250
+        assert bye == {
+            "type": "bye",
+            "code": USER_CHANGED,
+            "reason": "You are no longer signed in as you were.",
+            "reconnect": True,
+        }
+        assert await self.line.receive_output(WAIT) == {"type": "websocket.close", "code": USER_CHANGED}
+
+    async def hears_that_it_lost(self, group: str) -> str:
+        error = await self.hear()
+        assert (error["type"], error["code"], error["group"]) == ("error", "forbidden", group)
+        assert list(error) == ["type", "author", "body", "code", "group"]
+        return str(error["body"])
+
+    async def hears(self, group: str) -> None:
+        await asend(f"to {group}", group=group)
+        assert (await self.hear())["body"] == f"to {group}"
+
+
+async def signed_in(name: str = "ann") -> AsyncClient:
+    client = AsyncClient()
+    response = await client.post("/admin/login/?next=/", {"username": name, "password": "secret"})
+    assert response.status_code == 302
+    return client
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT):
+        while not condition():  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.01)
+
+
+async def after_looks() -> None:
+    """Waits until whole looks are over that began after this."""
+    guard = guards[asyncio.get_running_loop()]
+    begun = guard.looks
+    await until(lambda: guard.looks >= begun + 3)

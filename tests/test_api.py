@@ -1,0 +1,544 @@
+"""The log over HTTP: reading it as JSON, and writing to it by a form or by JSON."""
+
+import re
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import OperationalError, connections
+from django.http import HttpRequest, HttpResponse
+from django.template import RequestContext, Template
+from django.test import Client
+from django.urls import include, path
+
+from broadcast import api, send, send_many
+from broadcast.audiences import signed_name
+from broadcast.exceptions import LogUnavailable, OutcomeUnknown
+from broadcast.history import since
+from broadcast.models import Group, Message
+from tests.site import ROOT
+
+OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
+REF = "6f1c1a52-4a0e-4d7b-9d3e-2f6f0b9f8a11"
+LOG = "/broadcast/"
+FROM_A_BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.fixture(autouse=True)
+def open_to_anyone(settings) -> None:
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}}}
+
+
+def read(client: Client, **query: Any) -> Any:
+    response = client.get(LOG, {"format": "json", **query})
+    assert response["Content-Type"] == "application/json"
+    return response.json() | {"status": response.status_code}
+
+
+def write(client: Client, headers: dict[str, str] | None = None, **fields: Any) -> Any:
+    response = client.post(LOG, fields, content_type="application/json", headers=headers)
+    return response.json() | {"status": response.status_code}
+
+
+def bodies(answer: Any) -> list[str]:
+    return [message["body"] for message in answer["messages"]]
+
+
+# Reading
+
+
+def test_the_latest_messages_and_the_position_behind_them(client, db, settings):
+    settings.BROADCAST = {**settings.BROADCAST, "PAGE_MESSAGES": 2}
+    send_many(["one", "two", {"body": "three", "data": {"level": "info"}}])
+    answer = read(client)
+    assert answer == {
+        "status": 200,
+        "group": "broadcast",
+        "epoch": Group.objects.get().epoch,
+        "offset": 3,
+        "recovered": False,
+        "messages": ANY,
+    }
+    assert bodies(answer) == ["two", "three"]
+    assert answer["messages"][1] == {
+        "type": "message",
+        "author": "Server",
+        "body": "three",
+        "group": "broadcast",
+        "offset": 3,
+        "sent_at": ANY,
+        "source": "server",
+        "ref": ANY,
+        "data": {"level": "info"},
+    }
+    assert bodies(read(client, limit=1)) == ["three"]
+
+
+def test_going_on_from_a_position_has_everything_once(client, db):
+    position = {"after": read(client)["offset"], "epoch": read(client)["epoch"]}
+    send_many([str(number) for number in range(7)])
+    heard: list[str] = []
+    while messages := bodies(answer := read(client, limit=3, **position)):
+        assert answer["recovered"]
+        heard += messages
+        position["after"] = answer["offset"]
+    assert heard == [str(number) for number in range(7)]
+    assert (answer["offset"], answer["recovered"]) == (7, True)
+
+
+def test_without_an_epoch_the_current_one_is_meant(client, db):
+    send_many(["one", "two"])
+    assert bodies(read(client, after=1)) == ["two"]
+    assert bodies(read(client, after=0, epoch="")) == []
+    assert bodies(read(client, after="")) == ["one", "two"]
+
+
+def test_a_position_that_means_nothing_any_more_is_told(client, db):
+    send_many(["one", "two"])
+    for position in ({"after": 1, "epoch": "another"}, {"after": 3}):
+        answer = read(client, **position)
+        assert (answer["recovered"], answer["offset"], answer["messages"]) == (False, 2, [])
+
+
+def test_what_is_no_longer_kept_is_told(client, transactional_db):
+    send_many(["one", "two", "three", "four"])
+    prune_to(2)
+    answer = read(client, after=1)
+    assert (answer["recovered"], answer["offset"], bodies(answer)) == (False, 4, ["three", "four"])
+    assert read(client, after=2)["recovered"]
+
+
+@pytest.mark.parametrize(("kept", "heard"), [(1, ["four"]), (0, [])])
+def test_what_goes_while_it_is_read_is_told(transactional_db, monkeypatch, kept, heard):
+    send_many(["one", "two", "three", "four"])
+    epoch, join = Group.objects.get().epoch, since.__globals__["joined"]
+
+    def joined_before_a_pruning(group: str) -> Any:
+        head = join(group)
+        prune_to(4 - kept)
+        return head
+
+    monkeypatch.setitem(since.__globals__, "joined", joined_before_a_pruning)
+    history = since("broadcast", 1, epoch, 10)
+    assert (history.recovered, history.offset) == (False, 4)
+    assert [message.body for message in history.messages] == heard
+
+
+def prune_to(floor: int) -> None:
+    Group.objects.update(floor=floor)
+    Message.objects.filter(offset__lte=floor).delete()
+
+
+def test_a_group_in_which_nobody_has_spoken_has_a_position(client, db):
+    first = read(client, group="news")
+    assert (first["group"], first["offset"], first["messages"]) == ("news", 0, [])
+    send("first", group="news")
+    assert bodies(read(client, group="news", after=0, epoch=first["epoch"])) == ["first"]
+
+
+def test_what_waits_is_sequenced_by_whoever_reads(client, transactional_db):
+    send("first")
+    Message.objects.create(group_id="broadcast", author="Server", body="orphan")
+    assert bodies(read(client, after=0)) == ["first", "orphan"]
+
+
+def test_without_a_log_there_is_nothing_to_read(client):
+    nothing = {"epoch": "", "offset": None, "recovered": False, "messages": []}
+    for query in ({}, {"after": "0"}):
+        assert read(client, **query) == {"status": 200, "group": "broadcast", **nothing}
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/json", "application/json"),
+        ("application/json, text/html;q=0.5", "application/json"),
+        (FROM_A_BROWSER["Accept"], "text/html"),
+        ("*/*", "text/html"),
+        ("", "text/html"),
+    ],
+)
+def test_json_for_those_who_ask_for_it_and_the_page_for_everyone_else(client, db, accept, kind):
+    response = client.get(LOG, headers={"Accept": accept})
+    assert response["Content-Type"].partition(";")[0] == kind
+    assert "Accept" in response["Vary"]
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_a_look_at_the_json(client, db):
+    response = client.head(LOG, {"format": "json"})
+    assert (response.status_code, response["Content-Type"], response.content) == (200, "application/json", b"")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"limit": "0"}, "The limit must be a whole number from 1 to 500; it came as '0'."),
+        ({"limit": "501"}, "The limit must be a whole number from 1 to 500; it came as '501'."),
+        ({"limit": "many"}, "The limit must be a whole number from 1 to 500; it came as 'many'."),
+        ({"limit": ""}, "The limit must be a whole number from 1 to 500; it came as ''."),
+        ({"limit": "9" * 5000}, "The limit must be a whole number from 1 to 500; it came as"),
+        ({"after": "-1"}, "The offset must be a whole number from 0 on; it came as '-1'."),
+        ({"after": "one"}, "The offset must be a whole number from 0 on; it came as 'one'."),
+        ({"after": "1.5"}, "The offset must be a whole number from 0 on; it came as '1.5'."),
+        ({"after": "²"}, "The offset must be a whole number from 0 on; it came as '²'."),
+        ({"after": "9" * 19}, "The offset must be a whole number from 0 on; it came as a number."),
+        ({"after": "1", "epoch": "e" * 65}, "The epoch must be the text of a welcome; it came as"),
+        ({"group": "no such name"}, "The group must be text that matches"),
+        ({"group": ""}, "The group must be text that matches"),
+        ({"group": "news\x00"}, "The group must be text that matches"),
+    ],
+)
+def test_a_question_that_makes_no_sense(client, db, query, said):
+    answer = read(client, **query)
+    assert (answer["status"], answer["code"]) == (400, "invalid")
+    assert answer["body"].startswith(said)
+
+
+# Who may read
+
+
+def test_who_may_not_read_is_told_the_setting(client, db, django_user_model):
+    refused = read(client, group="staff")
+    setting = 'BROADCAST["GROUPS"]["staff"]["subscribe"] is "staff".'
+    assert refused == {
+        "status": 403,
+        "code": "forbidden",
+        "body": f"You may not receive messages of 'staff': {setting}",
+    }
+    client.force_login(django_user_model.objects.create_user("ann", is_staff=True))
+    assert read(client, group="staff")["status"] == 200
+
+
+def test_a_group_that_is_not_there(client, db):
+    refused = read(client, group="nowhere")
+    assert (refused["status"], refused["code"]) == (404, "not_found")
+    assert refused["body"].startswith("There is no group 'nowhere' here.")
+    assert not Group.objects.exists()
+    assert write(client, group="nowhere", body="hi")["status"] == 404
+
+
+def test_a_signed_name_opens_a_group_for_whom_it_was_signed(client, db):
+    ann = User.objects.create_user("ann")
+    send("first", to=ann)
+    name = signed_name(ann, ann)
+    refused = read(client, group=name)
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert refused["body"].startswith(f"The signed name of 'user.{ann.pk}' is not for you")
+    client.force_login(ann)
+    answer = read(client, group=name)
+    assert (answer["group"], bodies(answer)) == (f"user.{ann.pk}", ["first"])
+
+
+# Writing
+
+
+def test_a_guest_writes_under_a_name_that_is_marked(client, db):
+    answer = write(client, body="hi", author="Ann", ref=REF, data={"n": 1})
+    assert answer == {
+        "status": 201,
+        "type": "message",
+        "author": "Ann",
+        "body": "hi",
+        "group": "broadcast",
+        "offset": 1,
+        "sent_at": ANY,
+        "source": "guest",
+        "ref": REF,
+        "guest": True,
+        "data": {"n": 1},
+    }
+    assert Message.objects.get().source == "guest"
+    assert write(client, body="hi")["author"] == "Guest"
+
+
+def test_a_user_writes_under_their_own_name_whatever_they_say(client, db):
+    ann = User.objects.create_user("ann")
+    client.force_login(ann)
+    answer = write(client, body="hi", author="bob", group="news")
+    assert (answer["status"], answer["author"], answer["source"]) == (201, "ann", "user")
+    message = Message.objects.get()
+    assert (message.user, message.group_id) == (ann, "news")
+
+
+def test_a_form_says_the_same(client, db):
+    fields = {"body": "one\r\ntwo", "author": "Ann", "ref": REF, "data": '{"n": 1}', "group": "", "announce": ""}
+    response = client.post(LOG, fields)
+    assert (response.status_code, response["Content-Type"]) == (201, "application/json")
+    message = Message.objects.get()
+    assert (message.author, message.body, message.data, str(message.ref)) == ("Ann", "one\ntwo", {"n": 1}, REF)
+    urlencoded = client.post(LOG, "body=hi+there&unknown=x", content_type="application/x-www-form-urlencoded")
+    assert urlencoded.json()["body"] == "hi there"
+
+
+def test_the_same_ref_is_the_same_message(client, db):
+    first = write(client, body="hi", ref=REF)
+    again = write(client, body="hi", ref=REF)
+    assert (first.pop("status"), again.pop("status")) == (201, 200)
+    assert again == first
+    assert write(client, body="hi", ref=REF, author="Bob")["status"] == 201
+
+
+def test_nobody_writes_under_the_sites_name(client, db):
+    refused = write(client, body="hi", author="Sеrver")  # noqa: RUF001
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert "is the name under which this site speaks" in refused["body"]
+    assert not Message.objects.exists()
+
+
+def test_an_announcement_is_the_sites_own_word(client, db):
+    answer = write(client, body="Lunch is ready", announce=True, data={"url": "/menu/"}, group="news", ref=REF)
+    assert (answer["status"], answer["author"], answer["source"]) == (201, "Server", "server")
+    assert (answer["group"], answer["data"], answer["ref"]) == ("news", {"url": "/menu/"}, REF)
+    assert write(client, body="Lunch is ready", announce=True, group="news", ref=REF)["status"] == 200
+    for word in ("true", "on", "1"):
+        assert client.post(LOG, {"body": "hi", "announce": word}).json()["source"] == "server"
+    for word in ("false", "0"):
+        assert client.post(LOG, {"body": "hi", "announce": word}).json()["source"] == "guest"
+
+
+def test_an_announcement_takes_the_right_to(client, db, settings):
+    settings.BROADCAST = {}
+    ann = User.objects.create_user("ann")
+    client.force_login(ann)
+    refused = write(client, body="hi", announce=True)
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert '"announce"] is "perm:broadcast.add_message"' in refused["body"]
+    ann.user_permissions.add(Permission.objects.get(codename="add_message"))
+    assert write(client, body="hi", announce=True)["status"] == 201
+
+
+def test_writing_takes_the_right_to(client, db, settings):
+    settings.BROADCAST = {}
+    refused = write(client, body="hi")
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "said"),
+    [
+        ({}, "invalid", "The body must be text; it came as nothing."),
+        ({"body": " "}, "invalid", "The body must be text that is not empty"),
+        ({"body": 7}, "invalid", "The body must be text; it came as a number."),
+        ({"body": "a\x00"}, "invalid", "The body must not contain the NUL character."),
+        ({"body": "x" * 4001}, "too_large", "The body may have 4000 characters; it came with 4001."),
+        ({"body": "x", "ref": "7"}, "invalid", "The ref must be a UUID; it came as '7'."),
+        ({"body": "x", "data": [1]}, "invalid", "The data must be a JSON object; it came as a list."),
+        ({"body": "x", "data": {"x": "x" * 17000}}, "too_large", "The data may have 16384 bytes as JSON"),
+        ({"body": "x", "group": 7}, "invalid", "The group must be text that matches"),
+        ({"body": "x", "group": []}, "invalid", "The group must be text that matches"),
+        ({"body": "x", "announce": "maybe"}, "invalid", "announce must be true or false; it came as 'maybe'."),
+        ({"body": "x", "announce": 1}, "invalid", "announce must be true or false; it came as a number."),
+        ({"body": "x", "announce": True, "author": "Ann"}, "invalid", "The author of an announcement is the site"),
+    ],
+)
+def test_a_message_that_will_not_do(client, db, fields, code, said):
+    answer = write(client, **fields)
+    assert (answer["status"], answer["code"]) == (400, code)
+    assert answer["body"].startswith(said)
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b"[]", "application/json", "The message must be a JSON object; it came as a list."),
+        (b" ", "application/json", "The message must be a JSON object; this is not JSON"),
+        (b'{"body": NaN}', "application/json", "The message must be a JSON object; this is not JSON"),
+        (b"[" * 100_000, "application/json", "The message must be a JSON object; this is not JSON"),
+        (b"\xff", "application/json", "'utf-8' codec can't decode"),
+        (b"body=x&data=7", "application/x-www-form-urlencoded", "The data must be a JSON object; it came as a number."),
+        (b"body=x&data={", "application/x-www-form-urlencoded", "The data must be a JSON object; this is not JSON"),
+        (b"body=x&" + b"a=b&" * 2000, "application/x-www-form-urlencoded", "The number of GET/POST parameters"),
+        (b"body=x", "multipart/form-data", "Invalid boundary in multipart"),
+        (b"x", "text/plain", "The message must come as a form or as application/json; it came as 'text/plain'."),
+        (b"x", "", "The message must come as a form or as application/json; it came as ''."),
+    ],
+)
+def test_a_request_that_makes_no_sense(client, db, body, kind, said):
+    response = client.generic("POST", LOG, body, content_type=kind)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid")
+    assert response.json()["body"].startswith(said)
+    assert not Message.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_request_that_is_too_long(client, db, settings, kind):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    response = client.generic("POST", LOG, b"x" * 1001, content_type=kind)
+    assert (response.status_code, response.json()["code"]) == (400, "too_large")
+
+
+def test_it_works_without_database(client):
+    answer = write(client, body="hi")
+    assert (answer["status"], answer["offset"], answer["sent_at"]) == (201, None, None)
+
+
+async def test_it_works_in_an_async_server(async_client, transactional_db):
+    written = await async_client.post(LOG, {"body": "hi"}, content_type="application/json")
+    assert written.status_code == 201
+    heard = await async_client.get(LOG, headers={"Accept": "application/json"})
+    assert bodies(heard.json()) == ["hi"]
+
+
+def test_it_is_sent_at_once_under_atomic_requests(client, transactional_db, monkeypatch):
+    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
+    assert write(client, body="hi")["offset"] == 1
+
+
+# From where
+
+
+def test_a_request_with_cookies_needs_the_token(db):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_user("ann"))
+    refused = write(client, body="hi")
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert "CSRF token" in refused["body"]
+    token = "a" * 32
+    client.cookies["csrftoken"] = token
+    assert write(client, {"X-CSRFToken": token}, body="hi")["author"] == "ann"
+    assert client.post(LOG, {"body": "hi", "csrfmiddlewaretoken": token}).status_code == 201
+    form = client.post(LOG, {"body": "hi", "csrfmiddlewaretoken": "b" * 32}, headers=FROM_A_BROWSER)
+    assert form.status_code == 403
+    assert b"CSRF verification failed" in form.content
+    assert Message.objects.count() == 2
+
+
+def test_a_request_with_cookies_comes_from_the_sites_own_pages(db):
+    client = Client(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = token = "a" * 32
+    elsewhere = {"X-CSRFToken": token, "Origin": "https://evil.example"}
+    assert write(client, elsewhere, body="hi")["status"] == 403
+    assert write(client, {"X-CSRFToken": token, "Origin": "http://testserver"}, body="hi")["status"] == 201
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Referer": "https://evil.example/page"},
+        {"Sec-Purpose": "prefetch"},
+    ],
+)
+def test_a_request_without_cookies_does_not_come_from_a_page_of_another_site(client, db, headers):
+    """Browsers send the password of Basic authentication, and their address, with whatever another site asks."""
+    refused = write(client, headers, body="hi")
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
+    assert not Message.objects.exists()
+
+
+def test_a_script_without_cookies_needs_no_token(db):
+    assert write(Client(enforce_csrf_checks=True), body="hi")["status"] == 201
+
+
+# A form of a page
+
+
+@pytest.mark.parametrize(
+    ("fields", "referer", "to"),
+    [
+        ({}, "http://testserver/home?x=y", "http://testserver/home?x=y"),
+        ({}, "http://testserver.evil.example/", LOG),
+        ({}, "", LOG),
+        ({"next": "/chat/"}, "http://testserver/home", "/chat/"),
+        ({"next": "https://evil.example/"}, "", LOG),
+        ({"next": "//evil.example/"}, "http://testserver/home", "http://testserver/home"),
+        ({"next": "javascript:alert(1)"}, "", LOG),
+    ],
+)
+def test_it_leads_back_to_the_page(client, db, fields, referer, to):
+    headers = FROM_A_BROWSER | {"Sec-Fetch-Site": "same-origin"} | ({"Referer": referer} if referer else {})
+    response = client.post(LOG, {"body": "hi", **fields}, headers=headers)
+    assert (response.status_code, response["Location"]) == (302, to)
+    assert Message.objects.get().body == "hi"
+
+
+def test_its_refusal_is_a_sentence(client, db):
+    response = client.post(LOG, {"body": ""}, headers=FROM_A_BROWSER)
+    assert (response.status_code, response["Content-Type"]) == (400, "text/plain; charset=utf-8")
+    assert response.content == b"The body must be text; it came as nothing.\n"
+
+
+def test_the_form_that_the_docs_show(db, settings):
+    settings.ROOT_URLCONF = "tests.test_api"
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_user("ann"))
+    shown = client.get("/form/").content.decode()
+    action, token = re.search(r'action="(\S+)"', shown), re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', shown)
+    assert action
+    assert token
+    headers = FROM_A_BROWSER | {"Referer": "http://testserver/form/", "Origin": "http://testserver"}
+    written = client.post(action[1], {"body": "hi", "csrfmiddlewaretoken": token[1]}, headers=headers)
+    assert (written.status_code, written["Location"]) == (302, "http://testserver/form/")
+    assert Message.objects.get().author == "ann"
+
+
+# A database that is away
+
+
+@pytest.mark.parametrize("error", [LogUnavailable("The log is away."), OutcomeUnknown("Nobody can say.")])
+def test_a_log_that_is_away_is_said(client, db, monkeypatch, error):
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    for name in ("publish", "latest", "since"):
+        monkeypatch.setattr(api, name, away)
+    for response in (client.post(LOG, {"body": "hi"}), client.get(LOG, {"format": "json"})):
+        assert (response.status_code, response["Retry-After"]) == (503, "1")
+        assert response.json() == {"code": "unavailable", "body": str(error)}
+
+
+def test_a_database_that_is_away_is_said(client, transactional_db, monkeypatch, settings):
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN}}
+    connections.close_all()
+    with monkeypatch.context() as patch:
+        patch.setitem(connections.settings["default"], "NAME", "/nowhere/db.sqlite3")
+        answers = [client.post(LOG, {"body": "hi"}), client.get(LOG, {"format": "json"})]
+        connections.close_all()
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "unavailable")] * 2
+
+
+def test_permissions_that_cannot_be_looked_up_are_said(client, transactional_db, settings, monkeypatch):
+    settings.BROADCAST = {"GROUPS": {"broadcast": {"subscribe": "perm:broadcast.add_message"}}}
+    client.force_login(User.objects.create_user("ann"))
+
+    def away(*args: Any) -> Any:
+        raise OperationalError("no permissions today")
+
+    with connections["default"].execute_wrapper(
+        lambda execute, sql, *rest: away() if "auth_permission" in sql else execute(sql, *rest)
+    ):
+        answer = read(client)
+    assert (answer["status"], answer["code"]) == (503, "unavailable")
+    assert answer["body"].startswith("Permissions cannot be looked up right now")
+
+
+# A site of one's own
+
+
+def test_it_is_there_wherever_the_addresses_are_mounted(client, db, settings):
+    settings.ROOT_URLCONF = "tests.test_api"
+    assert client.post("/deep/down/", {"body": "hi"}).json()["body"] == "hi"
+    assert bodies(client.get("/deep/down/?format=json").json()) == ["hi"]
+
+
+def test_it_asks_for_no_user_where_the_site_knows_none(client, db, settings):
+    settings.MIDDLEWARE = []
+    assert write(client, body="hi")["author"] == "Guest"
+    assert bodies(read(client)) == ["hi"]
+
+
+(FORM,) = re.findall(r"^```html\n(.*?)^```$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def form(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(Template(FORM).render(RequestContext(request)))
+
+
+urlpatterns = [path("deep/down/", include("broadcast.urls")), path("form/", form)]
