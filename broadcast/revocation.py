@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
+from collections import deque
+from collections.abc import Coroutine, Iterator, Mapping, Set
 from contextlib import suppress
 from functools import partial
-from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .conf import conf
 from .engine.database import NoLog, reading
@@ -20,14 +20,18 @@ from .engine.feed import Position
 from .engine.hub import current_hub
 from .engine.notices import handlers
 from .engine.outages import Outage
+from .engine.threads import DatabaseThreads
 from .engine.transports import Transport
 from .signals import REVOKE
 from .standing import Answers, Standing, identify, judge
+
+T = TypeVar("T")
 
 LOOK_EVERY = 3.0  # seconds; a right that is lost ends within five, with time to spare for a busy process
 HINT_DELAY = 0.2  # seconds: Django tells of a sign-out before it deletes the session
 IDENTIFIED_AT_ONCE = 200  # connections
 JUDGED_AT_ONCE = 20  # connections: rules that ask for permissions take two queries a user
+MAX_FAILURES = 3  # in a row, after which a look is given up
 MAX_SPREAD = 1.0  # seconds: how far apart those who are sent away come back
 
 looks_failing = Outage(
@@ -79,6 +83,7 @@ class Guard:
     async def _run(self) -> None:
         try:
             due = self.loop.time() + LOOK_EVERY
+            await self._listen()
             while self.connections:
                 try:
                     async with asyncio.timeout_at(due):
@@ -92,12 +97,20 @@ class Guard:
             if guards.get(self.loop) is self:
                 del guards[self.loop]
 
+    async def _listen(self) -> DatabaseThreads:
+        """Has the hub hear what other processes tell, and returns its threads; it may be another hub than before."""
+        hub = current_hub()
+        threads = await hub.threads()
+        self._begin(hub.membership.hear_notices())
+        return threads
+
     async def _look_at_hinted(self) -> None:
         self._wake.clear()
         everyone, hinted, signed_out = self._is_everyone_hinted, self._hinted, self._signed_out
         self._is_everyone_hinted, self._hinted, self._signed_out = False, set(), set()
+        found = sorted((key_of(each.user), id(each), each) for each in self.connections)  # one user's side by side
         try:
-            await self._look(self.standings(lambda key: everyone or key in hinted, signed_out))
+            await self._look([each for key, _, each in found if everyone or key in hinted], signed_out)
         except NoLog:
             return
         except Exception as error:  # whatever it is, nobody loses anything by it, and the next look follows
@@ -107,36 +120,39 @@ class Guard:
         finally:
             self.looks += 1
 
-    def standings(self, is_wanted: Callable[[str], bool], signed_out: Set[str]) -> list[Standing]:
-        """How those connections stand whose user's key is wanted; those of one user stand together."""
-        found = [(key_of(each.user), each) for each in self.connections]
-        return [
-            Standing(
-                connection=each,
-                user=each.user,
-                session=each.session,
-                followed=dict(each.transport.positions),
-                signed_names=dict(each.signed_names),
-                has_signed_out_somewhere=key in signed_out,
-            )
-            for key, each in sorted(found, key=itemgetter(0))
-            if is_wanted(key)
-        ]
-
-    async def _look(self, standings: list[Standing]) -> None:
-        threads = await current_hub().threads()
-        for some in slices(standings, IDENTIFIED_AT_ONCE):
-            await threads.read(reading, partial(identify, some))
-            self._send_away([standing for standing in some if standing.is_signed_out])
-            for standing in some:
-                standing.connection.user = standing.user
+    async def _look(self, connections: list[Guarded], signed_out: Set[str]) -> None:
+        threads = await self._listen()
         answers: Answers = {}
-        following = [standing for standing in standings if standing.followed and not standing.is_signed_out]
-        for some in slices(following, JUDGED_AT_ONCE):
-            await threads.read(reading, partial(judge, some, answers))
+        for some in slices(connections, IDENTIFIED_AT_ONCE):
+            standings = [standing_of(each, key_of(each.user) in signed_out) for each in some]
+            await threads.read(reading, partial(identify, standings))
+            self._send_away([standing for standing in standings if standing.is_signed_out])
+            for standing in standings:
+                standing.connection.user = standing.user
+            following = [standing for standing in standings if standing.followed and not standing.is_signed_out]
+            await self._judge(following, answers, threads)
+
+    async def _judge(self, standings: list[Standing], answers: Answers, threads: DatabaseThreads) -> None:
+        """Ends what was lost. One whose rights cannot be looked up costs the others nothing; if none can, it raises."""
+        waiting = deque(slices(standings, JUDGED_AT_ONCE))
+        failures, failure = 0, None
+        while waiting:
+            some = waiting.popleft()
+            try:
+                await threads.read(reading, partial(judge, some, answers))
+            except Exception as error:
+                failures, failure = failures + 1, error
+                if failures > MAX_FAILURES:
+                    raise
+                if len(some) > 1:
+                    waiting.extendleft([each] for each in reversed(some))
+                continue
+            failures = 0
             for standing in some:
                 for position, reason in standing.lost:
                     self._begin(standing.connection.revoke(position, reason))
+        if failure is not None:
+            raise failure
 
     def _send_away(self, gone: list[Standing]) -> None:
         for standing in gone:
@@ -155,9 +171,20 @@ class Guard:
             task.exception()  # the client is gone, and so is what it might have lost
 
 
-def slices(standings: list[Standing], size: int) -> Iterator[list[Standing]]:
-    for start in range(0, len(standings), size):
-        yield standings[start : start + size]
+def standing_of(connection: Guarded, has_signed_out_somewhere: bool = False) -> Standing:
+    return Standing(
+        connection=connection,
+        user=connection.user,
+        session=connection.session,
+        followed=dict(connection.transport.positions),
+        signed_names=dict(connection.signed_names),
+        has_signed_out_somewhere=has_signed_out_somewhere,
+    )
+
+
+def slices(items: list[T], size: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def key_of(user: Any) -> str:

@@ -27,7 +27,7 @@ from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer
 from broadcast.engine.hub import Hub
 from broadcast.engine.outages import Outage
-from broadcast.revocation import guards
+from broadcast.revocation import guards, standing_of
 from broadcast.standing import identify, judge
 from tests.tabs import WAIT, Tab, after_looks, signed_in, until
 
@@ -354,7 +354,7 @@ async def test_a_look_at_many_takes_two_queries(tab, ann, engine):
     for name in ("ann", "ann", *names):
         await tab("members", "staff", "broadcast", cookies=(await signed_in(name)).cookies)
     guard = guards[asyncio.get_running_loop()]
-    standings = guard.standings(lambda key: True, frozenset())
+    standings = [standing_of(each) for each in guard.connections]
     assert len(standings) == 5
 
     def look() -> int:
@@ -378,6 +378,28 @@ async def test_a_database_that_is_away_ends_nothing(tab, ann, monkeypatch, caplo
     await page.hears_that_it_lost("staff")
     said = [record.getMessage() for record in caplog.records if "looks" in record.getMessage()]
     assert said == ["looks fail: The message log cannot be used right now: away", "looks work"]
+
+
+async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(tab, ann, settings):
+    is_failing = False
+
+    def may(user: Any, action: str, group: str) -> bool | None:
+        if is_failing and group == "ticket.1":
+            raise OperationalError("it takes too long")
+        return True if group.startswith("ticket.") else None
+
+    settings.BROADCAST = {"GROUPS": GROUPS, "POLICY": may}
+    await User.objects.acreate_user("bob", password="secret", is_staff=True)
+    pages = [await tab("staff", "broadcast", cookies=(await signed_in(name)).cookies) for name in ("ann", "bob")]
+    for page in pages:
+        assert (await page.ask(type="subscribe", group=f"ticket.{pages.index(page) + 1}"))["type"] == "welcome"
+    is_failing = True
+    await User.objects.aupdate(is_staff=False)
+    await pages[1].hears_that_it_lost("staff")
+    await asend("to the staff", group="staff")
+    assert (await pages[0].hear())["body"] == "to the staff"
+    is_failing = False
+    await pages[0].hears_that_it_lost("staff")
 
 
 async def test_a_cache_that_is_away_ends_nothing(tab, ann, settings, monkeypatch):
@@ -480,6 +502,7 @@ async def test_a_hint_comes_with_the_commit(tab, ann, monkeypatch):
 @pytest.mark.parametrize("users", ["named", None])
 async def test_a_hint_crosses_the_channel_layer(tab, ann, users):
     page = await tab("staff", "members", cookies=(await signed_in()).cookies)
+    await until(lambda: "broadcast." in get_channel_layer().groups)
     await User.objects.aupdate(is_staff=False)
     event = {"type": "broadcast.revoke", "users": [str(ann.pk)] if users else None, "origin": "another process"}
     await get_channel_layer().group_send("broadcast.", event)

@@ -44,6 +44,11 @@ class Membership:
     def groups(self) -> list[str]:
         return [group for group in self._groups if group != ALL_HUBS]
 
+    async def hear_notices(self) -> None:
+        """Enters the group of all hubs, for what is told to every one of them; once is enough."""
+        if ALL_HUBS not in self._groups:
+            await self.add(ALL_HUBS)
+
     async def add(self, group: str) -> None:
         async with self._changing:
             self._groups[group] = False
@@ -95,7 +100,6 @@ class Membership:
             return
         self._layer = layer
         self._receiving = asyncio.create_task(self._receive(layer, self._channel))
-        self._groups[ALL_HUBS] = await self._call(layer.group_add, channels_group(ALL_HUBS), self._channel)
 
     async def _leave(self) -> None:
         """Takes the channel out of every group and stops listening to it."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from channels.layers import InMemoryChannelLayer
+
 from .hints import pass_on
-from .layer import ALL_HUBS, origin
+from .layer import ALL_HUBS, current_layer, origin
 
 handlers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
 """By an event's type; called in whatever thread the event comes up in."""
@@ -16,6 +19,9 @@ def tell_hubs(event: Mapping[str, Any]) -> None:
     """Tells this process and, over the channel layer, every other that listens. Like a hint it may be lost."""
     if handler := handlers.get(event["type"]):
         handler(event)
+    with suppress(Exception):  # what is wrong with the layer is said below
+        if isinstance(current_layer(), InMemoryChannelLayer):
+            return  # it ends at this process
     pass_on(ALL_HUBS, lambda: {**event, "origin": origin.tag})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from broadcast.engine import membership as membership_module
+from broadcast.engine import notices
 from broadcast.engine.layer import EVENT, TRIES, Hint
 from broadcast.engine.layer import origin as this_process
 from broadcast.engine.membership import Membership
@@ -326,6 +327,20 @@ async def test_receiving_goes_on_after_a_failure(
     await layer.group_send("broadcast", foreign_event(offset=1, epoch="e", head=1))
     await until(lambda: hints)
     assert "receive failed" in caplog.text
+
+
+async def test_it_hears_what_is_told_to_all_hubs(membership: Membership, settings: Any, monkeypatch: Any) -> None:
+    heard: list[Any] = []
+    monkeypatch.setitem(notices.handlers, "broadcast.test", heard.append)
+    layer = use(settings, Watched)
+    for _ in range(2):
+        await membership.hear_notices()
+    assert (set(layer.groups), membership.groups) == ({"broadcast."}, [])
+    await layer.group_send("broadcast.", {"type": "broadcast.test"})
+    await until(lambda: heard)
+    assert heard[0]["type"] == "broadcast.test"
+    await membership.close()
+    assert layer.groups == {}
 
 
 async def test_a_late_discard_does_not_undo_a_quick_return(membership: Membership, settings: Any) -> None:
