@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from .conf import conf
-from .engine.wire import SUBPROTOCOL, BadFrame, Dialect, checked_epoch, checked_offset
+from .engine.commands import BadFrame
+from .engine.wire import SUBPROTOCOL, Dialect, checked_epoch, checked_offset
 from .exceptions import InvalidMessage
 
 Query = Mapping[str, list[str]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from .engine.commands import Publish
 from .engine.log import Draft
 from .engine.validation import is_servers_name
-from .engine.wire import Publish
 from .exceptions import InvalidMessage
 from .models import Message
 

@@ -15,6 +15,7 @@ from .addresses import dialect_in, joins_nothing, name_in, position_in, query_in
 from .audiences import is_signed, plain_name
 from .authors import draft_by
 from .conf import conf
+from .engine.commands import BadFrame, Command, Publish, Subscribe, Unsubscribe, command, unread
 from .engine.connecting import transport_for
 from .engine.drain import unwatch, watch
 from .engine.feed import Position
@@ -23,20 +24,7 @@ from .engine.layer import DEFAULT_GROUP
 from .engine.publishing import relay
 from .engine.rate import Bucket
 from .engine.validation import SERVER
-from .engine.wire import (
-    SUBPROTOCOL,
-    BadFrame,
-    Command,
-    Dialect,
-    Fields,
-    Publish,
-    Subscribe,
-    Unsubscribe,
-    command,
-    error_fields,
-    message_fields,
-    unread,
-)
+from .engine.wire import SUBPROTOCOL, Dialect, Fields, error_fields, message_fields
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from .revocation import has_something_to_lose, let_go, look_after
 from .visitors import RETRY_AFTER, require, require_name

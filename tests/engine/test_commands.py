@@ -1,0 +1,200 @@
+"""What clients may say, in whatever shape it comes."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from broadcast.engine import commands
+from broadcast.engine.commands import BadFrame, Ping, Publish, Subscribe, Unsubscribe, command, unread
+
+REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
+
+
+def refusal(text: str | None) -> BadFrame:
+    with pytest.raises(BadFrame) as caught:
+        command(text)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"body": "hi"}', Publish("hi", None, None, None, None)),
+        ('{"type": "message", "body": "hi"}', Publish("hi", None, None, None, None)),
+        ('{"author": "Ann", "body": "hi"}', Publish("hi", "Ann", None, None, None)),
+        ('{"body": "hi", "author": null, "group": null, "ref": null}', Publish("hi", None, None, None, None)),
+        (
+            '{"body": "hi", "group": "staff", "ref": "12345678-1234-5678-1234-567812345678", "data": {"a": [1, null]}}',
+            Publish("hi", None, "staff", REF, {"a": [1, None]}),
+        ),
+        ('{"body": "hi", "unknown": 1}', Publish("hi", None, None, None, None)),
+        ('{"body": "first", "body": "last"}', Publish("last", None, None, None, None)),
+        (' \n{"body": " h\\u00e9\\ud83d\\ude00 "} ', Publish(" hé😀 ", None, None, None, None)),
+        ('{"type": "subscribe", "group": "g"}', Subscribe("g", None, "")),
+        ('{"type": "subscribe", "group": "g", "after": 0, "epoch": "e"}', Subscribe("g", 0, "e")),
+        ('{"type": "subscribe", "group": "g", "after": 9223372036854775807}', Subscribe("g", 2**63 - 1, "")),
+        ('{"type": "subscribe", "group": "g", "after": null, "epoch": null}', Subscribe("g", None, "")),
+        ('{"type": "subscribe", "group": "g:1abc:x-_9"}', Subscribe("g:1abc:x-_9", None, "")),
+        ('{"type": "unsubscribe", "group": "g"}', Unsubscribe("g")),
+        ('{"type": "unsubscribe", "group": "g:1abc:x-_9"}', Unsubscribe("g")),
+        ('{"type": "ping"}', Ping()),
+        ('{"type": "ping", "body": 7}', Ping()),
+    ],
+)
+def test_what_clients_may_say(text: str, expected: object) -> None:
+    assert command(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "A frame must be text; it came as binary."),
+        ("[]", "A frame must be a JSON object; it came as a list."),
+        ("[[[]]]", "A frame must be a JSON object; it came as a list."),
+        ("null", "A frame must be a JSON object; it came as nothing."),
+        ("true", "A frame must be a JSON object; it came as true or false."),
+        ("1", "A frame must be a JSON object; it came as a number."),
+        ("1.5", "A frame must be a JSON object; it came as a number."),
+        ('"hi"', "A frame must be a JSON object; it came as 'hi'."),
+        ("{}", "The body must be text; it came as nothing."),
+        ('{"body": 1}', "The body must be text; it came as a number."),
+        ('{"body": {"a": 1}}', "The body must be text; it came as an object."),
+        ('{"body": ""}', "The body must be text that is not empty; it came empty."),
+        ('{"body": " \\n\\u00a0"}', "The body must be text that is not empty; it came empty."),
+        ('{"body": "a\\u0000b"}', "The body must not contain the NUL character."),
+        ('{"body": "\\ud800"}', "The body must be valid Unicode; it came with a lone surrogate."),
+        ('{"body": "hi", "author": 7}', "The author must be text; it came as a number."),
+        ('{"body": "hi", "author": " "}', "The author must be text that is not empty; it came empty."),
+        ('{"body": "hi", "ref": 7}', "The ref must be a UUID; it came as a number."),
+        ('{"body": "hi", "ref": "abc"}', "The ref must be a UUID; it came as 'abc'."),
+        ('{"body": "hi", "data": []}', "The data must be a JSON object; it came as a list."),
+        ('{"body": "hi", "data": {"a": 1e999}}', "A number must be finite; data.a came as inf."),
+        (
+            '{"body": "hi", "data": {"a": 9223372036854775808}}',
+            "A whole number must fit into 64 bits; data.a does not.",
+        ),
+        ('{"type": "subscribe", "group": 7}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
+        ('{"type": "subscribe", "group": "a b"}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
+        ('{"type": "subscribe"}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
+        ('{"type": "unsubscribe"}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
+        ('{"type": "subscribe", "group": "g", "after": -1}', "The offset must be a whole number from 0 on"),
+        ('{"type": "subscribe", "group": "g", "after": 1.0}', "The offset must be a whole number from 0 on"),
+        ('{"type": "subscribe", "group": "g", "after": true}', "The offset must be a whole number from 0 on"),
+        ('{"type": "subscribe", "group": "g", "after": "1"}', "The offset must be a whole number from 0 on"),
+        ('{"type": "subscribe", "group": "g", "after": 9223372036854775808}', "The offset must be a whole number"),
+        ('{"type": "subscribe", "group": "g", "epoch": 7}', "The epoch must be the text of a welcome"),
+        ('{"type": "shout"}', "The type must be message, subscribe, unsubscribe or ping; it came as 'shout'."),
+        ('{"type": null}', "The type must be message, subscribe, unsubscribe or ping; it came as nothing."),
+        ('{"type": ["ping"]}', "The type must be message, subscribe, unsubscribe or ping; it came as a list."),
+        ('{"type": {"a": 1}}', "The type must be message, subscribe, unsubscribe or ping; it came as an object."),
+        ('{"type": "\\ud800"}', "The type must be message, subscribe, unsubscribe or ping; it came as '\\ud800'."),
+    ],
+)
+def test_what_they_may_not(text: str | None, sentence: str) -> None:
+    error = refusal(text)
+    assert str(error).startswith(sentence)
+    assert (error.code, error.retry_after) == ("invalid", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hi",
+        "{",
+        '{"body": "hi"} {"body": "hi"}',
+        "{'body': 'hi'}",
+        '{"body": NaN}',
+        '{"body": "hi", "data": {"a": Infinity}}',
+        '{"body": "hi", "data": {"a": -Infinity}}',
+        '{"body": "a\nb"}',
+        "\ufeff{}",
+        '{"type": "ping", "n": ' + "9" * 5000 + "}",
+        "[" * 40_000,
+        '{"a":' * 10_000,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_what_is_not_json(text: str) -> None:
+    error = refusal(text)
+    assert str(error).startswith("A frame must be a JSON object; this is not JSON (")
+    assert (error.code, error.ref) == ("invalid", None)
+
+
+def test_a_refusal_carries_the_frames_ref() -> None:
+    assert refusal('{"body": 7, "ref": "mine"}').ref == "mine"
+
+
+def test_data_may_be_nested_only_so_deep() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(40):
+        nested = {"a": nested}
+    error = refusal(json.dumps({"body": "hi", "data": nested}))
+    assert str(error).startswith("The data may be nested 32 deep;")
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"body": "x" * 11}, "The body may have 10 characters; it came with 11."),
+        ({"body": "hi", "author": "x" * 256}, "The author may have 255 characters; it came with 256."),
+        ({"body": "hi", "data": {"a": "é" * 50}}, "The data may have 100 bytes as JSON; it came with 108."),
+    ],
+)
+def test_what_is_too_large(fields: dict[str, Any], sentence: str, settings: Any) -> None:
+    settings.BROADCAST = {"MAX_BODY": 10, "MAX_DATA": 100}
+    error = refusal(json.dumps(fields))
+    assert (str(error), error.code) == (sentence, "too_large")
+
+
+def test_a_frame_that_is_far_too_large_is_not_even_read(settings: Any) -> None:
+    settings.BROADCAST = {"MAX_BODY": 10, "MAX_DATA": 100}
+    size = commands.max_frame()
+    assert refusal("x" * size).code == "invalid"
+    error = refusal("x" * (size + 1))
+    assert (str(error), error.code) == (f"A frame may have {size} characters; it came with {size + 1}.", "too_large")
+    assert unread('{"ref": "mine", "a": "' + "x" * size + '"}', "No.", "invalid", 1.0).ref is None
+
+
+def test_the_largest_that_is_allowed_fits_into_a_frame_even_with_everything_escaped() -> None:
+    body, data = "😀" * 4000, {"a": "é" * 8100}
+    text = json.dumps({"author": "😀" * 255, "body": body, "data": data, "ref": str(REF), "group": "g" * 80})
+    assert isinstance(command(text), Publish)
+
+
+@pytest.mark.parametrize(
+    ("text", "ref", "group"),
+    [
+        ('{"ref": "mine"}', "mine", None),
+        ('{"ref": 7}', 7, None),
+        ('{"type": "subscribe", "group": "g"}', None, "g"),
+        ('{"type": "subscribe", "group": "g:1abc:x"}', None, "g"),
+        ('{"type": "subscribe", "group": "no such"}', None, None),
+        ('{"type": "subscribe", "group": 7}', None, None),
+        ('{"body": "hi", "group": "g"}', None, None),
+        ("{}", None, None),
+        ("[]", None, None),
+        ("not JSON", None, None),
+        ("", None, None),
+        (None, None, None),
+    ],
+)
+def test_what_a_frame_is_answered_that_is_refused_unread(text: str | None, ref: object, group: str | None) -> None:
+    error = unread(text, "Wait.", "rate_limited", 0.5)
+    assert (str(error), error.code, error.retry_after) == ("Wait.", "rate_limited", 0.5)
+    assert (error.ref, error.group) == (ref, group)
+
+
+@pytest.mark.parametrize("name", ["g" * 250 + ":1:x", "g h:1:x", ":1:x", "g:" + "x" * 300])
+def test_a_signed_name_is_short_and_begins_with_a_group(name: str) -> None:
+    assert "The group must be text that matches" in str(refusal(json.dumps({"type": "subscribe", "group": name})))
+
+
+def test_a_subscription_that_makes_no_sense_is_told_with_its_group() -> None:
+    assert refusal('{"type": "subscribe", "group": "g", "after": -1}').group == "g"
+
+
+def test_an_epoch_is_short() -> None:
+    assert refusal(json.dumps({"type": "subscribe", "group": "g", "epoch": "x" * 65})).code == "invalid"
