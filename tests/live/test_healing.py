@@ -120,6 +120,7 @@ def test_redis_is_not_there_at_the_start(
     server = start()
     client = visit(server)
     say_one_and_hear(publisher, [client], "before Redis")
+    until(lambda: [told(process) for process in (server, publisher)] == [LAYER[:1]] * 2)
     redis.start()
     reaches(publisher, [client])
     until(lambda: [told(process) for process in (server, publisher)] == [LAYER] * 2)
