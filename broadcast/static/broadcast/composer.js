@@ -1,13 +1,8 @@
-/** The box in which a message is written, and what is to be said about it. */
+/**
+ * The box in which a message is written, and what is to be said about it. `send(message)` returns why it cannot, or
+ * nothing; `name` is null where the author is signed in.
+ */
 export class Composer {
-  /**
-   * @param {HTMLFormElement} form
-   * @param {object} options
-   * @param {(name: string, n?: any) => string} options.text
-   * @param {number} options.maxBody characters
-   * @param {?import("./name.js").GuestName} options.name null where the author is signed in
-   * @param {(message: {body: string, author?: string}) => string} options.send returns why it cannot, or nothing
-   */
   constructor(form, { text, maxBody, name, send }) {
     Object.assign(this, { form, text, maxBody, name, send });
     this.box = form.elements.body;
@@ -24,7 +19,7 @@ export class Composer {
     this.#measure();
   }
 
-  /** Says a sentence under the box; an empty one takes the last back. @param {string} sentence */
+  /** Says a sentence under the box; an empty one takes the last back. */
   say(sentence) {
     this.notice.textContent = sentence;
   }
@@ -34,7 +29,7 @@ export class Composer {
     return this.box.value.trim() === "";
   }
 
-  /** Puts a text back into the box, before what stands there. @param {string} text */
+  /** Puts a text back into the box, before what stands there. */
   restore(text) {
     this.box.value = this.isEmpty ? text : `${text}\n${this.box.value}`;
     this.#measure();

@@ -4,7 +4,6 @@ const SECONDS = 8 * 86_400;
 const MOST_OFFSETS = 30;
 const MOST_EPOCHS = 8;
 
-/** @param {string} epoch @param {string} offset */
 export function dismiss(epoch, offset) {
   const written = document.cookie.split("; ").find((cookie) => cookie.startsWith(`${NAME}=`)) ?? "";
   const entries = new Map(written.slice(NAME.length + 1).split("~").map((entry) => entry.split(":")));

@@ -1,13 +1,6 @@
 import { make } from "./make.js";
 
-/**
- * The parts of a feed that was written by hand, as the tag's template has them.
- *
- * @param {(name: string) => string} text
- * @param {boolean} writes whether it has a box to write in
- * @param {string} user
- * @returns {HTMLElement[]}
- */
+/** The parts of a feed that was written by hand, as the tag's template has them. */
 export function frame(text, writes, user) {
   return [
     make(

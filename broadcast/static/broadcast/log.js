@@ -14,7 +14,6 @@ export class MessageLog {
   #unseen = 0;
   #settling = false;
 
-  /** @param {HTMLElement} root the feed @param {(name: string, n?: any) => string} text */
   constructor(root, text) {
     this.text = text;
     const part = (name) => root.querySelector(`[data-${name}]`);
@@ -33,12 +32,7 @@ export class MessageLog {
     this.follow();
   }
 
-  /**
-   * Adds a message at the end.
-   *
-   * @param {Record<string, any>} frame
-   * @param {boolean} isOwn whether the reader wrote it
-   */
+  /** Adds a message at the end. */
   add(frame, isOwn) {
     const row = this.#rowFor(frame, isOwn);
     row.toggleAttribute("data-follows", continues(this.list.lastElementChild, row));
@@ -47,7 +41,7 @@ export class MessageLog {
     this.#changed();
   }
 
-  /** Whether the message with this `ref` is on the page. @param {string} ref */
+  /** Whether the message with this `ref` is on the page. */
   has(ref) {
     return Boolean(this.list.querySelector(`[data-ref="${CSS.escape(ref)}"]`));
   }
@@ -59,12 +53,7 @@ export class MessageLog {
     this.#changed();
   }
 
-  /**
-   * Shows what is on its way.
-   *
-   * @param {Record<string, any>} frame as it is expected back
-   * @returns {HTMLElement} its row, with a place for a note
-   */
+  /** Shows what is on its way. */
   expect(frame) {
     const row = this.#rowFor(frame, true);
     row.append(this.#delivery());

@@ -13,11 +13,7 @@ function formatFor(moment, now) {
   return moment.getFullYear() === now.getFullYear() ? formats.earlier : formats.longAgo;
 }
 
-/**
- * Shows the moment of a `<time datetime>` as its reader writes it; in full when pointed at.
- *
- * @param {HTMLTimeElement} element
- */
+/** Shows the moment of a `<time datetime>` as its reader writes it; in full when pointed at. */
 export function localise(element) {
   const moment = new Date(element.dateTime);
   if (Number.isNaN(moment.getTime())) return;

@@ -5,22 +5,13 @@ const isServers = (name) => name.normalize("NFKC").replace(INVISIBLE, "").toLowe
 
 /** The name a guest writes under: given at first, then the guest's own choice, remembered where the browser lets us. */
 export class GuestName {
-  /**
-   * @param {(name: string, n?: any) => string} text
-   * @param {{storage?: () => Storage, random?: () => number}} [outside] `storage` may throw, or what it returns
-   */
   constructor(text, { storage = () => localStorage, random = Math.random } = {}) {
     Object.assign(this, { text, storage });
     this.value = this.#remembered() ?? text("guest_name", 1 + Math.floor(random() * 999));
     this.#remember();
   }
 
-  /**
-   * Takes another name; a blank one changes nothing.
-   *
-   * @param {string} name
-   * @returns {string} why it cannot be taken, or nothing
-   */
+  /** Takes another name; a blank one changes nothing. */
   change(name) {
     const wanted = name.trim();
     if (isServers(wanted)) return this.text("reserved");

@@ -3,7 +3,6 @@ export class Status {
   #tick;
   #ended = null;
 
-  /** @param {import("./feed.js").Feed} feed */
   constructor(feed) {
     this.feed = feed;
     this.sentence = feed.querySelector("[data-status]");
@@ -11,7 +10,6 @@ export class Status {
     this.retry = feed.querySelector("[data-retry]");
   }
 
-  /** @param {AbortSignal} signal ends it */
   follow(client, subscription, signal) {
     Object.assign(this, { client, subscription });
     this.#ended = null;

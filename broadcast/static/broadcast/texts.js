@@ -35,7 +35,6 @@ export const TEXTS = {
   changed: "You have signed in or out meanwhile. Reload the page to go on.",
 };
 
-/** @param {HTMLElement} element @returns {(name: string, n?: any) => string} */
 export function textsOf(element) {
   const texts = { ...TEXTS, ...JSON.parse(element.getAttribute("texts") ?? "{}") };
   return (name, n) => texts[name].replace("{n}", () => n);
