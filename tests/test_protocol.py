@@ -14,7 +14,7 @@ from django.db import connections
 
 from broadcast import consumers, revocation
 from broadcast.consumers import BroadcastConsumer
-from broadcast.engine import log, rate
+from broadcast.engine import locking, rate
 from broadcast.engine.erasure import erase
 from broadcast.engine.outages import log_failing, no_log
 from broadcast.engine.publishing import asend, asend_many
@@ -47,7 +47,7 @@ def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
 def epochs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tags that logs get: the page's first, and its second once the first is given up."""
     given = EPOCHS[:1]
-    monkeypatch.setattr(log, "new_epoch", lambda: given[-1])
+    monkeypatch.setattr(locking, "new_epoch", lambda: given[-1])
     return given
 
 
