@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
@@ -439,9 +439,32 @@ def test_a_message_that_comes_between_head_and_list_is_there_once(page, transact
 # In another language
 
 
-def test_another_language_is_told_to_the_script_too(page, db, monkeypatch):
-    german = Mock(side_effect=lambda text: {"Live": "Verbunden", "Write a message": "Schreiben"}.get(text, text))
-    monkeypatch.setattr("broadcast.texts.gettext", german)
+@pytest.fixture
+def german(settings, tmp_path) -> Iterator[None]:
+    """A site that has translated two of the texts."""
+    catalog = {"": "Content-Type: text/plain; charset=UTF-8\n", "Live": "Verbunden", "Write a message": "Schreiben"}
+    directory = tmp_path / "de" / "LC_MESSAGES"
+    directory.mkdir(parents=True)
+    (directory / "django.mo").write_bytes(compiled(catalog))
+    settings.LOCALE_PATHS = [tmp_path]
+    with translation.override("de"):
+        yield
+
+
+def compiled(catalog: dict[str, str]) -> bytes:
+    """A catalog as gettext reads it (GNU gettext manual, "The Format of GNU MO Files")."""
+    pairs = sorted((key.encode(), text.encode()) for key, text in catalog.items())
+    count, start = len(pairs), 28 + 16 * len(pairs)
+    tables, strings = [b"", b""], b""
+    for column in (0, 1):
+        for pair in pairs:
+            tables[column] += struct.pack("<2I", len(pair[column]), start + len(strings))
+            strings += pair[column] + b"\0"
+    return struct.pack("<7I", 0x950412DE, 0, count, 28, 28 + 8 * count, 0, 0) + tables[0] + tables[1] + strings
+
+
+@pytest.mark.usefixtures("german")
+def test_another_language_is_told_to_the_script_too(page, db):
     it = page('broadcast_feed "lobby" write=True')
     assert it.one(FEED)["texts"] == '{"live":"Verbunden","write":"Schreiben"}'
     assert it.one("textarea")["placeholder"] == "Schreiben"
