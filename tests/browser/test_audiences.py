@@ -23,6 +23,8 @@ PAUSE = 0.1  # seconds between two messages to everyone
 
 USERS = """
 from django.contrib.auth.models import Group, User
+
+pytestmark = pytest.mark.alone
 for name in ("red", "blue"):
     Group.objects.create(name=name)
 for name in ("ann", "bob"):

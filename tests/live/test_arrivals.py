@@ -52,7 +52,7 @@ def test_handshakes_that_hang_do_not_stop_the_line(server: Server, ask: Callable
     with Client(server) as client:
         assert client.hear()["type"] == "welcome"
     assert seen(server, "/never") == hanging
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 def test_a_page_is_answered_before_who_waits_in_line(server: Server, ask: Callable[[str], socket.socket]) -> None:
@@ -73,7 +73,7 @@ def test_who_goes_while_it_waits_leaves_no_trace(server: Server, ask: Callable[[
     with Client(server) as client:
         assert client.hear()["type"] == "welcome"
     wait_for(lambda: server.log.count("WSDISCONNECT /ws") == seen(server, "/ws"))
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 def test_all_of_a_crowd_are_let_in(server: Server, ask: Callable[[str], socket.socket]) -> None:
@@ -82,4 +82,4 @@ def test_all_of_a_crowd_are_let_in(server: Server, ask: Callable[[str], socket.s
         data = b""
         while b'"welcome"' not in data:
             data += client.recv(1 << 16)
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []

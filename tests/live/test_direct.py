@@ -70,7 +70,7 @@ def test_whichever_way_everything_arrives_and_the_log_says_which_way(serve, visi
     assert back.hear()["recovered"] is True
     assert [fields["offset"] for fields in islice(back.frames(), 600)] == list(range(2, 602))
     assert [server.log.count(line) for line in (DIRECTLY, BY_ASGI)] == [said == DIRECTLY, said == BY_ASGI]
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 def test_the_welcome_comes_before_what_is_live_and_nothing_between_is_missed(serve, visit):
@@ -95,7 +95,7 @@ def test_the_welcome_comes_before_what_is_live_and_nothing_between_is_missed(ser
     finally:
         stop.set()
         talking.join()
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 def test_answers_of_asgi_and_direct_frames_never_mix(serve, visit):
@@ -150,7 +150,7 @@ def test_who_stops_reading_costs_little_holds_up_nobody_and_misses_nothing(serve
     print(f"five have caught up: {(server.memory - before) / MIB:.1f} MiB more")
     server.get("/many?count=1")
     assert reader.hear()["offset"] == stuck[0].hear()["offset"] == 4001
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 def test_who_comes_back_too_late_is_told_by_a_reset_and_goes_on(serve, visit, site):
@@ -191,7 +191,7 @@ def test_who_takes_nothing_for_long_is_sent_away_to_come_back(serve, visit, sett
         stuck.hear_to_the_end()
     reader.say(type="ping")
     assert reader.hear() == {"type": "pong"}
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 def test_who_vanishes_while_it_is_behind_leaves_nothing(serve, visit):
@@ -208,7 +208,7 @@ def test_who_vanishes_while_it_is_behind_leaves_nothing(serve, visit):
         for client in gone:
             client.socket.close()
         wait_for(lambda: server.sockets == before)
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 FLOODS = {
@@ -251,7 +251,7 @@ def test_who_floods_is_closed_costs_little_and_nobody_notices(serve, visit, kind
         frames = []
     if frames:
         assert frames[-1]["code"] == flooding.close_code == 4501
-    assert tracebacks(server) == []
+    assert tracebacks(server.log) == []
 
 
 def pour(sock: socket.socket, data: bytes) -> None:

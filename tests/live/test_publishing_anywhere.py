@@ -96,6 +96,7 @@ def test_where_the_layer_reaches_nobody_waits_for_a_look_into_the_log(
     assert client.hear()["body"] == "hello"
 
 
+@pytest.mark.alone
 def test_without_a_layer_or_with_another_one_it_arrives_all_the_same(
     daphne: Callable[..., Daphne], site: Site, visit: Callable[..., Client]
 ) -> None:
@@ -114,6 +115,7 @@ def test_without_a_layer_or_with_another_one_it_arrives_all_the_same(
     assert max(took) < PROMISED
 
 
+@pytest.mark.alone
 def test_that_holds_also_where_the_server_itself_has_no_layer(
     daphne: Callable[..., Daphne], site: Site, visit: Callable[..., Client]
 ) -> None:

@@ -198,6 +198,8 @@ user.save()
 """
 CHANGING = """
 from django.contrib.auth.models import User
+
+pytestmark = pytest.mark.alone
 user = User.objects.get(pk=1)
 {change}
 print("changed", flush=True)

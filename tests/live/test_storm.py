@@ -13,9 +13,13 @@ from contextlib import ExitStack, contextmanager
 from itertools import count, pairwise
 from urllib.request import urlopen
 
+import pytest
+
 from tests.live.crowd import Crowd
 from tests.live.fleet import Client, Publisher, until
 from tests.site import Daphne
+
+pytestmark = pytest.mark.alone
 
 CLIENTS = int(os.environ.get("STORM_CLIENTS", "1000"))
 MISSED = 10  # messages
