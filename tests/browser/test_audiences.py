@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.site import Daphne, Site
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = 30
 PROMISED = 5.0  # seconds after which nothing comes of what somebody may no longer have
 WAIT = 60.0  # seconds, for a machine that is busy
@@ -23,8 +25,6 @@ PAUSE = 0.1  # seconds between two messages to everyone
 
 USERS = """
 from django.contrib.auth.models import Group, User
-
-pytestmark = pytest.mark.alone
 for name in ("red", "blue"):
     Group.objects.create(name=name)
 for name in ("ann", "bob"):

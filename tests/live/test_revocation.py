@@ -17,6 +17,8 @@ from websockets.sync.client import connect
 from tests.services import Redis
 from tests.site import ROOT, Daphne, Site
 
+pytestmark = pytest.mark.alone
+
 WAIT = 30  # seconds, for a machine that is busy
 WITHIN = 5.0  # seconds, as docs/audiences.md promises
 
@@ -198,8 +200,6 @@ user.save()
 """
 CHANGING = """
 from django.contrib.auth.models import User
-
-pytestmark = pytest.mark.alone
 user = User.objects.get(pk=1)
 {change}
 print("changed", flush=True)
