@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan import ROUNDS, Plan, run
-from bench.plot import plot
+from bench.report import report
 from bench.rows import ROOT, Row, all_rows
-from bench.table import page, table
-from bench.targets import verdict
 
 QUICK: dict[str, Any] = {
     "sizes": (50, 200),
@@ -33,13 +31,7 @@ def main() -> None:
         plan = replace(plan, **QUICK)
     given = {name: getattr(options, name) for name in ("sizes", "size", "rounds", "budget", "megabytes")}
     plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
-    results = run(plan)
-    options.output.mkdir(parents=True, exist_ok=True)
-    results.save(options.output / "performance.json")
-    (options.output / "performance.svg").write_text(plot(results))
-    tables = f"{table(results)}\n\n{verdict(results)}"
-    (options.output / "figures.md").write_text(page(results, tables))
-    print(tables)
+    print(report(run(plan), options.output))
 
 
 def arguments() -> argparse.Namespace:

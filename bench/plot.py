@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from html import escape
-from pathlib import Path
 
 from bench.results import Results
 
@@ -95,7 +93,3 @@ def drawing(parts: list[str]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
     ground = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
     return "\n".join([f'{head} font-size="12">', ground, *parts, "</svg>", ""])
-
-
-if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(plot(Results.load(Path(sys.argv[1]))))

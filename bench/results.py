@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,8 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.rows import Row
+from bench.rows import ROOT, Row, all_rows
 
+PASSING = ("date", "load")  # what may differ between two runs on one machine
 PACKAGES = ("Django", "channels", "channels-redis", "daphne", "Twisted", "autobahn", "websockets")
 
 Place = tuple[str, int, str]
@@ -43,6 +45,9 @@ class Results:
         found = self.values.get((row, size, figure))
         return median(found) if found else None
 
+    def rounds_of(self, row: str, size: int, figure: str) -> int:
+        return len(self.values.get((row, size, figure), []))
+
     def sizes_of(self, figure: str) -> list[int]:
         return sorted({size for _, size, key in self.values if key == figure})
 
@@ -61,6 +66,21 @@ class Results:
         for value in whole["values"]:
             results.values[value["row"], value["connections"], value["figure"]] = value["rounds"]
         return results
+
+
+def merged(runs: Sequence[Results]) -> Results:
+    """All values of several runs, as if they were the rounds of one. Raises ValueError if the machines differ."""
+    first, whole = runs[0], Results(about=runs[0].about)
+    for results in runs:
+        if differing := [key for key in first.about if key not in PASSING and results.about[key] != first.about[key]]:
+            raise ValueError(f"These runs differ in {', '.join(differing)}: make one report of one machine's runs.")
+        whole.rows |= results.rows
+        whole.remarks += [remark for remark in results.remarks if remark not in whole.remarks]
+        for place, rounds in results.values.items():
+            whole.values[place] += rounds
+    ranks = {row.key: rank for rank, row in enumerate(all_rows([("", ROOT)]))}
+    whole.rows = dict(sorted(whole.rows.items(), key=lambda row: ranks.get(row[0], -1)))
+    return whole
 
 
 def machine() -> dict[str, Any]:

@@ -145,9 +145,13 @@ class Server:
 
     def another(self) -> Server:
         """One more process of this row, on the same database and the same Redis."""
-        other = Server(self.row, self._workshop, self._pings, self._product_limits)
+        other = self.twin()
         other.env = self.env
         return other
+
+    def twin(self) -> Server:
+        """A server of the same kind that has nothing to do with this one."""
+        return Server(self.row, self._workshop, self._pings, self._product_limits)
 
     def complaint(self) -> str:
         """The last error in the server's log, as far as there is one."""

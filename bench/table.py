@@ -38,15 +38,23 @@ def sizes_in(results: Results, section: Section) -> list[int]:
 
 def section_table(results: Results, section: Section, size: int) -> str:
     lines = {
-        title: [cell(results.of(row, size, figure.key), figure) for figure in section.figures]
-        for row, title in results.rows.items()
+        row: [cell(results.of(row, size, figure.key), figure) for figure in section.figures] for row in results.rows
     }
-    lines = {title: cells for title, cells in lines.items() if any(cells)}
+    lines = {row: cells for row, cells in lines.items() if any(cells)}
     used = [any(cells[column] for cells in lines.values()) for column in range(len(section.figures))]
     titles = [f"{figure.title} ({figure.unit})" if figure.unit else figure.title for figure in section.figures]
-    head = [f"{size:,} connections", *chosen(titles, used)]
-    rows = [[title, *(cell or "-" for cell in chosen(cells, used))] for title, cells in lines.items()]
+    head = [f"{size:,} connections" if size > 1 else "1 connection", *chosen(titles, used), "rounds"]
+    rows = [
+        [results.rows[row], *(cell or "-" for cell in chosen(cells, used)), rounds(results, section, row, size)]
+        for row, cells in lines.items()
+    ]
     return f"### {section.title}\n\n" + aligned([head, *rows])
+
+
+def rounds(results: Results, section: Section, row: str, size: int) -> str:
+    """How many rounds a row's figures are the medians of: the fewest and the most."""
+    counts = {count for figure in section.figures if (count := results.rounds_of(row, size, figure.key))}
+    return "-".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def chosen(cells: list[str], used: list[bool]) -> list[str]:

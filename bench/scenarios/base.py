@@ -49,9 +49,10 @@ class Announcer:
         together: bool = True,
         size: int = BODY_SIZE,
         checked: bool = True,
+        pause: float = PAUSE,
     ) -> Sent:
         """Sends, and returns when every client has received all of it, and nothing else, in order."""
-        time.sleep(PAUSE)
+        time.sleep(pause)
         first, self._first = self._first, self._first + count
         stream = self.server.row.speech.heard(bodies(first, count, size))
         used, own = process.processor_seconds(self.server.pid), time.process_time()
