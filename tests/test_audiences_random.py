@@ -76,7 +76,7 @@ class Visitor:
 
 @pytest.fixture
 async def visitors(settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Visitor]]:
-    settings.BROADCAST = {"GROUPS": GROUPS, "POLICY": may}
+    settings.BROADCAST = {"GROUPS": GROUPS, "POLICY": may, "MESSAGE_BURST": 10_000}
     monkeypatch.setattr(revocation, "LOOK_EVERY", 0.02)
     monkeypatch.setattr(revocation, "HINT_DELAY", 0.0)
     invited.clear()
