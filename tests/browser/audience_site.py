@@ -51,7 +51,7 @@ def change(request: HttpRequest, what: str, name: str) -> HttpResponse:
             setattr(user, what, on)
             user.save()
     elif what == "permission":
-        view_group = Permission.objects.get(codename="view_group")
+        view_group = Permission.objects.get(codename="view_group", content_type__app_label="auth")
         (user.user_permissions.add if on else user.user_permissions.remove)(view_group)
     elif what in ("red", "blue"):
         (user.groups.add if on else user.groups.remove)(Group.objects.get(name=what))
