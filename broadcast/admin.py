@@ -21,10 +21,10 @@ from django.utils.translation import gettext_lazy as _
 
 from . import policy
 from .conf import conf
-from .engine.database import NoLog, reading
-from .engine.erasure import erase
-from .engine.layer import DEFAULT_GROUP
+from .engine.hinting.layer import DEFAULT_GROUP
 from .engine.publishing import send
+from .engine.storage.database import NoLog, reading
+from .engine.storage.erasure import erase
 from .engine.validation import SERVER, checked_body, checked_data, checked_group
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
 from .groups import all_rules, is_group_name, retention, rule_for

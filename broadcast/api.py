@@ -16,7 +16,7 @@ from .audiences import is_signed, plain_name, refusal_of
 from .authors import draft_by
 from .conf import conf
 from .engine.commands import BadFrame, checked_name, decoded, publish_of
-from .engine.layer import DEFAULT_GROUP
+from .engine.hinting.layer import DEFAULT_GROUP
 from .engine.publishing import publish, send
 from .engine.validation import shown
 from .engine.wire import Fields, checked_epoch, checked_offset, message_fields

@@ -10,6 +10,6 @@ class BroadcastConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, signals  # noqa: F401  (the import registers the checks)
+        from .revocation import signals
 
         signals.connect()

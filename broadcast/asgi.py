@@ -57,8 +57,8 @@ def as_guest_without_sessions(application: Any, for_guests: Any) -> Any:
     """Runs ``application``; what cannot read a session is refused, or served as a guest where there are none."""
     from django.db import DatabaseError, InterfaceError, connections
 
-    from .engine.database import alias, lacks_tables
-    from .engine.threads import database_threads
+    from .engine.storage.database import alias, lacks_tables
+    from .engine.storage.threads import database_threads
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         noting = NotingSend(send)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .engine.commands import Publish
-from .engine.log import Draft
+from .engine.storage.log import Draft
 from .engine.validation import is_servers_name
 from .exceptions import InvalidMessage
 from .models import Message

@@ -16,17 +16,17 @@ from .audiences import is_signed, plain_name
 from .authors import draft_by
 from .conf import conf
 from .engine.commands import BadFrame, Command, Publish, Subscribe, Unsubscribe, command, unread
-from .engine.connecting import transport_for
-from .engine.drain import unwatch, watch
-from .engine.feed import Position
-from .engine.hub import current_hub
-from .engine.layer import DEFAULT_GROUP
+from .engine.delivery.feed import Position
+from .engine.delivery.hub import current_hub
+from .engine.hinting.layer import DEFAULT_GROUP
 from .engine.publishing import relay
 from .engine.rate import Bucket
+from .engine.sockets.connecting import transport_for
+from .engine.sockets.drain import unwatch, watch
 from .engine.validation import SERVER
 from .engine.wire import SUBPROTOCOL, Dialect, Fields, error_fields, message_fields
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
-from .revocation import has_something_to_lose, let_go, look_after
+from .revocation.guard import has_something_to_lose, let_go, look_after
 from .visitors import RETRY_AFTER, require, require_name
 
 logger = logging.getLogger("broadcast")

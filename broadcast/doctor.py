@@ -22,10 +22,10 @@ from django.db.migrations.executor import MigrationExecutor
 
 from .checks.surroundings import lacks_write_ahead_log
 from .conf import conf
-from .engine.database import NoLog, alias, log_access
-from .engine.hub import current_hub
-from .engine.layer import current_layer
+from .engine.delivery.hub import current_hub
+from .engine.hinting.layer import current_layer
 from .engine.publishing import asend
+from .engine.storage.database import NoLog, alias, log_access
 from .exceptions import BroadcastError, LogUnavailable
 
 GROUP = "broadcast-doctor"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .engine import log
-from .engine.database import NoLog, in_callers_transaction, log_access, reading
-from .engine.feed import place_for
-from .engine.hints import tell_extensions
-from .engine.log import Head
+from .engine.delivery.feed import place_for
+from .engine.hinting.hints import tell_extensions
+from .engine.storage import log
+from .engine.storage.database import NoLog, in_callers_transaction, log_access, reading
+from .engine.storage.log import Head
 from .engine.wire import utc
 from .models import Message
 

@@ -12,7 +12,7 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 
 from . import policy
-from .engine.database import alias, lacks_tables
+from .engine.storage.database import alias, lacks_tables
 from .exceptions import LogUnavailable
 
 HTML, JSON, TEXT = "text/html", "application/json", "text/plain"

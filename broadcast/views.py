@@ -12,8 +12,8 @@ from django.views.decorators.vary import vary_on_headers
 
 from . import api, policy
 from .conf import conf
-from .elements import feed_context
-from .engine.layer import DEFAULT_GROUP
+from .elements.markup import feed_context
+from .engine.hinting.layer import DEFAULT_GROUP
 from .engine.publishing import send
 from .engine.wire import message_fields
 from .exceptions import InvalidMessage, LogUnavailable

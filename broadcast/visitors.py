@@ -8,8 +8,8 @@ from typing import Any
 from . import policy
 from .audiences import is_signed, plain_name, refusal_of
 from .engine.commands import BadFrame
-from .engine.database import NoLog, reading
-from .engine.hub import current_hub
+from .engine.delivery.hub import current_hub
+from .engine.storage.database import NoLog, reading
 from .exceptions import LogUnavailable
 from .groups import is_group_name
 

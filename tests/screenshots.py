@@ -18,7 +18,7 @@ PICTURES = {"chat": "/", "toasts": "/toasts/", "banner": "/banner/", "feed": "/f
 SAYING = """
 from django.contrib.auth.models import User
 from broadcast import send
-from broadcast.engine.log import Draft
+from broadcast.engine.storage.log import Draft
 from broadcast.engine.publishing import publish
 
 ann, ben = (User.objects.create_user(name, password="pw", is_staff=True) for name in ("Ann", "Ben"))

@@ -10,7 +10,7 @@ from django.test import AsyncClient
 
 from broadcast import asend
 from broadcast.consumers import USER_CHANGED
-from broadcast.revocation import guards
+from broadcast.revocation.guard import guards
 from project.asgi import application as whole_stack
 
 WAIT = 10  # seconds, for a machine that is busy

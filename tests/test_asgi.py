@@ -19,7 +19,7 @@ from django.urls import re_path
 
 from broadcast import routing
 from broadcast.asgi import with_broadcast
-from broadcast.engine import database
+from broadcast.engine.storage import database
 
 WELCOME = '{"author":"Server","body":"Welcome!"}'
 WAIT = 10  # seconds, for a machine that is busy

@@ -9,8 +9,9 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User
 
-from broadcast import asend, revocation
+from broadcast import asend
 from broadcast.audiences import group_for
+from broadcast.revocation import guard as revocation
 from tests.tabs import Tab, after_looks, signed_in
 
 CHANGES = 30

@@ -12,13 +12,15 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.db import connections
 
-from broadcast import consumers, revocation
+from broadcast import consumers
 from broadcast.consumers import BroadcastConsumer
-from broadcast.engine import locking, rate
-from broadcast.engine.erasure import erase
+from broadcast.engine import rate
 from broadcast.engine.outages import log_failing, no_log
 from broadcast.engine.publishing import asend, asend_many
-from broadcast.engine.transports import STALLED
+from broadcast.engine.sockets.transports import STALLED
+from broadcast.engine.storage import locking
+from broadcast.engine.storage.erasure import erase
+from broadcast.revocation import guard as revocation
 from tests.site import ROOT
 
 DOCS = (ROOT / "docs" / "protocol.md").read_text()

@@ -22,13 +22,15 @@ from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from broadcast import asend, revocation, signals
+from broadcast import asend
 from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer
-from broadcast.engine.hub import Hub
+from broadcast.engine.delivery.hub import Hub
 from broadcast.engine.outages import Outage
-from broadcast.revocation import guards, standing_of
-from broadcast.standing import identify, judge
+from broadcast.revocation import guard as revocation
+from broadcast.revocation import signals
+from broadcast.revocation.guard import guards, standing_of
+from broadcast.revocation.standing import identify, judge
 from tests.tabs import WAIT, Tab, after_looks, signed_in, until
 
 GROUPS = {

@@ -18,7 +18,7 @@ from django.template import Context, RequestContext, Template, TemplateSyntaxErr
 from django.utils import timezone, translation
 
 from broadcast import send, send_many
-from broadcast.engine import log
+from broadcast.engine.storage import log
 from broadcast.models import Group, Message
 
 ANNOUNCEMENTS, FEED = "broadcast-announcements", "broadcast-feed"

@@ -9,11 +9,11 @@ from concurrent.futures import Future
 
 from ..exceptions import LogUnavailable, OutcomeUnknown
 from ..models import Message
-from . import log
-from .database import NoLog
 from .forks import after_fork
-from .hints import tell_extensions
-from .retention import prune_behind
+from .hinting.hints import tell_extensions
+from .storage import log
+from .storage.database import NoLog
+from .storage.retention import prune_behind
 
 MAX_BATCH = 500  # messages in one transaction
 

@@ -16,15 +16,15 @@ from django.utils.functional import Promise
 from ..audiences import LEFT_OUT, group_for
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
-from . import log
 from .commits import append_alone, append_together, extended
-from .database import NoLog, alias, in_callers_transaction, log_access
-from .hints import tell
-from .hub import current_hub, hubs
-from .layer import DEFAULT_GROUP, live_hints
-from .log import Draft
+from .delivery.hub import current_hub, hubs
+from .hinting.hints import tell
+from .hinting.layer import DEFAULT_GROUP, live_hints
 from .outages import log_failing, no_log
 from .sends import sends
+from .storage import log
+from .storage.database import NoLog, alias, in_callers_transaction, log_access
+from .storage.log import Draft
 from .validation import (
     MAX_AUTHOR,
     SERVER,

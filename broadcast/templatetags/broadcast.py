@@ -10,7 +10,7 @@ from django import template
 from django.http import HttpRequest
 from django.template.base import FilterExpression, Parser, Token
 
-from ..elements import ANNOUNCEMENT_OPTIONS, FEED_OPTIONS, Unsuitable, announcements, feed
+from ..elements.markup import ANNOUNCEMENT_OPTIONS, FEED_OPTIONS, Unsuitable, announcements, feed
 
 register = template.Library()
 

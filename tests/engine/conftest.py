@@ -6,7 +6,7 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
-from broadcast.engine.layer_sender import layer_sender
+from broadcast.engine.hinting.layer_sender import layer_sender
 from broadcast.engine.outages import layer_failing, log_failing, no_log
 
 

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from django.db import connections
 
-from broadcast.engine import log
-from broadcast.engine.feed import Position
-from broadcast.engine.hub import Hub, current_hub
-from broadcast.engine.layer import EVENT, Hint
-from broadcast.engine.transports import AsgiTransport
+from broadcast.engine.delivery.feed import Position
+from broadcast.engine.delivery.hub import Hub, current_hub
+from broadcast.engine.hinting.layer import EVENT, Hint
+from broadcast.engine.sockets.transports import AsgiTransport
+from broadcast.engine.storage import log
 from broadcast.engine.wire import Dialect, Frame
 
 T = TypeVar("T")

@@ -8,9 +8,10 @@ from concurrent.futures import CancelledError
 import pytest
 from django.contrib.auth import get_user_model
 
-from broadcast.engine import commits, log
+from broadcast.engine import commits
 from broadcast.engine.commits import Entry, GroupCommit, append_together
-from broadcast.engine.log import Draft
+from broadcast.engine.storage import log
+from broadcast.engine.storage.log import Draft
 from broadcast.exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from broadcast.models import Message
 from tests.engine import elsewhere, python, together, until

@@ -22,11 +22,13 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 
 from broadcast import asend, asend_many, send, send_many
-from broadcast.engine import hints, log, publishing
-from broadcast.engine.hub import current_hub
-from broadcast.engine.layer import Hint
-from broadcast.engine.log import Draft
+from broadcast.engine import publishing
+from broadcast.engine.delivery.hub import current_hub
+from broadcast.engine.hinting import hints
+from broadcast.engine.hinting.layer import Hint
 from broadcast.engine.publishing import relay
+from broadcast.engine.storage import log
+from broadcast.engine.storage.log import Draft
 from broadcast.exceptions import InvalidMessage, LogUnavailable
 from broadcast.models import Group, Message
 from tests.engine import elsewhere, ended, python, together, until

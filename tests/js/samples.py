@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from broadcast.elements.texts import TEXTS
 from broadcast.history import History
 from broadcast.models import Message
-from broadcast.texts import TEXTS
 
 SENT = datetime(2026, 2, 28, 9, 30, tzinfo=UTC)
 ATTACK = "<img src=/static/none onerror=\"document.title = 'hacked'\">"

@@ -10,8 +10,8 @@ from django.contrib.staticfiles import finders
 from django.test import override_settings
 from playwright.sync_api import expect
 
+from broadcast.elements.texts import TEXTS
 from broadcast.history import History
-from broadcast.texts import TEXTS
 
 from .conftest import OpenPage
 from .pages import chat_html

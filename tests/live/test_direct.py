@@ -172,7 +172,7 @@ def test_who_comes_back_too_late_is_told_by_a_reset_and_goes_on(serve, visit, si
 
 
 PRUNE = """
-from broadcast.engine.log import prune
+from broadcast.engine.storage.log import prune
 while prune("broadcast", 200, None):
     pass
 """

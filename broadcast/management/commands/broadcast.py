@@ -19,9 +19,9 @@ from django.db import Error
 from django.utils import timezone
 
 from broadcast.doctor import examine
-from broadcast.engine.layer import DEFAULT_GROUP
+from broadcast.engine.delivery.reader import messages
+from broadcast.engine.hinting.layer import DEFAULT_GROUP
 from broadcast.engine.publishing import send
-from broadcast.engine.reader import messages
 from broadcast.engine.validation import SERVER, checked_group
 from broadcast.engine.wire import Fields, checked_offset
 from broadcast.exceptions import BroadcastError

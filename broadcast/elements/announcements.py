@@ -1,0 +1,128 @@
+"""Announcements as a page shows them: which are still current, how they look, and where they lead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext
+
+from ..conf import is_number
+from ..engine.storage import log
+from ..engine.storage.database import NoLog, reading
+from ..engine.storage.log import Head
+from ..engine.wire import utc
+from ..history import heads
+from ..models import Message
+from .texts import TEXTS
+
+LEVELS = ("info", "success", "warning", "error")
+URGENT = ("warning", "error")
+LINK = re.compile(r"(?:https?://|[/?#.])", re.IGNORECASE)
+
+DAY = 24 * 3600  # seconds for which one that stays until it is dismissed is current
+MOST = 7 * DAY  # seconds for which any other may be
+AMONG = 1000  # of a group's newest messages, among which its announcements are looked for
+FOUND = 20
+
+COOKIE = "broadcast_dismissed"  # written by announcements.js
+
+
+@dataclass(slots=True, frozen=True)
+class Announcement:
+    """One message of the site, and what its ``data`` says of how to show it."""
+
+    message: Message
+    epoch: str
+    level: str
+    title: str
+    url: str
+    timeout: float  # seconds; 0: until it is dismissed
+    age: float  # seconds
+
+    @property
+    def level_text(self) -> str:
+        return gettext(TEXTS[self.level])
+
+    @property
+    def is_urgent(self) -> bool:
+        return self.level in URGENT
+
+    @property
+    def is_current(self) -> bool:
+        return self.age < min(self.timeout or DAY, MOST)
+
+    @property
+    def left_ms(self) -> int:
+        """For how long it is still to be shown, in milliseconds; 0: until it is dismissed."""
+        return max(1, round((self.timeout - self.age) * 1000)) if self.timeout else 0
+
+
+@dataclass(slots=True, frozen=True)
+class Board:
+    """The announcements that a page shows, oldest first, and the position after them in each group.
+
+    Without a log there are neither.
+    """
+
+    announcements: Sequence[Announcement] = ()
+    positions: Sequence[Head] = ()
+
+
+def board(groups: Sequence[str], timeout: float, limit: int, cookie: str) -> Board:
+    """The newest ``limit`` that are current and that the visitor has not dismissed, as the cookie says.
+
+    Raises LogUnavailable if the log cannot be read.
+    """
+    gone = dismissed(cookie)
+    try:
+        positions = heads(groups)
+        found = [
+            announcement(message, head.epoch, timeout)
+            for group, head in zip(groups, positions, strict=True)
+            for message in said_by_site(group, head.offset)
+        ]
+    except NoLog:
+        return Board()
+    shown = [one for one in found if one.is_current and (one.epoch, str(one.message.offset)) not in gone]
+    shown.sort(key=lambda one: (one.message.sent_at, one.message.offset))
+    return Board(shown[-limit:], positions)
+
+
+def said_by_site(group: str, head: int) -> list[Message]:
+    """What the site itself said last, oldest first, up to the offset that the page goes on from."""
+    rows = log.messages().filter(
+        group_id=group,
+        offset__gt=head - AMONG,
+        offset__lte=head,
+        source=Message.Source.SERVER,
+        sent_at__gt=timezone.now() - timedelta(seconds=MOST),
+    )
+    newest = rows.order_by("-offset")[:FOUND]
+    return reading(lambda: list(reversed(newest)))
+
+
+def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
+    """What a message looks like; whatever in its ``data`` will not do counts as left out."""
+    data: dict[str, Any] = message.data if isinstance(message.data, dict) else {}
+    level, title, url, own = (data.get(key) for key in ("level", "title", "url", "timeout"))
+    message.sent_at = sent_at = utc(message.sent_at or timezone.now())
+    return Announcement(
+        message,
+        epoch,
+        level=level if isinstance(level, str) and level in LEVELS else "info",
+        title=title if isinstance(title, str) else "",
+        url=url if isinstance(url, str) and LINK.match(url) else "",
+        timeout=min(float(own), MOST) if own is not None and is_number(own) and own >= 0 else timeout,
+        age=(utc(timezone.now()) - sent_at).total_seconds(),
+    )
+
+
+def dismissed(cookie: str) -> set[tuple[str, str]]:
+    """Epoch and offset of what was dismissed, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
+    entries = [entry.partition(":") for entry in cookie.split("~")]
+    return {(epoch, offset) for epoch, _, offsets in entries for offset in offsets.split(".")}

@@ -1,0 +1,189 @@
+"""The two elements of a page, as they are served: what is there already, and where the script goes on from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+from django.middleware.csrf import get_token
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, get_script_prefix, reverse
+
+from ..audiences import group_for, plain_name, signed_name
+from ..conf import conf, is_count, is_number
+from ..engine.hinting.layer import DEFAULT_GROUP
+from ..engine.outages import log_failing
+from ..exceptions import InvalidMessage, LogUnavailable
+from ..history import latest
+from ..http import allows, sign_in_url, visitor
+from .announcements import COOKIE, board
+from .texts import differing, translated
+
+logger = logging.getLogger("broadcast")
+
+Options = dict[str, Any]
+
+ANNOUNCEMENT_OPTIONS: Options = {"group": DEFAULT_GROUP, "personal": True, "as": "toasts", "timeout": None, "max": None}
+FEED_OPTIONS: Options = {"write": False, "limit": None, "title": ""}
+
+TIMEOUT = {"toasts": 10.0, "banner": 0.0}  # seconds; 0: until it is dismissed
+MAX = {"toasts": 4, "banner": 1}
+
+
+class Unsuitable(ValueError):
+    """An option's value will not do; the text says what was expected and what came."""
+
+
+# Announcements
+
+
+def announcements(request: HttpRequest | None, options: Options) -> str:
+    """The announcements that are current for the visitor, and where the page hears of more.
+
+    Nothing for who may see none. While the log cannot be read, and on a page that is made without a
+    request, as Django makes that of an error 500, the page goes without.
+    """
+    asked = ANNOUNCEMENT_OPTIONS | options
+    shape = one_of(asked["as"], TIMEOUT, "as")
+    timeout = TIMEOUT[shape] if asked["timeout"] is None else seconds(asked["timeout"], "timeout")
+    limit = MAX[shape] if asked["max"] is None else count(asked["max"], "max")
+    if request is None:
+        logger.warning("broadcast_announcements shows nothing: the template was rendered without a request")
+        return ""
+    try:
+        names = audience(request, asked["group"], bool(asked["personal"]))
+        if not names:
+            return ""
+        cookie = request.COOKIES.get(COOKIE, "")
+        current = board([plain_name(name) for name in names], timeout, limit, cookie)
+    except LogUnavailable as error:
+        log_failing.begins(error)  # the page is worth more than what is announced on it
+        return ""
+    return render_to_string(
+        "broadcast/announcements.html",
+        {
+            **common(request, "announcements"),
+            "names": names,
+            "board": current,
+            "shape": shape,
+            "timeout": timeout,
+            "max": limit,
+        },
+    )
+
+
+def audience(request: HttpRequest, group: Any, personal: bool) -> list[str]:
+    """The names that the visitor may subscribe to: of the group, and of their own one."""
+    user = visitor(request)
+    wanted = [group, user] if personal and user is not None else [group]
+    return [name for name in (name_for(to, user) for to in wanted) if name]
+
+
+def name_for(to: Any, user: Any) -> str:
+    """The name under which ``user`` may subscribe to the group of ``to``; empty if they may not.
+
+    For a model instance that is a signed one: the view that made the page has decided who gets it.
+    """
+    try:
+        group = group_for(to)
+        if isinstance(to, str) or to == user:
+            return group if allows(user, "subscribe", group) else ""
+        return signed_name(to, user)
+    except InvalidMessage as error:
+        raise Unsuitable(str(error)) from error
+
+
+# The feed
+
+
+def feed(request: HttpRequest | None, options: Options) -> str:
+    """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
+    asked = FEED_OPTIONS | options
+    limit = conf.PAGE_MESSAGES if asked["limit"] is None else count(asked["limit"], "limit")
+    if request is None:
+        raise ImproperlyConfigured(
+            "broadcast_feed must know who asks: render the template with the request, as render() does."
+        )
+    try:
+        name = name_for(asked["group"], visitor(request))
+        if not name:
+            return ""
+        context = feed_context(request, name, limit, write=bool(asked["write"]), title=str(asked["title"]))
+    except LogUnavailable as error:
+        log_failing.begins(error)
+        return ""
+    return render_to_string("broadcast/feed.html", context)
+
+
+def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
+    """What the feed's template is drawn from. Raises LogUnavailable."""
+    group = plain_name(name)
+    user = visitor(request)
+    history = latest(group, limit)
+    may_publish = write and allows(user, "publish", group)
+    return {
+        **common(request, "feed"),
+        "name": name,
+        "group": group,
+        "title": title,
+        "history": history,
+        "user_name": user.get_username() if user is not None else "",
+        "write": write,
+        "may_publish": may_publish,
+        "sign_in_url": sign_in_url(request) if write and user is None else "",
+        "max_body": conf.MAX_BODY,
+        "post_url": post_url() if may_publish else "",
+        "csrf_token": get_token(request) if may_publish else "",
+        "next": request.get_full_path(),
+    }
+
+
+def post_url() -> str:
+    """Where a form goes without a script; empty in a site that has not mounted the app's addresses."""
+    try:
+        return reverse("broadcast:log")
+    except NoReverseMatch:
+        return ""
+
+
+# Both
+
+
+def common(request: HttpRequest, element: str) -> dict[str, Any]:
+    texts = translated()
+    return {
+        "texts": texts,
+        "told_texts": differing(texts),
+        "socket_path": get_script_prefix().rstrip("/") + conf.SOCKET_PATH,
+        "links": is_first(request, element),
+    }
+
+
+def is_first(request: HttpRequest, element: str) -> bool:
+    """Whether this is the page's first element of its kind, which brings style sheet and script along."""
+    linked = request.__dict__.setdefault("_broadcast_linked", set())
+    if element in linked:
+        return False
+    linked.add(element)
+    return True
+
+
+def one_of(value: Any, expected: Iterable[str], option: str) -> str:
+    if value in tuple(expected):
+        return str(value)
+    raise Unsuitable(f"{option} must be one of {', '.join(map(repr, expected))}; it came as {repr(value)[:80]}.")
+
+
+def count(value: Any, option: str) -> int:
+    if is_count(value):
+        return int(value)
+    raise Unsuitable(f"{option} must be a positive whole number; it came as {repr(value)[:80]}.")
+
+
+def seconds(value: Any, option: str) -> float:
+    if is_number(value) and 0 <= value < float("inf"):
+        return float(value)
+    raise Unsuitable(f"{option} must be a number of seconds, or 0; it came as {repr(value)[:80]}.")

@@ -1,0 +1,1 @@
+"""Hints: how hubs hear that a log has grown."""

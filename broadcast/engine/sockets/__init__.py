@@ -1,0 +1,1 @@
+"""How bytes leave: directly on daphne, by ASGI elsewhere."""

@@ -1,0 +1,38 @@
+"""Which way a new connection is written to."""
+
+from __future__ import annotations
+
+import logging
+
+from ...conf import conf
+from ..delivery.hub import current_hub
+from ..wire import Dialect
+from .arrivals import pace_arrivals
+from .daphne_socket import bound_input, flow_behind, socket_behind
+from .direct import DirectTransport
+from .transports import AsgiTransport, Send, Transport
+
+logger = logging.getLogger("broadcast")
+
+said: set[str] = set()
+
+
+def transport_for(send: Send, dialect: Dialect) -> Transport:
+    """A direct transport where the server is a daphne that lets itself be written to; else by ASGI.
+
+    The log of the process says once which way is used.
+    """
+    pace_arrivals(send)
+    bound_input(send)
+    socket = socket_behind(send) if conf.DIRECT_WRITES else None
+    if socket is None:
+        say("Connections are written to by the server (ASGI send)")
+        return AsgiTransport(send, dialect, flow_behind(send))
+    say("Connections are written to directly (daphne)")
+    return DirectTransport(send, dialect, socket, current_hub().rounds)
+
+
+def say(way: str) -> None:
+    if way not in said:
+        said.add(way)
+        logger.info("%s", way)

@@ -1,0 +1,136 @@
+"""Direct writes: on daphne, bytes go to the kernel in one call per connection, joined for all."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Coroutine
+from typing import Any
+
+from ...conf import conf
+from ..delivery.feed import Chunk, Position
+from ..delivery.rounds import Rounds
+from ..wire import Dialect
+from .daphne_socket import DaphneSocket
+from .transports import STALLED, Send, Transport
+
+
+class DirectTransport(Transport):
+    """Writes to daphne's socket in the hub's rounds; needs no task while the client keeps up.
+
+    When the socket takes no more, the rest of the frame in progress is left to the server, and the
+    position waits behind that frame until the socket has drained: a slow client costs a number.
+    """
+
+    __slots__ = ("_ending", "_is_waiting", "_reading", "_rounds", "_socket", "_stall")
+
+    def __init__(self, send: Send, dialect: Dialect, socket: DaphneSocket, rounds: Rounds) -> None:
+        super().__init__(send, dialect)
+        self._socket = socket
+        self._rounds = rounds
+        self._is_waiting = False
+        self._stall: asyncio.TimerHandle | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    def notify(self) -> None:
+        if not self._is_waiting:
+            self._rounds.add(self)
+
+    async def close(self) -> None:
+        await super().close()
+        self._socket.mute()
+        self._rounds.remove(self)
+        self._is_waiting = True
+        if self._stall is not None:
+            self._stall.cancel()
+        if tasks := [task for task in (self._reading, self._ending) if task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def write_ready(self) -> None:
+        """Writes a chunk of each group's frames: the visit of a round. Never raises."""
+        try:
+            for group, position in self.positions.items():
+                chunk = position.feed.chunk(position)
+                if chunk is None:
+                    self._read_older(position)
+                elif chunk.frames and not self._write_chunk(position, chunk):
+                    self.positions[group] = self.positions.pop(group)  # next time the others come first
+                    return
+        except Exception as error:
+            self._give_up(error)
+
+    def _write_chunk(self, position: Position, chunk: Chunk) -> bool:
+        """Writes what the socket takes; whether it took everything."""
+        if not self._socket.is_open:
+            return False
+        if not self._socket.is_clear:
+            self._wait()
+            return False
+        data, ends = chunk.data(self.dialect)
+        taken = self._socket.write_some(data) if data else 0
+        if taken == len(data):
+            position.passed(chunk, len(chunk.frames))
+            if not position.is_live:
+                self.notify()
+            return True
+        whole = bisect_right(ends, taken)
+        self._socket.hand_over(data[taken : ends[whole]])
+        position.passed(chunk, whole + 1)
+        self._wait()
+        return False
+
+    def _wait(self) -> None:
+        """Writes nothing until the socket has drained; a client that takes nothing for long has to go."""
+        self._is_waiting = True
+        if self._stall is None:
+            self._stall = asyncio.get_running_loop().call_later(conf.STALLED_TIMEOUT, self._stalled)
+        self._socket.when_drained(self._drained)
+
+    def _drained(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        if self._ending is None:
+            self._is_waiting = False
+            self.notify()
+
+    def _stalled(self) -> None:
+        self._end(self.give_up(STALLED))
+
+    def _give_up(self, error: Exception) -> None:
+        self._is_waiting = True
+        if not isinstance(error, ConnectionError):  # then the server says by itself that the client is gone
+            self._end(self.fail(error))
+
+    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Closes the connection in a task of its own: whoever finds that it must be cannot wait for it."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(closing)
+        else:
+            closing.close()
+
+    # Behind the ring
+
+    def _read_older(self, position: Position) -> None:
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._catch_up(position))
+            self._reading.add_done_callback(self._caught_up)
+
+    async def _catch_up(self, position: Position) -> None:
+        """Reads one chunk of the log and writes it; the next round looks for more."""
+        try:
+            chunk = await self.next_chunk(position)
+            if chunk is None:
+                await asyncio.sleep(conf.POLL_INTERVAL)
+            elif chunk.frames and self.is_following(position):
+                self._write_chunk(position, chunk)
+        except Exception as error:
+            self._give_up(error)
+
+    def _caught_up(self, task: asyncio.Task[None]) -> None:
+        self._reading = None
+        if not task.cancelled():
+            self.notify()

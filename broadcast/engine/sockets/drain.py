@@ -1,0 +1,156 @@
+"""Leaving without losing anybody: what happens between SIGTERM and the end of a daphne process.
+
+daphne itself cancels its applications in the tick in which SIGTERM arrives, and every socket drops without a word.
+Here the process first stops to listen, tells each client when to come back, and lets requests finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any, Protocol
+
+from ...conf import conf
+from .daphne_socket import server_behind
+
+logger = logging.getLogger("broadcast")
+
+LEAVING_AT_ONCE = 100  # connections told between two turns of the event loop
+SPREAD_PER_CLIENT = 0.002  # seconds: how far apart clients come back, on average
+MAX_SPREAD = 10.0  # seconds
+LOOK_EVERY = 0.05  # seconds
+
+
+class Leaver(Protocol):
+    """A connection that can be told to go and to come back elsewhere."""
+
+    async def leave(self, after: float) -> None: ...
+
+
+class Drain:
+    """Empties one daphne server on the first SIGTERM; a second one ends it at once."""
+
+    def __init__(self, server: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.server = server
+        self.loop = loop
+        self.leavers: set[Leaver] = set()
+        self.is_draining = False
+        self._task: asyncio.Task[None] | None = None
+        self._before: Any = None
+
+    def install(self) -> None:
+        """Puts itself before the handler of SIGTERM that is there."""
+        self._before = signal.getsignal(signal.SIGTERM)
+        if callable(self._before):
+            signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.is_draining:
+            self._end(number, frame)
+            return
+        self.is_draining = True
+        self.loop.call_soon_threadsafe(self._start, number)
+
+    def _start(self, number: int) -> None:
+        self._task = self.loop.create_task(self._drain(number))
+
+    async def _drain(self, number: int) -> None:
+        deadline = time.monotonic() + conf.DRAIN_TIMEOUT
+        try:
+            async with asyncio.timeout(conf.DRAIN_TIMEOUT):
+                self._stop_listening()
+                logger.info("Draining: %d connections are sent away", len(self.leavers))
+                await self._empty()
+        except TimeoutError:
+            logger.warning("Some requests did not finish within DRAIN_TIMEOUT (%g s)", conf.DRAIN_TIMEOUT)
+        except Exception:
+            logger.exception("The process could not be drained and ends at once")
+        logger.info("Drained; %.1f s were left", max(0.0, deadline - time.monotonic()))
+        self._end(number, None)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """Goes on with what SIGTERM did before.
+
+        daphne then looks up an application for each connection, and a request that was upgraded a moment ago has none.
+        """
+        none = self.loop.create_future()
+        none.set_result(None)
+        for details in self.server.connections.values():
+            details.setdefault("application_instance", none)
+        self._before(number, frame)
+
+    def _stop_listening(self) -> None:
+        for port in twisted_reactor().getReaders():
+            factory = getattr(port, "factory", None)
+            if self.server.http_factory in (factory, getattr(factory, "wrappedFactory", None)):  # with TLS: wrapped
+                port.stopListening()
+
+    async def _empty(self) -> None:
+        """Sends every client away, also those who still come in, and waits for requests in flight."""
+        told: set[Leaver] = set()
+        # daphne tells nobody when it is done with a connection, so this looks.
+        while self.leavers or self._is_busy():
+            staying = self.leavers - told
+            await send_away(list(staying))
+            told |= staying
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered. WebSockets of the site's own would never end by themselves."""
+        answering = any(is_answering(*each) for each in self.server.connections.items())
+        return answering or any(is_sending(transport) for transport in twisted_reactor().getWriters())
+
+
+async def send_away(leavers: list[Leaver]) -> None:
+    """Tells clients when to come back: spread out, so that the others are not overrun."""
+    spread = min(MAX_SPREAD, SPREAD_PER_CLIENT * len(leavers))
+    for start in range(0, len(leavers), LEAVING_AT_ONCE):
+        batch = leavers[start : start + LEAVING_AT_ONCE]
+        await asyncio.gather(*(leaver.leave(random.uniform(0, spread)) for leaver in batch), return_exceptions=True)
+        await asyncio.sleep(0)
+
+
+def is_answering(protocol: Any, details: dict[str, Any]) -> bool:
+    application = details.get("application_instance")
+    return application is not None and not application.done() and not is_websocket(protocol)
+
+
+def is_sending(transport: Any) -> bool:
+    """Whether a transport with something to write is one of HTTP: the rest of an answer."""
+    protocol = getattr(transport, "protocol", None)
+    return not is_websocket(getattr(protocol, "wrappedProtocol", protocol))
+
+
+def is_websocket(protocol: Any) -> bool:
+    return getattr(protocol, "application_type", "http") == "websocket"
+
+
+def twisted_reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+drains: dict[int, Drain] = {}
+
+
+def watch(leaver: Leaver, send: Any) -> None:
+    """Has a connection told when its process ends. Only daphne needs it; the first one sets it up."""
+    server = server_behind(send)
+    if server is None or threading.current_thread() is not threading.main_thread():
+        return
+    drain = drains.get(id(server))
+    if drain is None:
+        drain = drains[id(server)] = Drain(server, asyncio.get_running_loop())
+        drain.install()
+    drain.leavers.add(leaver)
+
+
+def unwatch(leaver: Leaver) -> None:
+    for drain in drains.values():
+        drain.leavers.discard(leaver)

@@ -1,0 +1,1 @@
+"""The log: how messages are kept in the site's database."""

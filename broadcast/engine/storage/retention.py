@@ -1,0 +1,47 @@
+"""What is kept of a group's log: the settings' newest messages, by count and by age."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from ...exceptions import LogUnavailable
+from ...groups import retention
+from . import log
+from .database import NoLog
+
+logger = logging.getLogger("broadcast")
+
+EVERY = 250  # messages between two looks while a group grows
+
+
+def prune_step(group: str) -> bool:
+    """Deletes some of what need not be kept; whether there may be more. Raises as the log does."""
+    keep, seconds = retention(group)
+    return log.prune(group, keep, None if seconds is None else ago(seconds))
+
+
+def ago(seconds: float) -> datetime | None:
+    """That long before now; None if that is before the calendar begins."""
+    try:
+        return timezone.now() - timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
+def prune_behind(extension: log.Extension) -> None:
+    """Takes a step whenever a group has grown by so many. A failure can wait for the next."""
+    offsets = [message.offset or 0 for message in extension.messages]
+    if not offsets:
+        return
+    due = offsets[-1] // EVERY - (offsets[0] - 1) // EVERY
+    try:
+        while due > 0 and prune_step(extension.group):
+            due -= 1
+    except (LogUnavailable, NoLog):
+        return
+    except Exception:
+        # What was sent was sent: its sender must not hear of this.
+        logger.exception("Old messages of %s cannot be deleted", extension.group)

@@ -1,0 +1,1 @@
+"""Ending what somebody has lost the right to."""
