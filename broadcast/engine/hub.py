@@ -20,6 +20,7 @@ from .feed import Feed, Follower, Position
 from .hints import tell_extensions
 from .layer import Hint
 from .membership import Membership
+from .outages import SENDING, log_failing
 from .pages import PAGE
 from .relays import Relays
 from .retention import prune_step
@@ -239,7 +240,7 @@ class Hub:
             for group in self.membership.groups:
                 if group not in self.feeds and group not in self._opening:
                     await self.membership.discard(group)
-            if self.loop.time() >= self._next_prune:
+            if self.loop.time() >= self._next_prune or log_failing.is_on_in(SENDING):
                 self._next_prune = self.loop.time() + PRUNE_EVERY
                 for name in list(self.feeds):
                     while await self.write(prune_step, name):
