@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from channels_redis.core import RedisChannelLayer
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.urls import re_path
@@ -95,11 +96,21 @@ def test_warnings_leave_the_status_alone(ask):
 def test_before_migrate_it_is_wrong_and_says_what_to_run(ask, tmp_path):
     status, levels, said = ask(DATABASE_URL=f"sqlite:///{tmp_path / 'empty.sqlite3'}")
     assert status == 1
-    assert re.search(r"Migrations are pending: .*broadcast\.0001_log\.", said)
+    assert re.search(r"Migrations are pending: of .*broadcast.*\.", said)
     assert "Run: python manage.py migrate" in said
     assert levels.count("error") == 2  # a message cannot be logged either
     assert "CommandError: 2 things are wrong." in said
     assert "Traceback" not in said
+
+
+def test_tables_of_other_apps_are_looked_for_too(ask, site, tmp_path):
+    site.env["DATABASE_URL"] = f"sqlite:///{tmp_path}/half.sqlite3"
+    site.manage("migrate", "broadcast", "--verbosity", "0")
+    status, levels, said = ask()
+    assert status == 1
+    assert levels.count("error") == 1
+    assert "Migrations are pending: of admin, auth, contenttypes, sessions." in said
+    assert "Run: python manage.py migrate" in said
 
 
 def test_a_database_that_cannot_be_opened(ask, tmp_path):
@@ -287,6 +298,13 @@ def test_limits_that_lose_hints():
     assert list(doctor.limits(SimpleNamespace(capacity=100, expiry=60))) == []
 
 
+def test_a_limit_of_some_channels():
+    layer = RedisChannelLayer(channel_capacity={"http*": 5, "specific*": 20})
+    (finding,) = doctor.limits(layer)
+    assert finding.text.startswith("The channel layer's channel_capacity is 20: ")
+    assert list(doctor.limits(RedisChannelLayer(channel_capacity={"http*": 5}))) == []
+
+
 # The application
 
 
@@ -385,9 +403,11 @@ def test_static_files_that_nothing_serves(settings, tmp_path: Path, root):
     assert ("collectstatic" in finding.fix) == (root != "full")
 
 
-def test_static_files_that_whitenoise_serves(settings):
+@pytest.mark.parametrize(("finders", "level"), [(True, "ok"), (False, "warning")])
+def test_static_files_that_whitenoise_serves(settings, tmp_path: Path, finders, level):
     settings.DEBUG, settings.MIDDLEWARE = False, ["whitenoise.middleware.WhiteNoiseMiddleware"]
-    assert found(doctor.static_files).level == "ok"
+    settings.WHITENOISE_USE_FINDERS, settings.STATIC_ROOT = finders, str(tmp_path)
+    assert found(doctor.static_files).level == level
 
 
 # The round trip

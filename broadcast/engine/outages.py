@@ -8,6 +8,9 @@ import threading
 logger = logging.getLogger("broadcast")
 
 
+SENDING = "sending"  # a place where an outage is noticed
+
+
 class Outage:
     """Something this process depends on, and where it is known to be away.
 
@@ -23,6 +26,9 @@ class Outage:
     @property
     def is_on(self) -> bool:
         return bool(self._places)
+
+    def is_on_in(self, place: str) -> bool:
+        return place in self._places
 
     def begins(self, error: object, place: str = "") -> None:
         with self._lock:

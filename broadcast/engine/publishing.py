@@ -20,7 +20,7 @@ from .commits import append_alone, append_together, extended
 from .delivery.hub import current_hub, hubs
 from .hinting.hints import tell
 from .hinting.layer import DEFAULT_GROUP, live_hints
-from .outages import log_failing, no_log
+from .outages import SENDING, log_failing, no_log
 from .sends import sends
 from .storage import log
 from .storage.database import NoLog, alias, in_callers_transaction, log_access
@@ -224,11 +224,17 @@ def written(drafts: Sequence[Draft]) -> list[Message]:
         no_log.begins(error)
         return shown_live(drafts)
     except LogUnavailable as error:
-        log_failing.begins(error)
+        log_failing.begins(error, SENDING)
         raise
-    no_log.ends()
-    log_failing.ends()
+    tell_it_is_well()
     return messages
+
+
+def tell_it_is_well() -> None:
+    """Whoever has written to the log can also read it."""
+    no_log.ends()
+    log_failing.ends(SENDING)
+    log_failing.ends()
 
 
 def shown_live(drafts: Sequence[Draft]) -> list[Message]:
@@ -267,7 +273,7 @@ def sequence(messages: Sequence[Message]) -> None:
             extended(log.sequence({message.group_id for message in messages}))
             log.settle(messages)
     except LogUnavailable as error:
-        log_failing.begins(error)
+        log_failing.begins(error, SENDING)
 
 
 # From a connection
@@ -285,10 +291,9 @@ async def relay(draft: Draft) -> Message:
         no_log.begins(error)
         messages = shown_live([draft])
     except LogUnavailable as error:
-        log_failing.begins(error)
+        log_failing.begins(error, SENDING)
         raise
     else:
-        no_log.ends()
-        log_failing.ends()
+        tell_it_is_well()
     notice(messages)
     return messages[0]

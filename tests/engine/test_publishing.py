@@ -719,8 +719,9 @@ class TestWhenTheLogFails:
         assert ear.hints == []
         assert [record.levelname for record in caplog.records] == ["ERROR"]
 
-    def test_it_is_told_when_the_log_is_back(self, ear, caplog):
-        publishing.log_failing._places.add("")
+    @pytest.mark.parametrize("places", [{""}, {"sending"}, {"", "sending"}])
+    def test_it_is_told_when_the_log_is_back(self, ear, caplog, places):
+        publishing.log_failing._places |= places
         send("hi")
         assert [(record.levelname, record.message) for record in caplog.records] == [
             ("WARNING", "The message log can be used again")

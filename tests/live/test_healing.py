@@ -166,6 +166,32 @@ def test_postgresql_is_restarted(start: Start, visit: Visit, publisher: Publishe
     until(lambda: [told(process) for process in (*servers, publisher)] == [LOG] * 3)
 
 
+def test_postgresql_takes_no_writes_for_a_while(
+    start: Start, visit: Visit, publisher: Publisher, postgres: Postgres
+) -> None:
+    """As after a failover to a standby: who reads finds all well, and must not say so."""
+    server = start()
+    client = visit(server)
+    say_one_and_hear(publisher, [client], "before")
+    read_only(postgres, "on")
+    for _ in range(6):
+        assert publisher.send("lost") == "LogUnavailable"
+        client.say(body="lost, too")
+        assert client.hear()["code"] == "unavailable"
+        time.sleep(0.6)  # a look into the log comes between two of them
+    assert told(server) == told(publisher) == LOG[:1]
+    read_only(postgres, "off")
+    until(lambda: told(server) == LOG)  # by itself, with nothing sent
+    say_one_and_hear(publisher, [client], "after")
+    assert told(server) == told(publisher) == LOG
+
+
+def read_only(postgres: Postgres, value: str) -> None:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE site SET default_transaction_read_only = {value}")
+    drop_connections(postgres)
+
+
 def test_connections_to_postgresql_are_dropped(
     start: Start, visit: Visit, publisher: Publisher, fleet_env: dict[str, str], postgres: Postgres
 ) -> None:

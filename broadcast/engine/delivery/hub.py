@@ -18,6 +18,7 @@ from ..hinting import hints
 from ..hinting.hints import tell_extensions
 from ..hinting.layer import Hint
 from ..hinting.membership import Membership
+from ..outages import SENDING, log_failing
 from ..storage import log
 from ..storage.database import NoLog
 from ..storage.retention import prune_step
@@ -240,7 +241,7 @@ class Hub:
             for group in self.membership.groups:
                 if group not in self.feeds and group not in self._opening:
                     await self.membership.discard(group)
-            if self.loop.time() >= self._next_prune:
+            if self.loop.time() >= self._next_prune or log_failing.is_on_in(SENDING):
                 self._next_prune = self.loop.time() + PRUNE_EVERY
                 for name in list(self.feeds):
                     while await self.write(prune_step, name):
@@ -291,10 +292,9 @@ def cancel(loop: asyncio.AbstractEventLoop, tasks: set[asyncio.Task[Any]]) -> No
 def current_hub() -> Hub:
     """The hub of the running event loop. It may end when it has no listeners: do not keep it."""
     loop = asyncio.get_running_loop()
-    hub = hubs.get(loop)
-    if hub is None:
+    if loop not in hubs:
         for other in list(hubs.values()):
             if other.loop.is_closed():
                 other.end()
-        hub = hubs[loop] = Hub(loop)
-    return hub
+        hubs[loop] = Hub(loop)
+    return hubs[loop]

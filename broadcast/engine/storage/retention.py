@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from ...exceptions import LogUnavailable
 from ...groups import retention
+from ..outages import SENDING, log_failing
 from . import log
 from .database import NoLog
 
@@ -18,9 +19,14 @@ EVERY = 250  # messages between two looks while a group grows
 
 
 def prune_step(group: str) -> bool:
-    """Deletes some of what need not be kept; whether there may be more. Raises as the log does."""
+    """Deletes some of what need not be kept; whether there may be more. Raises as the log does.
+
+    It writes, however little there is to delete, so it also shows that messages can be sent.
+    """
     keep, seconds = retention(group)
-    return log.prune(group, keep, None if seconds is None else ago(seconds))
+    may_be_more = log.prune(group, keep, None if seconds is None else ago(seconds))
+    log_failing.ends(SENDING)
+    return may_be_more
 
 
 def ago(seconds: float) -> datetime | None:

@@ -377,8 +377,8 @@ def test_every_connection_gets_each_offset_once_and_in_order(monkeypatch: pytest
     monkeypatch.setattr(pages_module, "MAX_PAGES", 2)
     monkeypatch.setattr(feed_module, "MAX_EARLY", 5)
     monkeypatch.setattr(feed_module, "CHUNK_FRAMES", 4)
-    monkeypatch.setattr(log_failing, "begins", lambda error: None)
-    monkeypatch.setattr(log_failing, "ends", lambda: None)
+    monkeypatch.setattr(log_failing, "begins", lambda error, place="": None)
+    monkeypatch.setattr(log_failing, "ends", lambda place="": None)
     run_state_machine_as_test(HubMachine, settings=machine_settings)
 
 
