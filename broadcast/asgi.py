@@ -28,7 +28,18 @@ def with_broadcast(django_application: Any) -> Any:
     elsewhere: Any = refuse
     routes = URLRouter([*websocket_urlpatterns, re_path(r"", elsewhere)])
     websocket = under_script_name(as_guest_without_sessions(AuthMiddlewareStack(routes), routes))
-    return ProtocolTypeRouter({"http": django_application, "websocket": websocket})
+    return ProtocolTypeRouter({"http": finished_before_the_end(django_application), "websocket": websocket})
+
+
+def finished_before_the_end(application: Any) -> Any:
+    """Has requests under way finished when their daphne is told to end, also where there was no WebSocket yet."""
+    from .engine.sockets.drain import drain_for
+
+    def watched(scope: Any, receive: Any, send: Any) -> Any:
+        drain_for(send)
+        return application(scope, receive, send)
+
+    return watched
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:

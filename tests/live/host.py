@@ -1,6 +1,7 @@
 """What the tests ask of a server: slow and endless answers, long and many messages, a socket of another app."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from channels.auth import AuthMiddlewareStack
@@ -9,7 +10,7 @@ from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import include, path, re_path
 
-from broadcast import asend, asend_many
+from broadcast import asend, asend_many, send
 
 django_application = get_asgi_application()
 
@@ -18,6 +19,13 @@ async def slow(request: HttpRequest) -> HttpResponse:
     """An answer that is ready after a while; that it was asked for is broadcast."""
     await asend("asked")
     await asyncio.sleep(float(request.GET["seconds"]))
+    return HttpResponse("done")
+
+
+def stuck(request: HttpRequest) -> HttpResponse:
+    """An answer that a thread works at for a while; that it was asked for is broadcast."""
+    send("asked")
+    time.sleep(float(request.GET["seconds"]))
     return HttpResponse("done")
 
 
@@ -57,6 +65,7 @@ async def another_that_never_answers(scope, receive, send) -> None:
 
 urlpatterns = [
     path("slow", slow),
+    path("stuck", stuck),
     path("large", large),
     path("endless", endless),
     path("many", many),
@@ -65,11 +74,12 @@ urlpatterns = [
 
 
 def application_with_sockets():
+    from broadcast.asgi import with_broadcast
     from broadcast.routing import websocket_urlpatterns
 
     others = [re_path(r"^other$", another_app), re_path(r"^never$", another_that_never_answers)]
     routes = URLRouter([*websocket_urlpatterns, *others])
-    return ProtocolTypeRouter({"http": django_application, "websocket": AuthMiddlewareStack(routes)})
+    return ProtocolTypeRouter({"http": with_broadcast(django_application), "websocket": AuthMiddlewareStack(routes)})
 
 
 application = application_with_sockets()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.fleet import new_database
 from tests.live.serving import Answer, Client, Server, wait_for
 from tests.live.test_daphne import tracebacks
 
@@ -47,7 +48,7 @@ def terminate(server: Server) -> None:
 
 
 # Django's handler drops its task that waits for the client to go, if daphne cancels it right then.
-DJANGOS_OWN = re.compile(r".*never retrieved\n.*listen_for_disconnect.*\nTraceback(?:\n .*)*\n.*RequestAborted\n")
+DJANGOS_OWN = re.compile(r".*never retrieved\n.*listen_for_disconnect.*\nTraceback.*(?:\n .*)*\n.*RequestAborted\n")
 
 
 def complaints(server: Server) -> list[str]:
@@ -97,6 +98,16 @@ def test_nobody_new_comes_in_and_a_request_under_way_is_finished(serve, visit, w
     assert complaints(server) == []
 
 
+def test_a_request_under_way_is_finished_also_where_there_was_no_websocket_yet(serve):
+    server = serve()
+    with server.ask("/slow?seconds=1.5") as answer:
+        wait_for(lambda: b"asked" in server.get("/broadcast/?format=json"))
+        terminate(server)
+        assert answer.body() == b"done"
+    assert server.process.wait(10) == 0
+    assert complaints(server) == []
+
+
 def test_an_answer_is_finished_also_if_its_reader_is_slow(serve, visit):
     server = serve()
     visit(server).hear()
@@ -123,6 +134,36 @@ def test_a_request_that_never_ends_holds_it_up_no_longer_than_the_setting_says(s
     assert not visited
     assert "did not finish within DRAIN_TIMEOUT (1 s)" in server.log
     assert complaints(server) == []
+
+
+def test_a_thread_that_is_stuck_holds_it_up_little_longer(serve, visit):
+    server = serve(DRAIN_TIMEOUT=1)
+    client = visit(server)
+    client.hear()
+    with server.ask("/stuck?seconds=30"):
+        assert client.hear()["body"] == "asked"
+        begun = time.monotonic()
+        terminate(server)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - begun < 8
+    assert "A thread did not end within DRAIN_TIMEOUT" in server.log
+
+
+def test_a_database_that_hangs_holds_it_up_little_longer(serve, visit, postgres_server):
+    server = serve(DRAIN_TIMEOUT=1)
+    server.end()
+    server.env["DATABASE_URL"] = new_database(postgres_server, "hanging")
+    server.start()
+    visit(server).hear()
+    try:
+        postgres_server.pause()
+        time.sleep(1.5)  # by then the hub asks it
+        begun = time.monotonic()
+        terminate(server)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - begun < 8
+    finally:
+        postgres_server.resume()
 
 
 def test_a_second_signal_ends_it_at_once(serve, visit):

@@ -47,9 +47,9 @@ PAIRS = [pair for pair in product(DATABASES, LAYERS) if pair != ("SQLite", "memo
 
 
 FILES = {
-    "hub_contract": ["hub"],
-    "log_contract": ["log", "publishing", "database"],
-    "layer_contract": ["membership"],
+    "hub_contract": ["delivery/test_hub.py"],
+    "log_contract": ["storage/test_log.py", "storage/test_database.py", "test_publishing.py"],
+    "layer_contract": ["hinting/test_membership.py"],
 }
 
 
@@ -71,7 +71,7 @@ def run(pair: Pair, postgres: Postgres, redis: Redis) -> "subprocess.CompletedPr
     if layer != "memory":
         env |= {"REDIS_URL": redis.url, "REDIS_LAYER": layer}
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
-    command += ["-m", " or ".join(asked), *(f"tests/engine/test_{name}.py" for each in asked for name in FILES[each])]
+    command += ["-m", " or ".join(asked), *(f"tests/engine/{file}" for each in asked for file in FILES[each])]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS)
 
 

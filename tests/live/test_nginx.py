@@ -4,9 +4,12 @@ import asyncio
 import json
 import re
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -24,12 +27,13 @@ class Nginx(Service):
 
     name = "nginx"
 
-    def __init__(self, directory: Path, ports: list[int]) -> None:
+    def __init__(self, directory: Path, ports: list[int], patience: str = "60s") -> None:
         super().__init__(directory)
         upstream = (DEPLOY / "upstream.conf").read_text()
         for before, port in zip((8001, 8002), ports, strict=True):
             upstream = re.sub(rf"127\.0\.0\.1:{before}\b", f"127.0.0.1:{port}", upstream)
         server = (DEPLOY / "broadcast.conf").read_text().replace("listen 80 ", f"listen 127.0.0.1:{self.port} ")
+        server = server.replace("proxy_read_timeout 60s", f"proxy_read_timeout {patience}")
         temporary = "".join(
             f"{name}_temp_path {directory}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
@@ -71,6 +75,12 @@ def fleet(database: Path) -> Iterator[list[Daphne]]:
 def nginx(fleet: list[Daphne]) -> Iterator[Nginx]:
     ports = [server.port for server in fleet]
     yield from throwaway(lambda directory: Nginx(directory, ports))
+
+
+@pytest.fixture
+def impatient_nginx(fleet: list[Daphne]) -> Iterator[Nginx]:
+    ports = [server.port for server in fleet]
+    yield from throwaway(lambda directory: Nginx(directory, ports, patience="1s"))
 
 
 def fetch(url: str, headers: dict[str, str]) -> tuple[int, str]:
@@ -131,9 +141,34 @@ async def test_when_a_daphne_dies_its_clients_go_on_with_the_other_and_miss_noth
     fleet[0].kill()
     sent = [f"message {number}" for number in range(5)]
     for text in sent:
-        assert (await get(nginx.url + "/broadcast/" + text.replace(" ", "%20")))[0] == 200
+        await push(nginx, text)
     for client, welcome in zip(clients, welcomes, strict=True):
         assert await bodies(client, welcome, address, len(sent)) == sent
+
+
+async def test_what_is_not_answered_in_time_is_not_sent_twice(
+    impatient_nginx: Nginx, fleet: list[Daphne], database: Path
+) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # nobody can send
+        with pytest.raises(HTTPError):
+            await get(impatient_nginx.url + "/broadcast/once")
+        connection.execute("ROLLBACK")
+        assert (await get(f"{fleet[0].url}/broadcast/then"))[0] == 200
+        assert (await get(f"{fleet[1].url}/broadcast/then"))[0] == 200
+        await asyncio.sleep(1)
+        sent = connection.execute("SELECT body FROM broadcast_message ORDER BY body").fetchall()
+    assert sent in ([("once",), ("then",), ("then",)], [("then",), ("then",)])
+
+
+async def push(nginx: Nginx, text: str) -> None:
+    """As a person would: who is told that a daphne could not be reached sends once more."""
+    address = nginx.url + "/broadcast/" + text.replace(" ", "%20")
+    try:
+        await get(address)
+    except HTTPError as error:
+        assert error.code == 502
+        assert (await get(address))[0] == 200
 
 
 async def bodies(client: ClientConnection, welcome: dict[str, Any], address: str, count: int) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import threading
@@ -24,6 +25,7 @@ LEAVING_AT_ONCE = 100  # connections told between two turns of the event loop
 SPREAD_PER_CLIENT = 0.002  # seconds: how far apart clients come back, on average
 MAX_SPREAD = 10.0  # seconds
 LOOK_EVERY = 0.05  # seconds
+END_TIME = 1.0  # seconds of DRAIN_TIMEOUT that are kept for the end of the process, or a tenth of it if that is less
 
 
 class Leaver(Protocol):
@@ -61,8 +63,9 @@ class Drain:
 
     async def _drain(self, number: int) -> None:
         deadline = time.monotonic() + conf.DRAIN_TIMEOUT
+        end_in(conf.DRAIN_TIMEOUT)
         try:
-            async with asyncio.timeout(conf.DRAIN_TIMEOUT):
+            async with asyncio.timeout(conf.DRAIN_TIMEOUT - min(END_TIME, conf.DRAIN_TIMEOUT / 10)):
                 self._stop_listening()
                 logger.info("Draining: %d connections are sent away", len(self.leavers))
                 await self._empty()
@@ -106,6 +109,21 @@ class Drain:
         return answering or any(is_sending(transport) for transport in twisted_reactor().getWriters())
 
 
+def end_in(seconds: float) -> None:
+    """Ends the process after so many seconds if it still runs then.
+
+    Python waits at its end for each thread, such as one in which a view is stuck, or that asks a database that hangs.
+    """
+    timer = threading.Timer(seconds, end_without)
+    timer.daemon = True
+    timer.start()
+
+
+def end_without() -> None:
+    logger.warning("A thread did not end within DRAIN_TIMEOUT; the process ends without it")
+    os._exit(0)
+
+
 async def send_away(leavers: list[Leaver]) -> None:
     """Tells clients when to come back: spread out, so that the others are not overrun."""
     spread = min(MAX_SPREAD, SPREAD_PER_CLIENT * len(leavers))
@@ -139,16 +157,22 @@ def twisted_reactor() -> Any:
 drains: dict[int, Drain] = {}
 
 
-def watch(leaver: Leaver, send: Any) -> None:
-    """Has a connection told when its process ends. Only daphne needs it; the first one sets it up."""
+def drain_for(send: Any) -> Drain | None:
+    """The drain of the daphne behind an ASGI ``send``, set up by the first who asks; None on another server."""
     server = server_behind(send)
     if server is None or threading.current_thread() is not threading.main_thread():
-        return
+        return None
     drain = drains.get(id(server))
     if drain is None:
         drain = drains[id(server)] = Drain(server, asyncio.get_running_loop())
         drain.install()
-    drain.leavers.add(leaver)
+    return drain
+
+
+def watch(leaver: Leaver, send: Any) -> None:
+    """Has a connection told when its process ends."""
+    if drain := drain_for(send):
+        drain.leavers.add(leaver)
 
 
 def unwatch(leaver: Leaver) -> None:
