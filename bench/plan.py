@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bench.cores import OF_CLIENT, keep_to
 from bench.crowd import Late, Wrong, allow_files
 from bench.link import Lost
 from bench.results import Results, machine
@@ -51,6 +52,7 @@ def run(plan: Plan) -> Results:
         sys.exit(f"A process may open {most} files here: choose smaller --sizes, or raise the limit (ulimit -Hn).")
     results = Results(about=machine())
     gc.disable()
+    keep_to(OF_CLIENT)
     with Workshop() as workshop:
         for number in range(plan.rounds):
             say(f"Round {number + 1} of {plan.rounds}")

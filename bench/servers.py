@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+from bench.cores import OF_SERVERS, keep_to
 from bench.link import Link
 from bench.rows import ROOT, Row
 
@@ -86,6 +87,7 @@ class Program:
             self.process = subprocess.Popen(  # noqa: S603
                 command, cwd=cwd, env=os.environ | env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
             )
+        keep_to(OF_SERVERS, self.pid)
 
     @property
     def pid(self) -> int:

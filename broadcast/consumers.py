@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -65,7 +66,6 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         user = scope.get("user")
         self.user: Any = user if policy.is_signed_in(user) else None
         self.session: Any = scope.get("session")
-        self.bucket = Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
         self.strikes = 0
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))
@@ -189,6 +189,11 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         await self.bye(RESTARTING, "The server restarts.", after)
 
     # Listening
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        """Only of those who speak: a process has thousands who do not."""
+        return Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
 
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""
