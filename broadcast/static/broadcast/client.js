@@ -100,7 +100,7 @@ export class Client extends EventTarget {
         stream?.reset(frame);
         return this.#outbox.transmit(); // the answer may be in the part that was skipped
       case Type.ERROR:
-        if (frame.ref) return this.#refused(frame);
+        if (frame.ref || frame.code === "too_large") return this.#refused(frame);
         return stream && this.#excluded(frame, stream);
       case Type.PONG:
         if (!this.#streams.size) this.#connection.establish();
