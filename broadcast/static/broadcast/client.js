@@ -60,6 +60,11 @@ export class Client extends EventTarget {
     return subscription;
   }
 
+  /** The page was made for this user (empty: a guest). What is written before the server tells is meant to be theirs. */
+  expect(user) {
+    if (user !== null && this.user === undefined) this.user = user || null;
+  }
+
   send(group, body, { author, data, ref = newRef() } = {}) {
     const sent = this.#outbox.post({ group, body, author, data, ref });
     if (this.state === "closed") this.#giveBack();
