@@ -15,7 +15,7 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.http import HttpRequest
-from django.template import Context, RequestContext, Template, TemplateSyntaxError
+from django.template import Context, RequestContext, Template, TemplateSyntaxError, engines
 from django.utils import timezone, translation
 
 from broadcast import send, send_many
@@ -147,6 +147,7 @@ urlpatterns: list[Any] = []
 def test_a_title_is_a_heading(page, db):
     it = page('broadcast_feed "lobby" title="The lobby"')
     assert ("h2", {}) in it.elements
+    assert page('broadcast_feed "lobby" title=title', title=None).all("h2") == []
     assert "The lobby" in it.texts
 
 
@@ -185,6 +186,14 @@ def test_a_user_hears_what_is_theirs_as_well(page, db):
     assert "To ann" not in page("broadcast_announcements").texts
     alone = page("broadcast_announcements personal=False", user=ann)
     assert alone.one(ANNOUNCEMENTS)["group"] == "broadcast"
+
+
+def test_a_users_own_group_is_announced_once(page, db):
+    ann = User.objects.create_user("ann")
+    send("To ann", to=ann)
+    own = page("broadcast_announcements group=reader", user=ann, reader=ann)
+    assert own.one(ANNOUNCEMENTS)["group"] == f"user.{ann.pk}"
+    assert own.texts.count("To ann") == 1
 
 
 def test_another_group_may_be_announced(page, db):
@@ -294,6 +303,25 @@ def test_style_sheet_and_script_come_once_a_page(page, db):
     assert all(script["type"] == "module" for script in it.all("script"))
 
 
+def test_a_page_that_was_begun_and_given_up_takes_no_links_from_the_next(page, rf, db):
+    """As an error page is made after a template that raised, with the same request."""
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    template = Template('{% load broadcast %}{% broadcast_feed "lobby" %}')
+    pages = [Page(template.render(Context({"request": request}))) for _ in range(2)]
+    assert [len(each.all("script")) for each in pages] == [1, 1]
+
+
+def test_links_come_once_over_all_parts_of_a_page(rf, db):
+    part = '{% load broadcast %}{% broadcast_feed "lobby" %}'
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    context = {"request": request, "part": Template(part)}
+    whole = Template("{% include part %}{% include part with request=request only %}" + part)
+    it = Page(whole.render(Context(context)))
+    assert (len(it.all(FEED)), len(it.all("script"))) == (3, 1)
+
+
 def test_nothing_is_inline(page, db):
     send("hello")
     send("hello", group="lobby")
@@ -347,6 +375,13 @@ def test_the_request_may_come_by_the_context_alone(rf, db):
     request.user = AnonymousUser()
     html = Template('{% load broadcast %}{% broadcast_feed "lobby" %}').render(RequestContext(request))
     assert Page(html).one(FEED)
+
+
+def test_a_variable_named_request_may_be_something_else(rf, db):
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    template = engines["django"].from_string('{% load broadcast %}{% broadcast_feed "lobby" %}')
+    assert Page(template.render({"request": Group(name="of purchase")}, request)).one(FEED)
 
 
 def test_a_feed_without_a_request_says_so(db):

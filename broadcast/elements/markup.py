@@ -40,8 +40,10 @@ class Unsuitable(ValueError):
 # Announcements
 
 
-def announcements(request: HttpRequest | None, options: Options) -> str:
+def announcements(request: HttpRequest | None, options: Options, links: bool) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
+
+    ``links``: style sheet and script come along.
 
     Nothing for who may see none. While the log cannot be read, and on a page that is made without a
     request, as Django makes that of an error 500, the page goes without.
@@ -65,7 +67,8 @@ def announcements(request: HttpRequest | None, options: Options) -> str:
     return render_to_string(
         "broadcast/announcements.html",
         {
-            **common(request, "announcements"),
+            **common(),
+            "links": links,
             "names": names,
             "board": current,
             "shape": shape,
@@ -79,7 +82,7 @@ def audience(request: HttpRequest, group: Any, personal: bool) -> list[str]:
     """The names that the visitor may subscribe to: of the group, and of their own one."""
     user = visitor(request)
     wanted = [group, user] if personal and user is not None else [group]
-    return [name for name in (name_for(to, user) for to in wanted) if name]
+    return list(dict.fromkeys(name for name in (name_for(to, user) for to in wanted) if name))
 
 
 def name_for(to: Any, user: Any) -> str:
@@ -99,7 +102,7 @@ def name_for(to: Any, user: Any) -> str:
 # The feed
 
 
-def feed(request: HttpRequest | None, options: Options) -> str:
+def feed(request: HttpRequest | None, options: Options, links: bool) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
     asked = FEED_OPTIONS | options
     limit = conf.PAGE_MESSAGES if asked["limit"] is None else count(asked["limit"], "limit")
@@ -111,11 +114,11 @@ def feed(request: HttpRequest | None, options: Options) -> str:
         name = name_for(asked["group"], visitor(request))
         if not name:
             return ""
-        context = feed_context(request, name, limit, write=bool(asked["write"]), title=str(asked["title"]))
+        context = feed_context(request, name, limit, write=bool(asked["write"]), title=str(asked["title"] or ""))
     except LogUnavailable as error:
         log_failing.begins(error)
         return ""
-    return render_to_string("broadcast/feed.html", context)
+    return render_to_string("broadcast/feed.html", {**context, "links": links})
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
     history = latest(group, limit)
     may_publish = write and allows(user, "publish", group)
     return {
-        **common(request, "feed"),
+        **common(),
         "name": name,
         "group": group,
         "title": title,
@@ -152,23 +155,13 @@ def post_url() -> str:
 # Both
 
 
-def common(request: HttpRequest, element: str) -> dict[str, Any]:
+def common() -> dict[str, Any]:
     texts = translated()
     return {
         "texts": texts,
         "told_texts": differing(texts),
         "socket_path": get_script_prefix().rstrip("/") + conf.SOCKET_PATH,
-        "links": is_first(request, element),
     }
-
-
-def is_first(request: HttpRequest, element: str) -> bool:
-    """Whether this is the page's first element of its kind, which brings style sheet and script along."""
-    linked = request.__dict__.setdefault("_broadcast_linked", set())
-    if element in linked:
-        return False
-    linked.add(element)
-    return True
 
 
 def one_of(value: Any, expected: Iterable[str], option: str) -> str:

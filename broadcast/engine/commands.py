@@ -10,7 +10,7 @@ from typing import Any
 from ..conf import conf
 from ..exceptions import InvalidMessage
 from ..groups import is_group_name
-from .validation import checked_author, checked_body, checked_data, checked_group, checked_ref, shown
+from .validation import checked_author, checked_body, checked_data, checked_group, checked_ref, checked_text, shown
 from .wire import Fields, checked_epoch, checked_offset
 
 MAX_SIGNED_NAME = 300  # characters
@@ -156,5 +156,5 @@ def checked_name(name: object) -> str:
     """A group's name, or a signed one; whether the signature holds is another question."""
     if isinstance(name, str) and ":" in name and len(name) <= MAX_SIGNED_NAME:
         checked_group(name.partition(":")[0])
-        return name
+        return checked_text(name, "group")
     return checked_group(name)

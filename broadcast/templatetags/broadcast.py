@@ -16,7 +16,7 @@ register = template.Library()
 
 OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
 
-Draw = Callable[[HttpRequest | None, dict[str, Any]], str]
+Draw = Callable[[HttpRequest | None, dict[str, Any], bool], str]
 
 
 class Element(template.Node):
@@ -29,10 +29,14 @@ class Element(template.Node):
 
     def render(self, context: template.Context) -> str:
         options = {name: expression.resolve(context) for name, expression in self.given.items()}
+        drawn = drawn_in(context)
         try:
-            return self.draw(request_in(context), options)
+            html = self.draw(request_in(context), options, self.tag not in drawn)
         except Unsuitable as error:
             raise template.TemplateSyntaxError(f"{{% {self.tag} %}}: {error}") from error
+        if html:
+            drawn.add(self.tag)
+        return html
 
 
 @register.tag
@@ -70,6 +74,16 @@ def given(parser: Parser, tag: str, bits: Iterable[str], known: Iterable[str]) -
     return found
 
 
+def drawn_in(context: template.Context) -> set[str]:
+    """The tags of which the page has an element already: the first brings style sheet and script along.
+
+    It goes with one rendering, includes and all. A request may see several: an error page comes after one that failed.
+    """
+    shared: Any = context.render_context.dicts[0]
+    drawn: set[str] = shared.setdefault("broadcast_drawn", set())
+    return drawn
+
+
 def request_in(context: template.Context) -> HttpRequest | None:
-    found = context.get("request") or getattr(context, "request", None)
-    return found if isinstance(found, HttpRequest) else None
+    candidates = (context.get("request"), getattr(context, "request", None))
+    return next((each for each in candidates if isinstance(each, HttpRequest)), None)

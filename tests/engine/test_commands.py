@@ -77,6 +77,11 @@ def test_what_clients_may_say(text: str, expected: object) -> None:
         ),
         ('{"type": "subscribe", "group": 7}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
         ('{"type": "subscribe", "group": "a b"}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
+        (
+            '{"type": "subscribe", "group": "g:\\ud800:x"}',
+            "The group must be valid Unicode; it came with a lone surrogate.",
+        ),
+        ('{"type": "unsubscribe", "group": "g:\\ud800:x"}', "The group must be valid Unicode"),
         ('{"type": "subscribe"}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
         ('{"type": "unsubscribe"}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
         ('{"type": "subscribe", "group": "g", "after": -1}', "The offset must be a whole number from 0 on"),

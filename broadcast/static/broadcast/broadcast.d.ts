@@ -135,7 +135,7 @@ export interface Client extends Teller<ClientEvents> {
   readonly reason: string;
   /** When it tries again, as `Date.now()` counts; null when it is not waiting. */
   readonly retryAt: number | null;
-  /** The user name under which the page speaks; null for guests, undefined until the server has told. */
+  /** The user name under which the page speaks; null for guests, undefined until the server (or a feed of the tag) has told. */
   readonly user: string | null | undefined;
   /**
    * Follows a group, by its name or a signed name. With a position, from there on; else from now on.

@@ -52,13 +52,17 @@ export class Client extends EventTarget {
 
   subscribe(name, position) {
     const group = groupOf(name);
-    const stream = this.#streams.get(group) ?? new Stream(name, (frame) => this.#connection.send(frame), this.#clock);
-    const subscription = new Subscription(group, position, () => this.#leave(subscription, stream));
+    const stream = this.#streams.get(group) ?? new Stream(group, (frame) => this.#connection.send(frame), this.#clock);
+    const subscription = new Subscription(name, position, () => this.#leave(subscription, stream));
     this.#streams.set(group, stream);
-    if (name !== group) stream.name = name;
     stream.subscriptions.add(subscription);
     stream.ask();
     return subscription;
+  }
+
+  /** The page was made for this user (empty: a guest). What is written before the server tells is meant to be theirs. */
+  expect(user) {
+    if (user !== null && this.user === undefined) this.user = user || null;
   }
 
   send(group, body, { author, data, ref = newRef() } = {}) {
@@ -101,7 +105,8 @@ export class Client extends EventTarget {
         stream?.reset(frame);
         return this.#outbox.transmit(); // the answer may be in the part that was skipped
       case Type.ERROR:
-        return frame.ref ? this.#refused(frame) : stream?.refuse(frame) && this.#excluded(frame, stream);
+        if (frame.ref || frame.code === "too_large") return this.#refused(frame);
+        return stream && this.#excluded(frame, stream);
       case Type.PONG:
         if (!this.#streams.size) this.#connection.establish();
     }
@@ -118,9 +123,10 @@ export class Client extends EventTarget {
     if (passes(frame.code)) this.#tell("delayed", frame);
   }
 
-  #excluded(frame, { subscriptions }) {
-    this.#streams.delete(frame.group);
-    for (const subscription of subscriptions) subscription.tell("ended", frame);
+  #excluded(frame, stream) {
+    const ended = stream.refuse(frame);
+    if (!stream.subscriptions.size) this.#streams.delete(frame.group);
+    for (const subscription of ended) subscription.tell("ended", frame);
     this.#greet();
   }
 

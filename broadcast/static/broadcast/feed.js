@@ -18,6 +18,7 @@ export class Feed extends HTMLElement {
     this.text = textsOf(this);
     if (!this.querySelector("[data-messages]")) this.append(...frame(this.text, this.hasAttribute("write"), this.user));
     this.client = connect(this.getAttribute("socket") ?? undefined);
+    this.client.expect(this.getAttribute("user"));
     this.log ??= new MessageLog(this, this.text);
     this.log.open();
     this.status ??= new Status(this);

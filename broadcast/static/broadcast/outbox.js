@@ -31,12 +31,17 @@ export class Outbox {
 
   refuse({ ref, code, body, retry_after_ms }) {
     if (passes(code)) this.#transmitAfter(retry_after_ms ?? PATIENCE_MS);
-    else this.#take(ref)?.reject(new BroadcastError(code, body));
+    else this.#take(this.#meant(ref, code))?.reject(new BroadcastError(code, body));
   }
 
   reject(code, message) {
     for (const { reject } of this.#letters.splice(0)) reject(new BroadcastError(code, message));
     this.transmit();
+  }
+
+  /** What is too large is refused unread, and without its ref: it is what was under way. */
+  #meant(ref, code) {
+    return ref ?? (code === "too_large" ? this.#letters[0]?.frame.ref : undefined);
   }
 
   #take(ref) {

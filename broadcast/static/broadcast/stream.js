@@ -7,9 +7,12 @@ export class Stream {
   subscriptions = new Set();
   #asking;
   #retry;
+  /** What was asked last. */
+  #name;
+  #after;
 
-  constructor(name, send, clock) {
-    Object.assign(this, { name, send, clock });
+  constructor(group, send, clock) {
+    Object.assign(this, { group, send, clock });
   }
 
   /** Asks for all that any of them misses: one question at a time, to know each answer for what it is. */
@@ -18,7 +21,10 @@ export class Stream {
     if (this.#asking) return;
     const known = [...this.subscriptions].filter(({ hasPosition }) => hasPosition).map(({ position }) => position);
     const [earliest] = known.sort((a, b) => a.offset - b.offset);
-    const frame = { type: Type.SUBSCRIBE, group: this.name, epoch: earliest?.epoch, after: earliest?.offset };
+    const names = [...this.subscriptions].map(({ name }) => name);
+    this.#name = names.findLast((name) => name !== this.group) ?? this.group;
+    this.#after = earliest?.offset;
+    const frame = { type: Type.SUBSCRIBE, group: this.#name, epoch: earliest?.epoch, after: this.#after };
     if (this.send(frame)) this.#asking = [...this.subscriptions];
   }
 
@@ -32,7 +38,9 @@ export class Stream {
   welcome(frame) {
     const asking = this.#asking ?? [];
     this.#asking = null;
-    for (const subscription of asking) if (this.subscriptions.has(subscription)) subscription.join(frame);
+    // What is missing right after the earliest place may be no loss to the others.
+    const isWhole = frame.recovered || frame.offset > this.#after;
+    for (const subscription of asking) if (this.subscriptions.has(subscription)) subscription.join(frame, isWhole);
     if ([...this.subscriptions].some(({ live }) => !live)) this.ask();
   }
 
@@ -44,11 +52,16 @@ export class Stream {
     for (const subscription of this.subscriptions) if (subscription.live) subscription.join(frame);
   }
 
-  /** Whether it was refused for good; else it asks again later. */
+  /** Those that are refused for good: who came by the name that was asked for. The others ask again, now or later. */
   refuse({ code, retry_after_ms }) {
     this.pause();
-    if (!passes(code)) return true;
-    this.#retry = this.clock.setTimeout(() => this.ask(), retry_after_ms ?? RETRY_MS);
-    return false;
+    if (passes(code)) {
+      this.#retry = this.clock.setTimeout(() => this.ask(), retry_after_ms ?? RETRY_MS);
+      return [];
+    }
+    const refused = [...this.subscriptions].filter(({ name }) => name === this.#name);
+    for (const subscription of refused) this.subscriptions.delete(subscription);
+    if (this.subscriptions.size) this.ask();
+    return refused;
   }
 }

@@ -1,10 +1,12 @@
+import { groupOf } from "./wire.js";
+
 /** One reader of a group: hears each message once, from its position on. */
 export class Subscription extends EventTarget {
   live = false;
 
-  constructor(group, { epoch = "", offset = null } = {}, close) {
+  constructor(name, { epoch = "", offset = null } = {}, close) {
     super();
-    Object.assign(this, { group, close, position: { epoch, offset } });
+    Object.assign(this, { name, group: groupOf(name), close, position: { epoch, offset } });
   }
 
   /** Whether there is something to resume from; not where there is no log. */
@@ -12,11 +14,11 @@ export class Subscription extends EventTarget {
     return this.position.epoch !== "" && this.position.offset !== null;
   }
 
-  /** Takes its place in a stream that goes on from where the frame says. */
-  join(frame) {
-    const { epoch, offset, recovered } = frame;
+  /** Takes its place in a stream that goes on from where the frame says; what comes before that may be missing. */
+  join(frame, isWhole = false) {
+    const { epoch, offset } = frame;
     const missing = offset - this.position.offset;
-    if (epoch !== this.position.epoch || (recovered ? missing > 0 : missing)) {
+    if (epoch !== this.position.epoch || (isWhole ? missing > 0 : missing)) {
       if (this.hasPosition) this.tell("lost", frame);
       this.position = { epoch, offset };
     }

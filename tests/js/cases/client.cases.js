@@ -163,6 +163,18 @@ test("a later subscription from an earlier place hears what it missed, and the o
   equal([first, second].map(offsets), [[4, 5, 6], [3, 4, 5, 6]]);
 });
 
+test("a later subscription from a place that is no longer kept has lost something, and the other nothing", () => {
+  const it = live();
+  const [first, firstLost] = [heard(it.lobby, "message"), heard(it.lobby, "lost")];
+  it.server.message(4, it.in);
+  const late = it.client.subscribe("lobby", { epoch: "e1", offset: 1 });
+  const [second, secondLost] = [heard(late, "message"), heard(late, "lost")];
+  it.server.welcome({ group: "lobby", offset: 2, recovered: false });
+  for (const offset of [3, 4, 5]) it.server.message(offset, it.in);
+  equal([first, second].map(offsets), [[4, 5], [3, 4, 5]]);
+  equal([firstLost.length, secondLost.length], [0, 1]);
+});
+
 test("a later subscription from a later place hears nothing that it has", () => {
   const it = live();
   const late = it.client.subscribe("lobby", { epoch: "e1", offset: 5 });
@@ -313,6 +325,30 @@ test("the newest signed name is used when it comes back", () => {
   for (const name of ["lobby:1:old", "lobby:2:new", "lobby"]) it.client.subscribe(name, NOW);
   it.server.open();
   equal(it.server.asked, [{ group: "lobby:2:new", epoch: "e1", after: 3 }]);
+});
+
+test("a name that is refused ends what came by it, and nothing that came by another", () => {
+  const it = live();
+  const forged = it.client.subscribe("lobby:1:forged");
+  const [ends, forgedEnds, messages] = [heard(it.lobby, "ended"), heard(forged, "ended"), heard(it.lobby, "message")];
+  equal(it.server.asked.at(-1).group, "lobby:1:forged");
+  it.server.say(ended("lobby"));
+  equal([ends.length, forgedEnds.length, it.server.asked.at(-1).group], [0, 1, "lobby"]);
+  it.server.recover();
+  it.server.message(4, it.in);
+  equal([it.lobby.live, forged.live, offsets(messages)], [true, false, [4]]);
+});
+
+test("a plain name that is refused does not keep a signed one from being asked for", () => {
+  const { server, client } = connecting();
+  server.open();
+  const plain = client.subscribe("lobby");
+  const signed = client.subscribe("lobby:1:good");
+  const ends = [heard(plain, "ended"), heard(signed, "ended")];
+  server.say(ended("lobby"));
+  equal([ends.map(({ length }) => length), server.asked.at(-1).group], [[1, 0], "lobby:1:good"]);
+  server.welcome({ group: "lobby" });
+  equal([plain.live, signed.live], [false, true]);
 });
 
 test("a name that can be no group's is refused where it was written", () => {

@@ -417,6 +417,15 @@ test("what waited under the old name comes back", async () => {
   equal([it.server.received, it.box.value, bodies("pending")], [[], "hello", []]);
 });
 
+test("what was written before the first answer does not go out under another name either", async () => {
+  const it = await feed({ user: "ann" });
+  say(it, "hello");
+  it.server.welcome({ offset: 3, user: "bob" });
+  await settled();
+  equal([it.server.received, it.box.value, bodies("pending")], [[], "hello", []]);
+  ok(part("notice").textContent.startsWith("You have signed in or out"), "a sentence why");
+});
+
 test("a reader who loses the right to read is told why", async () => {
   const it = await live();
   it.server.say({ type: "error", author: "Server", body: "You may not.", code: "forbidden", group: "broadcast" });

@@ -179,6 +179,15 @@ test("an error without a ref, or with another's, settles nothing", async () => {
   equal(outcomes, []);
 });
 
+test("what is too large to be read is refused without its ref, and the next one leaves", async () => {
+  const { server, send, outcomes } = live();
+  send("r1");
+  send("r2");
+  server.say(error(undefined, "too_large"));
+  await settled();
+  equal([refs(server), outcomes], [["r1", "r2"], [["r1", "too_large", "A sentence."]]]);
+});
+
 test("a message whose answer was skipped by a reset is asked about at once", () => {
   const { server, send } = live();
   send("r1");
