@@ -222,8 +222,10 @@ class Scene:
         alter()
         after = self.rights()
         must = {name: before[name] & after[name] if name != reloading else frozenset[str]() for name in before}
-        self.phases.append(Phase(self.crier.number, must, {name: before[name] | after[name] for name in before}))
-        self.wait_for_all_of(self.crier.number, before)
+        # Not before the settled phase: the message that was under way when somebody had joined need not be theirs.
+        first = max(self.crier.number, self.phases[-1].first)
+        self.phases.append(Phase(first, must, {name: before[name] | after[name] for name in before}))
+        self.wait_for_all_of(first, before)
         act()
         if reloading:
             self.visitors[reloading].visit()
