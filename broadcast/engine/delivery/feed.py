@@ -66,14 +66,18 @@ class Position:
 
 
 class Chunk:
-    """Frames that follow each other, and where a position stands after each of them."""
+    """Frames that follow each other, and where a position stands after each of them.
 
-    __slots__ = ("_data", "epoch", "frames", "marks")
+    ``was_all`` says whether there was nothing behind them when it was made. What comes later is notified.
+    """
 
-    def __init__(self, epoch: str, frames: list[Frame], marks: list[Mark]) -> None:
+    __slots__ = ("_data", "epoch", "frames", "marks", "was_all")
+
+    def __init__(self, epoch: str, frames: list[Frame], marks: list[Mark], was_all: bool = False) -> None:
         self.epoch = epoch
         self.frames = frames
         self.marks = marks
+        self.was_all = was_all
         self._data: dict[Dialect, tuple[bytes, list[int]]] = {}
 
     def data(self, dialect: Dialect) -> tuple[bytes, list[int]]:
@@ -222,7 +226,8 @@ class Feed:
                 break
             frames.append(frame)
             marks.append((number + 1, self.ring.mark(number)))
-        return Chunk(self.epoch, frames, marks)
+        was_all = bool(marks) and marks[-1][0] == self.ring.end
+        return Chunk(self.epoch, frames, marks, was_all)
 
     async def older_chunk(self, position: Position) -> Chunk:
         """What the log has for a position that is not in the ring. Raises LogUnavailable or NoLog."""

@@ -65,14 +65,30 @@ class Flow:
 
 
 class DaphneSocket(Flow):
-    """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once."""
+    """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once.
 
-    __slots__ = ("protocol",)
+    The server writes too: the handshake, pings, answers, the close. It does so through here, so that its state and its
+    buffers, which lie all over the memory, are looked at only when it has written since the last look.
+    """
+
+    __slots__ = ("_has_news", "_send", "_write", "protocol")
 
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol.transport)
         self.protocol = protocol
-        limit_kernel_buffer(self.transport)
+        self._has_news = True
+        self._write = self.transport.write
+        self.transport.write = self.hand_over
+        if self.transport.connected:  # else it is never ready
+            self._send = self.transport.getHandle().send
+            limit_kernel_buffer(self.transport)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is open and clear, so that a frame may be written."""
+        if self._has_news:
+            self._has_news = not (self.is_open and self.is_clear)
+        return not self._has_news
 
     @property
     def is_open(self) -> bool:
@@ -93,7 +109,7 @@ class DaphneSocket(Flow):
     def write_some(self, data: bytes) -> int:
         """Gives bytes to the kernel; how many it took. Raises ConnectionError if the client is gone."""
         try:
-            taken: int = self.transport.getHandle().send(data)
+            taken: int = self._send(data)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -101,8 +117,9 @@ class DaphneSocket(Flow):
         return taken
 
     def hand_over(self, rest: bytes) -> None:
-        """Leaves the rest of a frame to the server, which writes it as the kernel takes it."""
-        self.transport.write(rest)
+        """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
+        self._has_news = True
+        self._write(rest)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Calls ``callback`` once, when all that waits has gone to the kernel, however little it is.
@@ -119,8 +136,6 @@ class DaphneSocket(Flow):
 
 def limit_kernel_buffer(transport: Any) -> None:
     """Keeps what a client has not read yet out of the kernel's memory, as far as the system can."""
-    if not transport.connected:
-        return
     handle = transport.getHandle()
     with suppress(OSError):
         if handle.family == socket.AF_UNIX:
@@ -202,7 +217,7 @@ def flow_behind(send: Any) -> Flow | None:
     below = protocol.transport
     while isinstance(below, ProtocolWrapper):  # TLS
         below = below.transport
-    if has_all(below, ("connected", "getHandle")):
+    if getattr(below, "connected", False) and has_all(below, ("getHandle",)):
         limit_kernel_buffer(below)
     return Flow(protocol.transport)
 

@@ -64,20 +64,20 @@ class DirectTransport(Transport):
 
     def _write_chunk(self, position: Position, chunk: Chunk) -> bool:
         """Writes what the socket takes; whether it took everything."""
-        if not self._socket.is_open:
-            return False
-        if not self._socket.is_clear:
-            self._wait()
+        socket = self._socket
+        if not socket.is_ready:
+            if socket.is_open:
+                self._wait()
             return False
         data, ends = chunk.data(self.dialect)
-        taken = self._socket.write_some(data) if data else 0
+        taken = socket.write_some(data) if data else 0
         if taken == len(data):
             position.passed(chunk, len(chunk.frames))
-            if not position.is_live:
+            if not chunk.was_all:
                 self.notify()
             return True
         whole = bisect_right(ends, taken)
-        self._socket.hand_over(data[taken : ends[whole]])
+        socket.hand_over(data[taken : ends[whole]])
         position.passed(chunk, whole + 1)
         self._wait()
         return False

@@ -380,6 +380,43 @@ async def test_it_opens_with_the_accept_and_shuts_with_the_close(connection: Con
     assert not socket.is_open
 
 
+@pytest.mark.parametrize("frame", ["sendPing", "sendPong"])
+async def test_it_is_not_ready_while_the_servers_own_frames_wait(connection: Connection, frame: str) -> None:
+    socket = found(connection)
+    await connection.accept()
+    assert socket.is_ready
+    getattr(connection.protocol, frame)(b"alive")
+    assert not socket.is_ready
+    await until(lambda: connection.read().endswith(b"\x05alive"))
+    await until(lambda: socket.is_ready)
+
+
+async def test_it_is_never_ready_again_when_the_client_has_closed(connection: Connection) -> None:
+    socket = found(connection)
+    await connection.accept()
+    assert socket.is_ready
+    connection.say((1000).to_bytes(2), opcode=8)
+    await until(lambda: connection.read().endswith(b"\x88\x02" + (1000).to_bytes(2)))
+    assert not socket.is_ready
+    await until(lambda: not connection.transport.connected)
+    assert not socket.is_ready
+
+
+async def test_it_is_ready_from_the_accept_to_the_close(connection: Connection) -> None:
+    socket = found(connection)
+    assert not socket.is_ready
+    await connection.send({"type": "websocket.accept"})
+    assert not socket.is_ready
+    await until(lambda: socket.is_ready)
+    await connection.send({"type": "websocket.send", "text": "hi"})
+    assert not socket.is_ready
+    await until(lambda: socket.is_ready)
+    await connection.send({"type": "websocket.close", "code": 4000})
+    assert not socket.is_ready
+    await until(lambda: connection.read().endswith(b"\x88\x02" + (4000).to_bytes(2)))
+    assert not socket.is_ready
+
+
 async def test_it_shuts_when_the_client_closes_or_vanishes(connection: Connection) -> None:
     socket = found(connection)
     await connection.accept()

@@ -39,6 +39,10 @@ class Socket:
     def is_clear(self) -> bool:
         return not self.buffer
 
+    @property
+    def is_ready(self) -> bool:
+        return self.is_open and self.is_clear
+
     def write_some(self, data: bytes) -> int:
         assert self.is_open, "written to after the close"
         assert not self.buffer, "written into the middle of a frame"
