@@ -11,13 +11,14 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeGuard
 
 UNSENT_BYTES = 64 * 1024  # what the kernel may hold of a client that does not read
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 FRAME_COST = 512  # bytes of memory that a frame takes beside its text
 LOOK_EVERY = 0.05  # seconds
 MAX_DEPTH = 16  # of middleware around ``send``
+MAX_WRAPPERS = 64  # looked into for a ``send`` that middleware of another kind has wrapped
 
 OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
 OF_ANY_TRANSPORT = ("connected", "pauseProducing", "registerProducer", "resumeProducing", "unregisterProducer")
@@ -26,6 +27,8 @@ OF_TRANSPORT = (
     *("_tempDataLen", "dataBuffer", "disconnected", "disconnecting", "getHandle"),
     *("producerPaused", "write"),
 )
+
+Reply = functools.partial[Any]
 
 
 class Flow:
@@ -166,7 +169,7 @@ class Inbox:
 
 def bound_input(send: Any) -> None:
     """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
-    protocol = protocol_behind(send)
+    protocol = protocol_within(send)
     queue = getattr(protocol, "application_queue", None)
     if isinstance(queue, asyncio.Queue) and has_all(protocol.transport, OF_ANY_TRANSPORT):
         protocol.application_queue = Inbox(protocol)
@@ -194,7 +197,7 @@ def flow_behind(send: Any) -> Flow | None:
 
     daphne's ``send`` itself never waits. None on another server.
     """
-    protocol = protocol_behind(send)
+    protocol = protocol_within(send)
     if protocol is None or not has_all(protocol.transport, OF_ANY_TRANSPORT):
         return None
     from twisted.protocols.policies import ProtocolWrapper
@@ -213,26 +216,60 @@ def has_all(thing: Any, names: tuple[str, ...]) -> bool:
 
 def server_behind(send: Any) -> Any:
     """The daphne server that an ASGI ``send`` belongs to, or None."""
-    found = reply_behind(send)
-    return getattr(found.func, "__self__", None) if found is not None else None
+    found = reply_within(send)
+    return found.func.__self__ if found is not None else None  # type: ignore[attr-defined]
 
 
 def protocol_behind(send: Any) -> Any:
-    """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None."""
-    found = reply_behind(send)
-    protocol = found.args[0] if found is not None and found.args else None
+    """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None; with Channels' middleware between."""
+    return protocol_of(reply_behind(send))
+
+
+def protocol_within(send: Any) -> Any:
+    """The same with any middleware between. It may change what it passes on, so it is not to be written past."""
+    return protocol_of(reply_within(send))
+
+
+def protocol_of(reply: Reply | None) -> Any:
+    protocol = reply.args[0] if reply is not None and reply.args else None
     kind = getattr(sys.modules.get("daphne.ws_protocol"), "WebSocketProtocol", None)
     return protocol if kind is not None and isinstance(protocol, kind) and hasattr(protocol, "transport") else None
 
 
-def reply_behind(send: Any) -> functools.partial[Any] | None:
-    """daphne's ``partial(server.handle_reply, protocol)`` below the middleware that wrapped ``send``."""
-    kind = getattr(sys.modules.get("daphne.server"), "Server", None)
+def reply_behind(send: Any) -> Reply | None:
+    """daphne's ``partial(server.handle_reply, protocol)`` below the middleware of Channels that wrapped ``send``."""
     for _ in range(MAX_DEPTH):
         if isinstance(send, functools.partial):
-            owner = getattr(send.func, "__self__", None)
-            return send if kind is not None and isinstance(owner, kind) else None
+            return send if is_reply(send) else None
         send = getattr(getattr(send, "__self__", None), "real_send", None)
         if send is None:
             return None
     return None
+
+
+def reply_within(send: Any) -> Reply | None:
+    """The same, wherever it is within what wraps ``send``."""
+    wrappers = [send] if "daphne.server" in sys.modules else []
+    for wrapper in wrappers:
+        if is_reply(wrapper):
+            return wrapper
+        if len(wrappers) < MAX_WRAPPERS:
+            wrappers += wrapped_in(wrapper)
+    return None
+
+
+def wrapped_in(wrapper: Any) -> list[Any]:
+    """What a wrapper of ``send`` may pass on to: a function holds it in its closure, an object in an attribute."""
+    held = [*getattr(getattr(wrapper, "__self__", wrapper), "__dict__", {}).values()]
+    for cell in getattr(wrapper, "__closure__", None) or ():
+        with suppress(ValueError):  # it is empty
+            held.append(cell.cell_contents)
+    if isinstance(wrapper, functools.partial):
+        held += [wrapper.func, *wrapper.args, *wrapper.keywords.values()]
+    return [each for each in held if callable(each) and not isinstance(each, type)]
+
+
+def is_reply(send: Any) -> TypeGuard[Reply]:
+    kind = getattr(sys.modules.get("daphne.server"), "Server", None)
+    owner = getattr(send.func, "__self__", None) if isinstance(send, functools.partial) else None
+    return kind is not None and isinstance(owner, kind)

@@ -268,6 +268,66 @@ async def test_it_is_found_behind_so_many_and_no_more(tcp_connection: Connection
     assert socket_behind(circle.send) is None
 
 
+def in_a_closure(send: Any) -> Any:
+    async def changed(event: dict[str, Any]) -> None:
+        await send(event)
+
+    return changed
+
+
+def in_a_decorator(send: Any) -> Any:
+    return functools.wraps(send.func)(in_a_closure(send))
+
+
+class Changing:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __call__(self, event: dict[str, Any]) -> None: ...
+    async def send(self, event: dict[str, Any]) -> None: ...
+
+
+async def passed_on(send: Any, event: dict[str, Any]) -> None: ...
+
+
+WRAPPINGS: dict[str, Callable[[Any], Any]] = {
+    "closure": in_a_closure,
+    "decorator": in_a_decorator,
+    "object": Changing,
+    "method": lambda send: Changing(send).send,
+    "partial": lambda send: functools.partial(passed_on, send),
+    "keyword": lambda send: functools.partial(passed_on, send=send),
+    "several": lambda send: in_a_closure(Changing(functools.partial(passed_on, in_a_closure(send))).send),
+    "below Channels": lambda send: Middleware(in_a_closure(send)).send,
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_written_past(
+    tcp_connection: Connection, wrapping: str
+) -> None:
+    """It may change what it passes on; without being watched, who reads nothing would fill the memory."""
+    send = WRAPPINGS[wrapping](tcp_connection.send)
+    assert socket_behind(send) is None
+    assert server_behind(send) is tcp_connection.server
+    bound_input(send)
+    assert type(tcp_connection.protocol.application_queue) is daphne_socket.Inbox
+    flow = flow_behind(send)
+    assert flow is not None
+    assert flow.transport.producer is flow
+
+
+async def test_a_wrapper_that_holds_itself_or_nothing_yet_is_no_failure(tcp_connection: Connection) -> None:
+    circle = Changing(None)
+    circle.inner = circle
+
+    async def early(event: dict[str, Any]) -> None:
+        await later(event)
+
+    assert (flow_behind(circle), flow_behind(early)) == (None, None)
+    later = tcp_connection.send
+
+
 async def _plain_send(event: dict[str, Any]) -> None: ...
 
 
