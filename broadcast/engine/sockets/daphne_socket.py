@@ -94,13 +94,11 @@ class DaphneSocket(Flow):
         return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue)
 
     def write_some(self, data: bytes) -> int:
-        """Gives bytes to the kernel; how many it took. Raises ConnectionError if the client is gone."""
+        """Gives bytes to the kernel; how many it took. Never raises: what is wrong shows to the server too."""
         try:
             taken: int = self.transport.getHandle().send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise ConnectionError("the connection was lost") from error
+        except OSError:
+            return 0  # nothing for now, or nothing ever again: the server tries once more, and acts on it
         return taken
 
     def hand_over(self, rest: bytes) -> None:

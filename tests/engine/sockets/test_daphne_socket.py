@@ -4,6 +4,7 @@ A version of theirs that breaks an assumption makes a test here fail, and the ap
 """
 
 import asyncio
+import errno
 import functools
 import logging
 import socket as sockets
@@ -520,18 +521,36 @@ async def test_the_kernel_holds_little(connection: Connection) -> None:
     assert written <= 6 * UNSENT_BYTES
 
 
-async def test_a_connection_that_is_lost_is_told_by_an_error(connection: Connection) -> None:
+async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(connection: Connection) -> None:
     socket = found(connection)
     await connection.accept()
+    connection.transport.pauseProducing()
     connection.client.close()
-
-    def write_on() -> None:
-        for _ in range(10_000):
-            socket.write_some(b"x" * 1000)
-
-    with pytest.raises(ConnectionError):
-        write_on()
+    frame = text_frame("x" * 1000)
+    while socket.write_some(frame):
+        pass
+    socket.hand_over(frame)
     await until(lambda: not connection.transport.connected)
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EAGAIN])
+async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    class Short:
+        def send(self, data: bytes) -> int:
+            raise OSError(number, "try again")
+
+    socket = found(connection)
+    await connection.accept()
+    frame = text_frame("hi")
+    with monkeypatch.context() as short:
+        for name, value in (("socket", Short()), ("getHandle", Short)):
+            short.setattr(connection.transport, name, value)
+        assert socket.write_some(frame) == 0
+        socket.hand_over(frame)
+        assert connection.transport.doWrite() is None
+    await until(lambda: connection.read() == frame)
 
 
 @pytest.mark.parametrize("by", ["server", "client"])

@@ -43,7 +43,7 @@ class Socket:
         assert self.is_open, "written to after the close"
         assert not self.buffer, "written into the middle of a frame"
         if self.is_lost:
-            raise ConnectionError
+            return 0
         self.writes += 1
         count = min(len(data), self.room)
         self.take(data[:count])
@@ -414,6 +414,18 @@ async def test_two_groups_can_both_be_behind(client: Client, feed: Feed, other: 
     client.follow(feed, after=4)
     client.follow(other, after=8)
     await until(lambda: sorted(client.offsets) == [5, 6, 7, 8, 9, 9, 10, 10])
+
+
+async def test_a_group_that_is_far_behind_does_not_keep_another_from_the_log(
+    client: Client, feed: Feed, other: Feed
+) -> None:
+    feed.restart("e", 20_000, 0)
+    position = client.follow(feed, after=100)
+    client.follow(other, after=4)
+    await until(lambda: 5 in client.offsets)
+    assert not position.is_live
+    await until(lambda: position.is_live)
+    assert sorted(client.offsets) == [*range(5, 11), *range(101, 20_001)]
 
 
 async def test_what_was_read_for_a_position_that_has_moved_on_is_not_written(
