@@ -15,12 +15,14 @@ from typing import Any, TypeGuard
 
 UNSENT_BYTES = 64 * 1024  # what the kernel may hold of a client that does not read
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
+MAX_FRAGMENTS = 16 * 1024  # pieces of one message
 FRAME_COST = 512  # bytes of memory that a frame takes beside its text
 LOOK_EVERY = 0.05  # seconds
 MAX_DEPTH = 16  # of middleware around ``send``
 MAX_WRAPPERS = 64  # looked into for a ``send`` that middleware of another kind has wrapped
 
 OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
+OF_INPUT = ("application_queue", "dropConnection", "muted", "onMessageFrame")
 OF_ANY_TRANSPORT = ("connected", "pauseProducing", "registerProducer", "resumeProducing", "unregisterProducer")
 OF_TRANSPORT = (
     *OF_ANY_TRANSPORT,
@@ -134,6 +136,7 @@ class Inbox:
     """The way into daphne's queue of what a client said; without it the queue has no limit.
 
     While much of it waits, because the client floods or the database is slow, the client is not read.
+    A message in very many pieces ends the connection: autobahn limits its bytes, and the pieces may have none.
     """
 
     __slots__ = ("_look", "_protocol", "_queue", "_size")
@@ -154,6 +157,13 @@ class Inbox:
             if self._look is None:
                 self._look_later()
 
+    def add_fragment(self, payload: Any) -> None:
+        """Takes the place of the protocol's ``onMessageFrame``."""
+        protocol = self._protocol
+        type(protocol).onMessageFrame(protocol, payload)
+        if len(getattr(protocol, "message_data", ())) > MAX_FRAGMENTS:
+            protocol.dropConnection(abort=True)
+
     def _look_later(self) -> None:
         self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
 
@@ -168,9 +178,11 @@ class Inbox:
 def bound_input(send: Any) -> None:
     """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
     protocol = protocol_within(send)
-    queue = getattr(protocol, "application_queue", None)
-    if isinstance(queue, asyncio.Queue) and has_all(protocol.transport, OF_ANY_TRANSPORT):
-        protocol.application_queue = Inbox(protocol)
+    if protocol is None or not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
+        return
+    if isinstance(protocol.application_queue, asyncio.Queue):
+        protocol.application_queue = inbox = Inbox(protocol)
+        protocol.onMessageFrame = inbox.add_fragment
 
 
 def socket_behind(send: Any) -> DaphneSocket | None:

@@ -9,6 +9,7 @@ import functools
 import logging
 import socket as sockets
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -27,6 +28,9 @@ from broadcast.engine.sockets.connecting import transport_for
 from broadcast.engine.sockets.daphne_socket import (
     LOOK_EVERY,
     MAX_DEPTH,
+    MAX_FRAGMENTS,
+    OF_ANY_TRANSPORT,
+    OF_INPUT,
     OF_PROTOCOL,
     OF_TRANSPORT,
     UNREAD_BYTES,
@@ -675,3 +679,30 @@ async def test_who_vanishes_while_it_is_not_read_is_looked_after_no_more(connect
     connection.transport.abortConnection()
     await until(lambda: inbox._look is None)
     assert not connection.transport.connected
+
+
+async def test_a_message_of_very_many_frames_ends_the_connection(connection: Connection) -> None:
+    """They may be empty: autobahn limits the bytes of a message and keeps all of its frames until it ends."""
+    bound_input(connection.send)
+    await connection.accept()
+    begin, more = masked(b"").replace(b"\x81", b"\x01", 1), masked(b"", opcode=0).replace(b"\x80", b"\x00", 1)
+    connection.say(b"one")
+    assert (await connection.receive())["text"] == "one"
+    flood = begin + more * (MAX_FRAGMENTS - 2) + masked(b"two", opcode=0) + begin + more * (MAX_FRAGMENTS + 10_000)
+    sending = asyncio.create_task(connection.reactor.loop.sock_sendall(connection.client, flood))
+    assert (await connection.receive())["text"] == "two"
+    await until(lambda: not connection.transport.connected)
+    assert len(connection.protocol.message_data) == MAX_FRAGMENTS + 1
+    with suppress(OSError):
+        await sending
+
+
+@pytest.mark.parametrize("name", sorted({*OF_INPUT, *OF_ANY_TRANSPORT}))
+async def test_input_is_bounded_only_where_all_is_as_expected(
+    tcp_connection: Connection, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    bound = "OF_INPUT" if name in OF_INPUT else "OF_ANY_TRANSPORT"
+    assert [each for each in OF_INPUT if not hasattr(tcp_connection.protocol, each)] == []
+    monkeypatch.setattr(daphne_socket, bound, (f"{name}_of_old",))
+    bound_input(tcp_connection.send)
+    assert type(tcp_connection.protocol.application_queue) is asyncio.Queue
