@@ -26,7 +26,7 @@ OF_INPUT = ("application_queue", "dropConnection", "muted", "onMessageFrame")
 OF_ANY_TRANSPORT = ("connected", "pauseProducing", "registerProducer", "resumeProducing", "unregisterProducer")
 OF_TRANSPORT = (
     *OF_ANY_TRANSPORT,
-    *("_tempDataLen", "dataBuffer", "disconnected", "disconnecting", "getHandle"),
+    *("_tempDataLen", "abortConnection", "dataBuffer", "disconnected", "disconnecting", "getHandle"),
     *("producerPaused", "write"),
 )
 
@@ -114,6 +114,11 @@ class DaphneSocket(Flow):
         """
         super().when_drained(callback)
         self.transport.producerPaused = True
+
+    def drop_if_closing(self) -> None:
+        """Ends a connection whose closing, begun by the client, waits behind what the client does not take."""
+        if self.transport.disconnecting:
+            self.transport.abortConnection()
 
     def mute(self) -> None:
         """Lets the server drop what the client still sends: nobody reads it any more."""

@@ -104,6 +104,7 @@ class DirectTransport(Transport):
             self.notify()
 
     def _stalled(self) -> None:
+        self._socket.drop_if_closing()
         self._end(self.give_up(STALLED))
 
     def _end(self, closing: Coroutine[Any, Any, None]) -> None:

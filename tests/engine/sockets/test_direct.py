@@ -33,6 +33,7 @@ class Socket:
         self.most_buffered = 0
         self.is_muted = False
         self.is_lost = False
+        self.is_dropped = False
         self.on_drained: Callable[[], None] | None = None
 
     @property
@@ -61,6 +62,9 @@ class Socket:
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self.on_drained = callback
+
+    def drop_if_closing(self) -> None:
+        self.is_dropped = not self.is_open
 
     def mute(self) -> None:
         self.is_muted = True
@@ -461,6 +465,16 @@ async def test_who_takes_nothing_for_long_is_closed(client: Client, feed: Feed, 
     client.socket.drain()
     await quiet()
     assert client.offsets == [11]
+
+
+async def test_who_has_closed_and_takes_nothing_for_long_is_dropped(client: Client, feed: Feed, settings: Any) -> None:
+    settings.BROADCAST = {"STALLED_TIMEOUT": 0.02}
+    client.follow(feed)
+    client.socket.room = 0
+    push(feed, 11)
+    await until(lambda: client.socket.buffer)
+    client.socket.is_open = False
+    await until(lambda: client.socket.is_dropped)
 
 
 async def test_who_takes_a_little_now_and_then_stays(client: Client, feed: Feed, settings: Any) -> None:
