@@ -194,6 +194,19 @@ def test_who_takes_nothing_for_long_is_sent_away_to_come_back(serve, visit, sett
     assert tracebacks(server.log) == []
 
 
+def test_who_says_that_it_goes_and_takes_nothing_is_waited_for_no_longer_than_others(serve, visit):
+    """autobahn has answered its close, which waits behind what it does not take."""
+    server = serve(STALLED_TIMEOUT=1)
+    reader, going = visit(server), visit(server, receive_buffer=SMALL)
+    reader.hear(), going.hear()
+    before = server.sockets
+    server.get("/many?count=500&bytes=10000")
+    list(islice(reader.frames(), 500))
+    going.write((1000).to_bytes(2), opcode=8)
+    wait_for(lambda: server.sockets == before - 1)
+    assert tracebacks(server.log) == []
+
+
 def test_who_vanishes_while_it_is_behind_leaves_nothing(serve, visit):
     server = serve()
     reader = visit(server)

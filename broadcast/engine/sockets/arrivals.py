@@ -32,9 +32,10 @@ class Arrivals:
     def build_protocol(self, address: Any) -> Any:
         """What daphne's factory builds for a connection; its requests for an upgrade wait here."""
         protocol = self._build(address)
-        if self._request_factory is None:
-            self._request_factory = waiting(protocol.requestFactory, self)
-        protocol.requestFactory = self._request_factory
+        if has_all(protocol, ("requestFactory",)):
+            if self._request_factory is None:
+                self._request_factory = waiting(protocol.requestFactory, self)
+            protocol.requestFactory = self._request_factory
         return protocol
 
     def arrive(self, request: Any, process: Callable[[], Any]) -> None:

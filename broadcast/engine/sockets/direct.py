@@ -52,15 +52,21 @@ class DirectTransport(Transport):
     def write_ready(self) -> None:
         """Writes a chunk of each group's frames: the visit of a round. Never raises."""
         try:
-            for group, position in self.positions.items():
+            for position in self.positions.values():
                 chunk = position.feed.chunk(position)
                 if chunk is None:
                     self._read_older(position)
                 elif chunk.frames and not self._write_chunk(position, chunk):
-                    self.positions[group] = self.positions.pop(group)  # next time the others come first
+                    self._let_others_first(position)
                     return
         except Exception as error:
-            self._give_up(error)
+            self._end(self.fail(error))
+
+    def _let_others_first(self, position: Position) -> None:
+        """Puts a group last, so that one that is always behind does not keep the others waiting."""
+        if self.is_following(position):
+            group = position.feed.name
+            self.positions[group] = self.positions.pop(group)
 
     def _write_chunk(self, position: Position, chunk: Chunk) -> bool:
         """Writes what the socket takes; whether it took everything."""
@@ -98,15 +104,12 @@ class DirectTransport(Transport):
             self.notify()
 
     def _stalled(self) -> None:
+        self._socket.drop_if_closing()
         self._end(self.give_up(STALLED))
-
-    def _give_up(self, error: Exception) -> None:
-        self._is_waiting = True
-        if not isinstance(error, ConnectionError):  # then the server says by itself that the client is gone
-            self._end(self.fail(error))
 
     def _end(self, closing: Coroutine[Any, Any, None]) -> None:
         """Closes the connection in a task of its own: whoever finds that it must be cannot wait for it."""
+        self._is_waiting = True
         if self._ending is None:
             self._ending = asyncio.create_task(closing)
         else:
@@ -127,8 +130,9 @@ class DirectTransport(Transport):
                 await asyncio.sleep(conf.POLL_INTERVAL)
             elif chunk.frames and self.is_following(position):
                 self._write_chunk(position, chunk)
+            self._let_others_first(position)
         except Exception as error:
-            self._give_up(error)
+            self._end(self.fail(error))
 
     def _caught_up(self, task: asyncio.Task[None]) -> None:
         self._reading = None

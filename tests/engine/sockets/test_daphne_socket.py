@@ -4,10 +4,12 @@ A version of theirs that breaks an assumption makes a test here fail, and the ap
 """
 
 import asyncio
+import errno
 import functools
 import logging
 import socket as sockets
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -26,6 +28,9 @@ from broadcast.engine.sockets.connecting import transport_for
 from broadcast.engine.sockets.daphne_socket import (
     LOOK_EVERY,
     MAX_DEPTH,
+    MAX_FRAGMENTS,
+    OF_ANY_TRANSPORT,
+    OF_INPUT,
     OF_PROTOCOL,
     OF_TRANSPORT,
     UNREAD_BYTES,
@@ -268,6 +273,66 @@ async def test_it_is_found_behind_so_many_and_no_more(tcp_connection: Connection
     assert socket_behind(circle.send) is None
 
 
+def in_a_closure(send: Any) -> Any:
+    async def changed(event: dict[str, Any]) -> None:
+        await send(event)
+
+    return changed
+
+
+def in_a_decorator(send: Any) -> Any:
+    return functools.wraps(send.func)(in_a_closure(send))
+
+
+class Changing:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __call__(self, event: dict[str, Any]) -> None: ...
+    async def send(self, event: dict[str, Any]) -> None: ...
+
+
+async def passed_on(send: Any, event: dict[str, Any]) -> None: ...
+
+
+WRAPPINGS: dict[str, Callable[[Any], Any]] = {
+    "closure": in_a_closure,
+    "decorator": in_a_decorator,
+    "object": Changing,
+    "method": lambda send: Changing(send).send,
+    "partial": lambda send: functools.partial(passed_on, send),
+    "keyword": lambda send: functools.partial(passed_on, send=send),
+    "several": lambda send: in_a_closure(Changing(functools.partial(passed_on, in_a_closure(send))).send),
+    "below Channels": lambda send: Middleware(in_a_closure(send)).send,
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_written_past(
+    tcp_connection: Connection, wrapping: str
+) -> None:
+    """It may change what it passes on; without being watched, who reads nothing would fill the memory."""
+    send = WRAPPINGS[wrapping](tcp_connection.send)
+    assert socket_behind(send) is None
+    assert server_behind(send) is tcp_connection.server
+    bound_input(send)
+    assert type(tcp_connection.protocol.application_queue) is daphne_socket.Inbox
+    flow = flow_behind(send)
+    assert flow is not None
+    assert flow.transport.producer is flow
+
+
+async def test_a_wrapper_that_holds_itself_or_nothing_yet_is_no_failure(tcp_connection: Connection) -> None:
+    circle = Changing(None)
+    circle.inner = circle
+
+    async def early(event: dict[str, Any]) -> None:
+        await later(event)
+
+    assert (flow_behind(circle), flow_behind(early)) == (None, None)
+    later = tcp_connection.send
+
+
 async def _plain_send(event: dict[str, Any]) -> None: ...
 
 
@@ -497,18 +562,36 @@ async def test_the_kernel_holds_little(connection: Connection) -> None:
     assert written <= 6 * UNSENT_BYTES
 
 
-async def test_a_connection_that_is_lost_is_told_by_an_error(connection: Connection) -> None:
+async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(connection: Connection) -> None:
     socket = found(connection)
     await connection.accept()
+    connection.transport.pauseProducing()
     connection.client.close()
-
-    def write_on() -> None:
-        for _ in range(10_000):
-            socket.write_some(b"x" * 1000)
-
-    with pytest.raises(ConnectionError):
-        write_on()
+    frame = text_frame("x" * 1000)
+    while socket.write_some(frame):
+        pass
+    socket.hand_over(frame)
     await until(lambda: not connection.transport.connected)
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EAGAIN])
+async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    class Short:
+        def send(self, data: bytes) -> int:
+            raise OSError(number, "try again")
+
+    socket = found(connection)
+    await connection.accept()
+    frame = text_frame("hi")
+    with monkeypatch.context() as short:
+        for name, value in (("socket", Short()), ("getHandle", Short)):
+            short.setattr(connection.transport, name, value)
+        assert socket.write_some(frame) == 0
+        socket.hand_over(frame)
+        assert connection.transport.doWrite() is None
+    await until(lambda: connection.read() == frame)
 
 
 @pytest.mark.parametrize("by", ["server", "client"])
@@ -633,3 +716,30 @@ async def test_who_vanishes_while_it_is_not_read_is_looked_after_no_more(connect
     connection.transport.abortConnection()
     await until(lambda: inbox._look is None)
     assert not connection.transport.connected
+
+
+async def test_a_message_of_very_many_frames_ends_the_connection(connection: Connection) -> None:
+    """They may be empty: autobahn limits the bytes of a message and keeps all of its frames until it ends."""
+    bound_input(connection.send)
+    await connection.accept()
+    begin, more = masked(b"").replace(b"\x81", b"\x01", 1), masked(b"", opcode=0).replace(b"\x80", b"\x00", 1)
+    connection.say(b"one")
+    assert (await connection.receive())["text"] == "one"
+    flood = begin + more * (MAX_FRAGMENTS - 2) + masked(b"two", opcode=0) + begin + more * (MAX_FRAGMENTS + 10_000)
+    sending = asyncio.create_task(connection.reactor.loop.sock_sendall(connection.client, flood))
+    assert (await connection.receive())["text"] == "two"
+    await until(lambda: not connection.transport.connected)
+    assert len(connection.protocol.message_data) == MAX_FRAGMENTS + 1
+    with suppress(OSError):
+        await sending
+
+
+@pytest.mark.parametrize("name", sorted({*OF_INPUT, *OF_ANY_TRANSPORT}))
+async def test_input_is_bounded_only_where_all_is_as_expected(
+    tcp_connection: Connection, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    bound = "OF_INPUT" if name in OF_INPUT else "OF_ANY_TRANSPORT"
+    assert [each for each in OF_INPUT if not hasattr(tcp_connection.protocol, each)] == []
+    monkeypatch.setattr(daphne_socket, bound, (f"{name}_of_old",))
+    bound_input(tcp_connection.send)
+    assert type(tcp_connection.protocol.application_queue) is asyncio.Queue

@@ -33,6 +33,7 @@ class Socket:
         self.most_buffered = 0
         self.is_muted = False
         self.is_lost = False
+        self.is_dropped = False
         self.on_drained: Callable[[], None] | None = None
 
     @property
@@ -47,7 +48,7 @@ class Socket:
         assert self.is_open, "written to after the close"
         assert not self.buffer, "written into the middle of a frame"
         if self.is_lost:
-            raise ConnectionError
+            return 0
         self.writes += 1
         count = min(len(data), self.room)
         self.take(data[:count])
@@ -65,6 +66,9 @@ class Socket:
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self.on_drained = callback
+
+    def drop_if_closing(self) -> None:
+        self.is_dropped = not self.is_open
 
     def mute(self) -> None:
         self.is_muted = True
@@ -420,6 +424,18 @@ async def test_two_groups_can_both_be_behind(client: Client, feed: Feed, other: 
     await until(lambda: sorted(client.offsets) == [5, 6, 7, 8, 9, 9, 10, 10])
 
 
+async def test_a_group_that_is_far_behind_does_not_keep_another_from_the_log(
+    client: Client, feed: Feed, other: Feed
+) -> None:
+    feed.restart("e", 20_000, 0)
+    position = client.follow(feed, after=100)
+    client.follow(other, after=4)
+    await until(lambda: 5 in client.offsets)
+    assert not position.is_live
+    await until(lambda: position.is_live)
+    assert sorted(client.offsets) == [*range(5, 11), *range(101, 20_001)]
+
+
 async def test_what_was_read_for_a_position_that_has_moved_on_is_not_written(
     client: Client, feed: Feed, log: Log
 ) -> None:
@@ -453,6 +469,16 @@ async def test_who_takes_nothing_for_long_is_closed(client: Client, feed: Feed, 
     client.socket.drain()
     await quiet()
     assert client.offsets == [11]
+
+
+async def test_who_has_closed_and_takes_nothing_for_long_is_dropped(client: Client, feed: Feed, settings: Any) -> None:
+    settings.BROADCAST = {"STALLED_TIMEOUT": 0.02}
+    client.follow(feed)
+    client.socket.room = 0
+    push(feed, 11)
+    await until(lambda: client.socket.buffer)
+    client.socket.is_open = False
+    await until(lambda: client.socket.is_dropped)
 
 
 async def test_who_takes_a_little_now_and_then_stays(client: Client, feed: Feed, settings: Any) -> None:
