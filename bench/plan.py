@@ -41,7 +41,7 @@ class Plan:
     rounds: int = 5
     budget: float = 60.0
     relayed: int = 10_000
-    idle_seconds: float = 15.0
+    idle_seconds: float = 22.0  # daphne pings every 20 seconds and looks every 2: each client is pinged once
     megabytes: float = 100.0
 
 
