@@ -44,7 +44,7 @@ def missed_by_a_witness(server: Server, path: str) -> bytes:
 
 
 def reconnect(server: Server, size: int, path: str, stream: bytes) -> float:
-    """Connects everybody as fast as they are let in, and drops them at once; the seconds until the last had its stream."""
+    """Connects everybody, and drops them at once; the seconds until the last one had its stream."""
     with Crowd(server.port) as crowd:
         seconds = crowd.open([path] * size, stream)
         drop(server, crowd)
