@@ -82,7 +82,7 @@ def finish(command: list[str], cwd: Path, env: dict[str, str]) -> None:
     """Runs a command that servers need done before they start."""
     done = subprocess.run(command, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True)  # noqa: S603
     if done.returncode:
-        raise CannotStart(f"{command[0]} failed:\n{done.stderr}")
+        raise CannotStart(f"{command[0]} failed:\n{done.stderr.strip()}")
 
 
 class Program:
