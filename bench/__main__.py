@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from bench.plan import ROUNDS, Plan, run
 from bench.report import report
+from bench.results import Results, machine
 from bench.rows import ROOT, Row, all_rows
 
 QUICK: dict[str, Any] = {
@@ -26,20 +29,33 @@ QUICK: dict[str, Any] = {
 def main() -> None:
     options = arguments()
     rows = chosen(all_rows(options.project or [("", ROOT)]), options.rows)
+    if not rows:
+        sys.exit(f"No row is called {' or '.join(options.rows)}; docs/performance.md has an example.")
     plan = Plan(rows, options.scenarios)
     if options.quick:
         plan = replace(plan, **QUICK)
     given = {name: getattr(options, name) for name in ("sizes", "size", "rounds", "budget", "megabytes")}
     plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
-    print(report(run(plan), options.output))
+    measure(plan, options.output)
+
+
+def measure(plan: Plan, output: Path) -> None:
+    """Runs a plan, and reports what there is also when it is stopped; SIGTERM stops it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    results = Results(about=machine())
+    try:
+        run(plan, results)
+    finally:
+        if results.values or results.remarks:
+            print(report(results, output))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what a message to many costs.")
     parser.add_argument("--quick", action="store_true", help="a small run of everything, to see that it works")
-    parser.add_argument("--rounds", type=int, help="how often everything is measured (5)")
+    parser.add_argument("--rounds", type=number, help="how often everything is measured (5)")
     parser.add_argument("--sizes", type=numbers, help="numbers of connections, as in 100,1000,5000")
-    parser.add_argument("--size", type=int, help="number of connections where one is enough (1000)")
+    parser.add_argument("--size", type=number, help="number of connections where one is enough (1000)")
     parser.add_argument("--rows", type=words, default=["*"], help="patterns of rows, as in 'ours-*,c'")
     parser.add_argument("--scenarios", type=words, default=list(ROUNDS), help=", ".join(ROUNDS))
     parser.add_argument(
@@ -62,8 +78,14 @@ def arguments() -> argparse.Namespace:
     return options
 
 
+def number(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
 def numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
+    return tuple(map(number, text.split(",")))
 
 
 def words(text: str) -> list[str]:

@@ -63,7 +63,7 @@ class Workshop:
         database = stage / "migrated.sqlite3"
         command = [sys.executable, "-m", "django", "migrate", "--skip-checks", "--verbosity", "0"]
         env = os.environ | ENVIRONMENT | {"DATABASE_URL": f"sqlite:///{database}"}
-        subprocess.run(command, cwd=stage, env=env, check=True)  # noqa: S603
+        finish(command, stage, env)
         return database
 
     @cache  # noqa: B019
@@ -74,8 +74,15 @@ class Workshop:
             raise CannotStart("needs a C compiler (cc)")
         program = self.path / "loop"
         source = ROOT / "bench" / "served" / "loop.c"
-        subprocess.run([compiler, "-O2", "-o", program, source], check=True)  # noqa: S603
+        finish([compiler, "-O2", "-o", str(program), str(source)], self.path, dict(os.environ))
         return program
+
+
+def finish(command: list[str], cwd: Path, env: dict[str, str]) -> None:
+    """Runs a command that servers need done before they start."""
+    done = subprocess.run(command, cwd=cwd, env=env, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    if done.returncode:
+        raise CannotStart(f"{command[0]} failed:\n{done.stderr.strip()}")
 
 
 class Program:

@@ -16,6 +16,7 @@ Note = Callable[[str, float], None]
 
 LISTEN = "/ws"
 PAUSE = 0.15  # seconds between two measurements, in which the server comes to rest
+REST = 0.005  # seconds after an answer: the clock of a process that still runs is behind by up to a tick
 DEPARTURE_SECONDS = 60
 
 
@@ -61,6 +62,7 @@ class Announcer:
         moments = self.crowd.receive(stream, checked=checked)
         own = time.process_time() - own
         self.server.control.answer()
+        time.sleep(REST)
         return Sent(begun, moments, process.processor_seconds(self.server.pid) - used, own)
 
 

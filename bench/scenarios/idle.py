@@ -12,7 +12,10 @@ SETTLING = 3.0  # seconds
 
 
 def idle(server: Server, note: Note, size: int, seconds: float) -> None:
-    """Opens ``size`` connections in three groups and notes the processor's use while they answer pings only."""
+    """Opens ``size`` connections in three groups and notes the processor's use while they answer pings only.
+
+    ``seconds`` that are less than daphne takes from ping to ping leave the pings out.
+    """
     with Crowd(server.port) as crowd:
         crowd.open([GROUPS[index % len(GROUPS)] for index in range(size)], server.row.speech.greeted())
         crowd.idle(SETTLING)

@@ -8,7 +8,7 @@ from project.settings import *  # noqa: F403
 OPEN = dict.fromkeys(("subscribe", "publish", "announce"), "anyone")
 
 OPEN_GROUPS = {"broadcast": OPEN, "bench.*": OPEN}
-NO_LIMITS = {"MESSAGE_RATE": 1_000_000, "MESSAGE_BURST": 1_000_000, "STALLED_TIMEOUT": 3600}
+NO_LIMITS: dict[str, Any] = {"MESSAGE_RATE": 1_000_000, "MESSAGE_BURST": 1_000_000, "STALLED_TIMEOUT": 3600}
 
 BROADCAST: dict[str, Any] = {"GROUPS": OPEN_GROUPS}  # type: ignore[no-redef]
 if "BENCH_PRODUCT_LIMITS" not in os.environ:
