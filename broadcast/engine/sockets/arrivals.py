@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .daphne_socket import has_all, server_behind
+from .daphne_send import has_all, server_behind
 
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's

@@ -8,8 +8,9 @@ from ...conf import conf
 from ..delivery.hub import current_hub
 from ..wire import Dialect
 from .arrivals import pace_arrivals
-from .daphne_socket import bound_input, flow_behind, socket_behind
+from .daphne_socket import flow_behind, socket_behind
 from .direct import DirectTransport
+from .inbox import bound_input
 from .transports import AsgiTransport, Send, Transport
 
 logger = logging.getLogger("broadcast")

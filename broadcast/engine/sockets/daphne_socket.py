@@ -1,36 +1,26 @@
-"""daphne's sockets below ASGI: everything this app knows of the insides of daphne, Twisted and autobahn.
+"""daphne's sockets below ASGI: what this app knows of the insides of daphne, Twisted and autobahn to write to them.
 
 Whatever is not exactly as expected here makes ``socket_behind`` answer None, and the app use ASGI's ``send``.
 """
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeGuard
+from typing import Any
+
+from .daphne_send import has_all, protocol_behind, protocol_within
 
 UNSENT_BYTES = 64 * 1024  # what the kernel may hold of a client that does not read
-UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
-MAX_FRAGMENTS = 16 * 1024  # pieces of one message
-FRAME_COST = 512  # bytes of memory that a frame takes beside its text
-LOOK_EVERY = 0.05  # seconds
-MAX_DEPTH = 16  # of middleware around ``send``
-MAX_WRAPPERS = 64  # looked into for a ``send`` that middleware of another kind has wrapped
 
 OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
-OF_INPUT = ("application_queue", "dropConnection", "muted", "onMessageFrame")
 OF_ANY_TRANSPORT = ("connected", "pauseProducing", "registerProducer", "resumeProducing", "unregisterProducer")
 OF_TRANSPORT = (
     *OF_ANY_TRANSPORT,
     *("_tempDataLen", "abortConnection", "dataBuffer", "disconnected", "disconnecting", "getHandle"),
     *("producerPaused", "write"),
 )
-
-Reply = functools.partial[Any]
 
 
 class Flow:
@@ -152,59 +142,6 @@ def limit_kernel_buffer(transport: Any) -> None:
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
-class Inbox:
-    """The way into daphne's queue of what a client said; without it the queue has no limit.
-
-    While much of it waits, because the client floods or the database is slow, the client is not read.
-    A message in very many pieces ends the connection: autobahn limits its bytes, and the pieces may have none.
-    """
-
-    __slots__ = ("_look", "_protocol", "_queue", "_size")
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-        self._queue = protocol.application_queue
-        self._size = 0  # bytes since nothing waited
-        self._look: asyncio.TimerHandle | None = None
-
-    def put_nowait(self, event: dict[str, Any]) -> None:
-        if self._queue.empty():
-            self._size = 0
-        self._size += FRAME_COST + len(event.get("text") or event.get("bytes") or b"")
-        self._queue.put_nowait(event)
-        if self._size > UNREAD_BYTES:
-            self._protocol.transport.pauseProducing()  # each time: a drained buffer has it read again
-            if self._look is None:
-                self._look_later()
-
-    def add_fragment(self, payload: Any) -> None:
-        """Takes the place of the protocol's ``onMessageFrame``."""
-        protocol = self._protocol
-        type(protocol).onMessageFrame(protocol, payload)
-        if len(getattr(protocol, "message_data", ())) > MAX_FRAGMENTS:
-            protocol.dropConnection(abort=True)
-
-    def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
-
-    def _look_again(self) -> None:
-        self._look = None
-        if self._queue.empty() or self._protocol.muted:
-            self._protocol.transport.resumeProducing()
-        elif self._protocol.transport.connected:
-            self._look_later()
-
-
-def bound_input(send: Any) -> None:
-    """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
-    protocol = protocol_within(send)
-    if protocol is None or not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
-        return
-    if isinstance(protocol.application_queue, asyncio.Queue):
-        protocol.application_queue = inbox = Inbox(protocol)
-        protocol.onMessageFrame = inbox.add_fragment
-
-
 def socket_behind(send: Any) -> DaphneSocket | None:
     """The socket that an ASGI ``send`` of daphne ends in; None if it is not one to write to directly.
 
@@ -238,68 +175,3 @@ def flow_behind(send: Any) -> Flow | None:
     if getattr(below, "connected", False) and has_all(below, ("getHandle",)):
         limit_kernel_buffer(below)
     return Flow(protocol.transport)
-
-
-def has_all(thing: Any, names: tuple[str, ...]) -> bool:
-    return all(hasattr(thing, name) for name in names)
-
-
-def server_behind(send: Any) -> Any:
-    """The daphne server that an ASGI ``send`` belongs to, or None."""
-    found = reply_within(send)
-    return found.func.__self__ if found is not None else None  # type: ignore[attr-defined]
-
-
-def protocol_behind(send: Any) -> Any:
-    """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None; with Channels' middleware between."""
-    return protocol_of(reply_behind(send))
-
-
-def protocol_within(send: Any) -> Any:
-    """The same with any middleware between. It may change what it passes on, so it is not to be written past."""
-    return protocol_of(reply_within(send))
-
-
-def protocol_of(reply: Reply | None) -> Any:
-    protocol = reply.args[0] if reply is not None and reply.args else None
-    kind = getattr(sys.modules.get("daphne.ws_protocol"), "WebSocketProtocol", None)
-    return protocol if kind is not None and isinstance(protocol, kind) and hasattr(protocol, "transport") else None
-
-
-def reply_behind(send: Any) -> Reply | None:
-    """daphne's ``partial(server.handle_reply, protocol)`` below the middleware of Channels that wrapped ``send``."""
-    for _ in range(MAX_DEPTH):
-        if isinstance(send, functools.partial):
-            return send if is_reply(send) else None
-        send = getattr(getattr(send, "__self__", None), "real_send", None)
-        if send is None:
-            return None
-    return None
-
-
-def reply_within(send: Any) -> Reply | None:
-    """The same, wherever it is within what wraps ``send``."""
-    wrappers = [send] if "daphne.server" in sys.modules else []
-    for wrapper in wrappers:
-        if is_reply(wrapper):
-            return wrapper
-        if len(wrappers) < MAX_WRAPPERS:
-            wrappers += wrapped_in(wrapper)
-    return None
-
-
-def wrapped_in(wrapper: Any) -> list[Any]:
-    """What a wrapper of ``send`` may pass on to: a function holds it in its closure, an object in an attribute."""
-    held = [*getattr(getattr(wrapper, "__self__", wrapper), "__dict__", {}).values()]
-    for cell in getattr(wrapper, "__closure__", None) or ():
-        with suppress(ValueError):  # it is empty
-            held.append(cell.cell_contents)
-    if isinstance(wrapper, functools.partial):
-        held += [wrapper.func, *wrapper.args, *wrapper.keywords.values()]
-    return [each for each in held if callable(each) and not isinstance(each, type)]
-
-
-def is_reply(send: Any) -> TypeGuard[Reply]:
-    kind = getattr(sys.modules.get("daphne.server"), "Server", None)
-    owner = getattr(send.func, "__self__", None) if isinstance(send, functools.partial) else None
-    return kind is not None and isinstance(owner, kind)

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ...conf import conf
-from .daphne_socket import server_behind
+from .daphne_send import server_behind
 
 logger = logging.getLogger("broadcast")
 

@@ -8,6 +8,7 @@ import errno
 import functools
 import logging
 import socket as sockets
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -23,28 +24,21 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from broadcast.engine.sockets import connecting, daphne_socket
+from broadcast.engine.sockets import connecting, daphne_socket, inbox
 from broadcast.engine.sockets.connecting import transport_for
+from broadcast.engine.sockets.daphne_send import MAX_DEPTH, protocol_behind, reply_behind, server_behind
 from broadcast.engine.sockets.daphne_socket import (
-    LOOK_EVERY,
-    MAX_DEPTH,
-    MAX_FRAGMENTS,
     OF_ANY_TRANSPORT,
-    OF_INPUT,
     OF_PROTOCOL,
     OF_TRANSPORT,
-    UNREAD_BYTES,
     UNSENT_BYTES,
     DaphneSocket,
     Flow,
-    bound_input,
     flow_behind,
-    protocol_behind,
-    reply_behind,
-    server_behind,
     socket_behind,
 )
 from broadcast.engine.sockets.direct import DirectTransport
+from broadcast.engine.sockets.inbox import LOOK_EVERY, MAX_FRAGMENTS, OF_INPUT, UNREAD_BYTES, bound_input
 from broadcast.engine.sockets.transports import AsgiTransport
 from broadcast.engine.wire import Dialect, text_frame
 from tests.engine.listening import until
@@ -316,7 +310,7 @@ async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_writte
     assert socket_behind(send) is None
     assert server_behind(send) is tcp_connection.server
     bound_input(send)
-    assert type(tcp_connection.protocol.application_queue) is daphne_socket.Inbox
+    assert type(tcp_connection.protocol.application_queue) is inbox.Inbox
     flow = flow_behind(send)
     assert flow is not None
     assert flow.transport.producer is flow
@@ -366,7 +360,7 @@ async def test_a_server_without_a_protocol_or_with_another_has_none(tcp_connecti
 
 async def test_without_daphne_there_is_none(tcp_connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("daphne.ws_protocol", "daphne.server"):
-        monkeypatch.delitem(daphne_socket.sys.modules, module)
+        monkeypatch.delitem(sys.modules, module)
         assert socket_behind(tcp_connection.send) is None
 
 
@@ -574,23 +568,34 @@ async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_re
     await until(lambda: not connection.transport.connected)
 
 
+class Short:
+    """A socket whose kernel is short of memory for a while."""
+
+    def __init__(self, real: sockets.socket, number: int) -> None:
+        self.real = real
+        self.number: int | None = number
+
+    def send(self, data: bytes) -> int:
+        if self.number is not None:
+            raise OSError(self.number, "try again")
+        return self.real.send(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EAGAIN])
 async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch, number: int
+    connection: Connection, number: int
 ) -> None:
-    class Short:
-        def send(self, data: bytes) -> int:
-            raise OSError(number, "try again")
-
-    socket = found(connection)
     await connection.accept()
+    connection.transport.socket = short = Short(connection.transport.socket, number)
+    socket = found(connection)
     frame = text_frame("hi")
-    with monkeypatch.context() as short:
-        for name, value in (("socket", Short()), ("getHandle", Short)):
-            short.setattr(connection.transport, name, value)
-        assert socket.write_some(frame) == 0
-        socket.hand_over(frame)
-        assert connection.transport.doWrite() is None
+    assert socket.write_some(frame) == 0
+    socket.hand_over(frame)
+    assert connection.transport.doWrite() is None
+    short.number = None
     await until(lambda: connection.read() == frame)
 
 
@@ -740,6 +745,6 @@ async def test_input_is_bounded_only_where_all_is_as_expected(
 ) -> None:
     bound = "OF_INPUT" if name in OF_INPUT else "OF_ANY_TRANSPORT"
     assert [each for each in OF_INPUT if not hasattr(tcp_connection.protocol, each)] == []
-    monkeypatch.setattr(daphne_socket, bound, (f"{name}_of_old",))
+    monkeypatch.setattr(inbox, bound, (f"{name}_of_old",))
     bound_input(tcp_connection.send)
     assert type(tcp_connection.protocol.application_queue) is asyncio.Queue

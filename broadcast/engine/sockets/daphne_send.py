@@ -1,0 +1,78 @@
+"""daphne's ASGI ``send``: which connection of which server it ends in, through what middleware wrapped it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from contextlib import suppress
+from typing import Any, TypeGuard
+
+MAX_DEPTH = 16  # of middleware around ``send``
+MAX_WRAPPERS = 64  # looked into for a ``send`` that middleware of another kind has wrapped
+
+Reply = functools.partial[Any]
+
+
+def has_all(thing: Any, names: tuple[str, ...]) -> bool:
+    return all(hasattr(thing, name) for name in names)
+
+
+def server_behind(send: Any) -> Any:
+    """The daphne server that an ASGI ``send`` belongs to, or None."""
+    found = reply_within(send)
+    return found.func.__self__ if found is not None else None  # type: ignore[attr-defined]
+
+
+def protocol_behind(send: Any) -> Any:
+    """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None; with Channels' middleware between."""
+    return protocol_of(reply_behind(send))
+
+
+def protocol_within(send: Any) -> Any:
+    """The same with any middleware between. It may change what it passes on, so it is not to be written past."""
+    return protocol_of(reply_within(send))
+
+
+def protocol_of(reply: Reply | None) -> Any:
+    protocol = reply.args[0] if reply is not None and reply.args else None
+    kind = getattr(sys.modules.get("daphne.ws_protocol"), "WebSocketProtocol", None)
+    return protocol if kind is not None and isinstance(protocol, kind) and hasattr(protocol, "transport") else None
+
+
+def reply_behind(send: Any) -> Reply | None:
+    """daphne's ``partial(server.handle_reply, protocol)`` below the middleware of Channels that wrapped ``send``."""
+    for _ in range(MAX_DEPTH):
+        if isinstance(send, functools.partial):
+            return send if is_reply(send) else None
+        send = getattr(getattr(send, "__self__", None), "real_send", None)
+        if send is None:
+            return None
+    return None
+
+
+def reply_within(send: Any) -> Reply | None:
+    """The same, wherever it is within what wraps ``send``."""
+    wrappers = [send] if "daphne.server" in sys.modules else []
+    for wrapper in wrappers:
+        if is_reply(wrapper):
+            return wrapper
+        if len(wrappers) < MAX_WRAPPERS:
+            wrappers += wrapped_in(wrapper)
+    return None
+
+
+def wrapped_in(wrapper: Any) -> list[Any]:
+    """What a wrapper of ``send`` may pass on to: a function holds it in its closure, an object in an attribute."""
+    held = [*getattr(getattr(wrapper, "__self__", wrapper), "__dict__", {}).values()]
+    for cell in getattr(wrapper, "__closure__", None) or ():
+        with suppress(ValueError):  # it is empty
+            held.append(cell.cell_contents)
+    if isinstance(wrapper, functools.partial):
+        held += [wrapper.func, *wrapper.args, *wrapper.keywords.values()]
+    return [each for each in held if callable(each) and not isinstance(each, type)]
+
+
+def is_reply(send: Any) -> TypeGuard[Reply]:
+    kind = getattr(sys.modules.get("daphne.server"), "Server", None)
+    owner = getattr(send.func, "__self__", None) if isinstance(send, functools.partial) else None
+    return kind is not None and isinstance(owner, kind)
