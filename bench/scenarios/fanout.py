@@ -11,7 +11,7 @@ from bench.crowd import Crowd
 from bench.scenarios.base import LISTEN, Announcer, Note, Sent, drop
 from bench.servers import Server
 
-WARM_UP = 20  # connections
+FIRST = 20  # connections
 SETTLING = 1.5  # seconds: what a server does once, such as to open its database, is no connection's cost
 MANY = 50
 
@@ -48,7 +48,7 @@ def fan_out(server: Server, note: Note, size: int, budget: float, in_every_way: 
         if not server.row.can_send:
             return
         announcer = Announcer(server, crowd)
-        announcer.send()
+        announcer.warm_up()
         seconds = perform(announcer, ONE, note)
         for act in OURS if server.row.is_ours and in_every_way else (BURST,):
             if seconds * act.count <= budget:
@@ -59,7 +59,7 @@ def connect(server: Server, crowd: Crowd, size: int, note: Note) -> None:
     """Opens the crowd's connections beside a few that warm the server up, and notes their cost."""
     greeting = server.row.speech.greeted()
     with Crowd(server.port) as first:
-        first.open([LISTEN] * WARM_UP, greeting)
+        first.open([LISTEN] * FIRST, greeting)
         time.sleep(SETTLING)
         server.control.ask("collect")
         resident, used = process.resident_bytes(server.pid), process.processor_seconds(server.pid)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import time
 from typing import Any
 
 from bench.served import queries
@@ -24,6 +25,7 @@ class Sender:
 async def perform(command: dict[str, Any], sender: Sender) -> dict[str, Any]:
     """Does what one command asks for; the answer is the same for all of them."""
     texts = bodies(command.get("first", 0), command.get("count", 0), command.get("size"))
+    begun = time.monotonic()
     match command["do"]:
         case "send":
             await sender.send(texts, command["persist"], command["together"])
@@ -31,7 +33,7 @@ async def perform(command: dict[str, Any], sender: Sender) -> dict[str, Any]:
             await asyncio.to_thread(sender.publish, texts, command["threads"], command["together"])
         case "collect":
             gc.collect()
-    return {"queries": queries.counted()}
+    return {"begun": begun, "queries": queries.counted()}
 
 
 def with_control(application: Any, sender: Sender) -> Any:

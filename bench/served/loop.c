@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_CONNECTIONS 65536
@@ -26,6 +27,12 @@ static int listeners[MAX_CONNECTIONS], listener_count;
 static const char accepted[] =
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
 
 static size_t framed(char *frame, const char *text, size_t length) {
     size_t head = 2;
@@ -75,12 +82,15 @@ static void send_message(long number, long size) {
 }
 
 static void perform(int fd, const char *command) {
+    double begun = now();
     if (strstr(command, "\"send\"")) {
         long first = number_of(command, "\"first\": "), count = number_of(command, "\"count\": ");
         long size = number_of(command, "\"size\": ");
         for (long i = 0; i < count; i++) send_message(first + i, size);
     }
-    say(fd, "{}");
+    char answer[64];
+    snprintf(answer, sizeof answer, "{\"begun\": %.9f}", begun);
+    say(fd, answer);
 }
 
 static void leave(int fd) {

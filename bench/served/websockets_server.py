@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
@@ -15,10 +16,11 @@ rooms: dict[str, set[ServerConnection]] = {}
 async def control(connection: ServerConnection) -> None:
     async for text in connection:
         command = json.loads(text)
+        begun = time.monotonic()
         if command["do"] == "send":
             for body in bodies(command["first"], command["count"], command["size"]):
                 broadcast(rooms.get("/ws", ()), plain("Server", body))
-        await connection.send("{}")
+        await connection.send(json.dumps({"begun": begun}))
 
 
 async def listen(connection: ServerConnection, path: str) -> None:

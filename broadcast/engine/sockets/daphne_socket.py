@@ -66,13 +66,12 @@ class DaphneSocket(Flow):
     buffers, which lie all over the memory, are looked at only when it has written since the last look.
     """
 
-    __slots__ = ("_has_news", "_send", "_write", "protocol")
+    __slots__ = ("_has_news", "_send", "protocol")
 
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol.transport)
         self.protocol = protocol
         self._has_news = True
-        self._write = self.transport.write
         self.transport.write = self.hand_over
         if self.transport.connected:  # else it is never ready
             self._send = self.transport.getHandle().send
@@ -112,7 +111,7 @@ class DaphneSocket(Flow):
     def hand_over(self, rest: bytes) -> None:
         """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
         self._has_news = True
-        self._write(rest)
+        type(self.transport).write(self.transport, rest)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Calls ``callback`` once, when all that waits has gone to the kernel, however little it is.
