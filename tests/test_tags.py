@@ -120,6 +120,25 @@ def test_an_instance_is_open_to_whom_the_view_gives_the_page(page, db):
     assert "hello" in page("broadcast_feed ticket", ticket=group).texts
 
 
+@pytest.mark.parametrize("tag", ["broadcast_feed", "broadcast_announcements"])
+def test_a_users_own_group_is_shown_to_nobody_else(page, db, tag):
+    ann, bob = User.objects.create_user("ann"), User.objects.create_user("bob")
+    given = f"{tag} reader" if tag == "broadcast_feed" else f"{tag} group=reader personal=False"
+    own = page(given, user=ann, reader=ann).all(FEED) + page(given, user=ann, reader=ann).all(ANNOUNCEMENTS)
+    assert own[0]["group"] == f"user.{ann.pk}"
+    for visitor in (bob, None):
+        said = "the user 'ann', whose own group is for that user alone. Show it on that user's own pages"
+        with pytest.raises(TemplateSyntaxError, match=said):
+            page(given, user=visitor, reader=ann)
+
+
+def test_a_rule_may_show_a_users_own_group_to_others(page, db, settings):
+    settings.BROADCAST = {"GROUPS": {"user.*": {"subscribe": "staff"}}}
+    ann, boss = User.objects.create_user("ann"), User.objects.create_user("boss", is_staff=True)
+    assert page("broadcast_feed reader", user=boss, reader=ann).one(FEED)["group"] == f"user.{ann.pk}"
+    assert page("broadcast_feed reader", user=ann, reader=ann).elements == []
+
+
 def test_a_box_is_for_those_who_may_write(page, db):
     ann, boss = User.objects.create_user("ann"), User.objects.create_user("boss", is_staff=True)
     assert page('broadcast_feed "lobby"').all("form") == []

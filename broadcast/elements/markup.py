@@ -12,7 +12,7 @@ from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-from ..audiences import group_for, plain_name, signed_name
+from ..audiences import group_for, is_user, plain_name, signed_name
 from ..conf import conf, is_count, is_number
 from ..engine.hinting.layer import DEFAULT_GROUP
 from ..engine.outages import log_failing
@@ -88,13 +88,15 @@ def audience(request: HttpRequest, group: Any, personal: bool) -> list[str]:
 def name_for(to: Any, user: Any) -> str:
     """The name under which ``user`` may subscribe to the group of ``to``; empty if they may not.
 
-    For a model instance that is a signed one: the view that made the page has decided who gets it.
+    A name and a user go by the rules, and a user's own group is shown to nobody else unless these allow
+    it. For any other instance it is a signed one: the view that made the page has decided who gets it.
     """
     try:
         group = group_for(to)
-        if isinstance(to, str) or to == user:
-            return group if allows(user, "subscribe", group) else ""
-        return signed_name(to, user)
+        goes_by_rules = isinstance(to, str) or is_user(to)
+        if goes_by_rules and allows(user, "subscribe", group):
+            return group
+        return "" if isinstance(to, str) or to == user else signed_name(to, user)
     except InvalidMessage as error:
         raise Unsuitable(str(error)) from error
 

@@ -130,11 +130,11 @@ def test_several_elements_share_one_socket_and_each_shows_its_own(open_page: Ope
 
 
 def test_a_page_about_an_object_has_its_stream_without_a_rule(open_page: Open, site: Site) -> None:
-    making = "from django.contrib.auth.models import User; User.objects.create_user('ann')"
+    making = "from django.contrib.auth.models import Group; Group.objects.create(name='Ticket')"
     site.manage("shell", "--command", making)
     page = open_page("/ticket/1/")
     expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
-    site.manage("broadcast", "send", "It is on its way", "--group", "user.1")
+    site.manage("broadcast", "send", "It is on its way", "--group", "auth.group.1")
     expect(page.locator("[data-messages] [data-body]")).to_have_text(["It is on its way"], timeout=WAIT)
 
 
