@@ -368,6 +368,14 @@ def test_a_feed_needs_a_group(tag):
 
 
 @pytest.mark.parametrize(
+    ("value", "writes"),
+    [("True", 1), ("False", 0), ("1", 1), ("0", 0), ("None", 0), ("missing", 0), ("things", 1), ("nothing", 0)],
+)
+def test_an_option_is_on_or_off_as_an_if_would_have_it(page, db, value, writes):
+    assert len(page(f'broadcast_feed "lobby" write={value}', things=["x"], nothing=[]).all("form")) == writes
+
+
+@pytest.mark.parametrize(
     ("tag", "said"),
     [
         ('broadcast_announcements as="popup"', "as must be one of 'toasts', 'banner'; it came as 'popup'."),
@@ -376,6 +384,10 @@ def test_a_feed_needs_a_group(tag):
         ("broadcast_announcements timeout=-1", "timeout must be a number of seconds, or 0; it came as -1."),
         ("broadcast_announcements max=0", "max must be a positive whole number; it came as 0."),
         ('broadcast_feed "lobby" limit=1.5', "limit must be a positive whole number; it came as 1.5."),
+        ('broadcast_feed "lobby" write="False"', "write must be True or False, without quotes; it came as 'False'."),
+        ('broadcast_feed "lobby" write="yes"', "write must be True or False, without quotes; it came as 'yes'."),
+        ('broadcast_announcements personal="no"', "personal must be True or False, without quotes; it came as 'no'."),
+        ('broadcast_announcements personal="0"', "personal must be True or False, without quotes; it came as '0'."),
         ("broadcast_feed missing", "name"),
         ('broadcast_feed "not a name"', "'not a name'"),
         ("broadcast_feed unsaved", "saved"),

@@ -51,12 +51,13 @@ def announcements(request: HttpRequest | None, options: Options, links: bool) ->
     asked = ANNOUNCEMENT_OPTIONS | options
     shape = one_of(asked["as"], TIMEOUT, "as")
     timeout = TIMEOUT[shape] if asked["timeout"] is None else seconds(asked["timeout"], "timeout")
+    personal = switch(asked["personal"], "personal")
     limit = MAX[shape] if asked["max"] is None else count(asked["max"], "max")
     if request is None:
         logger.warning("broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
     try:
-        names = audience(request, asked["group"], bool(asked["personal"]))
+        names = audience(request, asked["group"], personal)
         if not names:
             return ""
         cookie = request.COOKIES.get(COOKIE, "")
@@ -107,6 +108,7 @@ def name_for(to: Any, user: Any) -> str:
 def feed(request: HttpRequest | None, options: Options, links: bool) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
     asked = FEED_OPTIONS | options
+    write = switch(asked["write"], "write")
     limit = conf.PAGE_MESSAGES if asked["limit"] is None else count(asked["limit"], "limit")
     if request is None:
         raise ImproperlyConfigured(
@@ -116,7 +118,7 @@ def feed(request: HttpRequest | None, options: Options, links: bool) -> str:
         name = name_for(asked["group"], visitor(request))
         if not name:
             return ""
-        context = feed_context(request, name, limit, write=bool(asked["write"]), title=str(asked["title"] or ""))
+        context = feed_context(request, name, limit, write=write, title=str(asked["title"] or ""))
     except LogUnavailable as error:
         log_failing.begins(error)
         return ""
@@ -170,6 +172,16 @@ def one_of(value: Any, expected: Iterable[str], option: str) -> str:
     if value in tuple(expected):
         return str(value)
     raise Unsuitable(f"{option} must be one of {', '.join(map(repr, expected))}; it came as {repr(value)[:80]}.")
+
+
+def switch(value: Any, option: str) -> bool:
+    """Whether an option is on: what an ``if`` would say, but text is a mistake, for "False" would count as true.
+
+    A variable that does not exist comes as the empty text, and is off.
+    """
+    if isinstance(value, str) and value:
+        raise Unsuitable(f"{option} must be True or False, without quotes; it came as {repr(value)[:80]}.")
+    return bool(value)
 
 
 def count(value: Any, option: str) -> int:
