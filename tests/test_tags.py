@@ -215,6 +215,19 @@ def test_a_users_own_group_is_announced_once(page, db):
     assert own.texts.count("To ann") == 1
 
 
+def test_what_one_element_shows_no_other_of_the_page_shows_again(page, db):
+    ann = User.objects.create_user("ann")
+    send("To ann", to=ann)
+    send("To all")
+    send("News", group="members")
+    banner, toasts = 'broadcast_announcements as="banner" max=4', 'broadcast_announcements group="members"'
+    it = page(banner, toasts, user=ann)
+    assert [text for text in it.texts if text] == ["To ann", "To all", "News"]
+    groups = [element["group"] for element in it.all(ANNOUNCEMENTS)]
+    assert groups == [f"broadcast user.{ann.pk}", f"members user.{ann.pk}"]
+    assert page(toasts, user=ann).texts.count("To ann") == 1  # the next page is another
+
+
 def test_another_group_may_be_announced(page, db):
     send("news", group="members")
     ann = User.objects.create_user("ann")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -19,7 +20,7 @@ from ..engine.outages import log_failing
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..history import latest
 from ..http import allows, sign_in_url, visitor
-from .announcements import COOKIE, board
+from .announcements import COOKIE, Place, board, dismissed
 from .texts import differing, translated
 
 logger = logging.getLogger("broadcast")
@@ -37,13 +38,25 @@ class Unsuitable(ValueError):
     """An option's value will not do; the text says what was expected and what came."""
 
 
+@dataclass(slots=True)
+class Drawn:
+    """What a page has already: kinds of elements, and announcements."""
+
+    kinds: set[str] = field(default_factory=set)
+    announcements: set[Place] = field(default_factory=set)
+
+    def is_first(self, kind: str) -> bool:
+        """Whether the page has no element of this kind yet: the first brings style sheet and script along."""
+        is_first = kind not in self.kinds
+        self.kinds.add(kind)
+        return is_first
+
+
 # Announcements
 
 
-def announcements(request: HttpRequest | None, options: Options, links: bool) -> str:
+def announcements(request: HttpRequest | None, options: Options, drawn: Drawn) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
-
-    ``links``: style sheet and script come along.
 
     Nothing for who may see none. While the log cannot be read, and on a page that is made without a
     request, as Django makes that of an error 500, the page goes without.
@@ -60,16 +73,17 @@ def announcements(request: HttpRequest | None, options: Options, links: bool) ->
         names = audience(request, asked["group"], personal)
         if not names:
             return ""
-        cookie = request.COOKIES.get(COOKIE, "")
-        current = board([plain_name(name) for name in names], timeout, limit, cookie)
+        gone = dismissed(request.COOKIES.get(COOKIE, ""))
+        current = board([plain_name(name) for name in names], timeout, limit, gone | drawn.announcements)
     except LogUnavailable as error:
         log_failing.begins(error)  # the page is worth more than what is announced on it
         return ""
+    drawn.announcements |= {one.place for one in current.announcements}
     return render_to_string(
         "broadcast/announcements.html",
         {
             **common(),
-            "links": links,
+            "links": drawn.is_first("announcements"),
             "names": names,
             "board": current,
             "shape": shape,
@@ -105,7 +119,7 @@ def name_for(to: Any, user: Any) -> str:
 # The feed
 
 
-def feed(request: HttpRequest | None, options: Options, links: bool) -> str:
+def feed(request: HttpRequest | None, options: Options, drawn: Drawn) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
     asked = FEED_OPTIONS | options
     write = switch(asked["write"], "write")
@@ -122,7 +136,7 @@ def feed(request: HttpRequest | None, options: Options, links: bool) -> str:
     except LogUnavailable as error:
         log_failing.begins(error)
         return ""
-    return render_to_string("broadcast/feed.html", {**context, "links": links})
+    return render_to_string("broadcast/feed.html", {**context, "links": drawn.is_first("feed")})
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
