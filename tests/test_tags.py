@@ -17,6 +17,7 @@ from django.db import connections, transaction
 from django.http import HttpRequest
 from django.template import Context, RequestContext, Template, TemplateSyntaxError, engines
 from django.utils import timezone, translation
+from rest_framework.request import Request
 
 from broadcast import send, send_many
 from broadcast.engine.storage import log
@@ -426,6 +427,21 @@ def test_a_variable_named_request_may_be_something_else(rf, db):
     request.user = AnonymousUser()
     template = engines["django"].from_string('{% load broadcast %}{% broadcast_feed "lobby" %}')
     assert Page(template.render({"request": Group(name="of purchase")}, request)).one(FEED)
+
+
+def test_the_request_may_be_one_of_rest_framework(rf, db):
+    """Its views hand their templates a request of their own, around Django's."""
+    ann = User.objects.create_user("ann")
+    request = Request(rf.get("/page/"))
+    request.user = ann
+    tags = '{% load broadcast %}{% broadcast_announcements %}{% broadcast_feed "lobby" write=True %}'
+    for it in (
+        Page(Template(tags).render(Context({"request": request}))),
+        Page(engines["django"].from_string(tags).render({}, request)),
+    ):
+        assert it.one(ANNOUNCEMENTS)["group"] == f"broadcast user.{ann.pk}"
+        assert it.one(FEED)["user"] == "ann"
+        assert {"type": "hidden", "name": "next", "value": "/page/"} in it.all("input")
 
 
 def test_a_feed_without_a_request_says_so(db):

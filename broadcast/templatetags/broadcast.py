@@ -81,5 +81,7 @@ def drawn_in(context: template.Context) -> Drawn:
 
 
 def request_in(context: template.Context) -> HttpRequest | None:
-    candidates = (context.get("request"), getattr(context, "request", None))
+    """The request for which the page is made; REST framework has Django's in one of its own, as ``_request``."""
+    found = (context.get("request"), getattr(context, "request", None))
+    candidates = (getattr(each, "_request", each) for each in found)
     return next((each for each in candidates if isinstance(each, HttpRequest)), None)
