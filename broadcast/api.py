@@ -7,7 +7,7 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_protect
 
@@ -15,6 +15,7 @@ from . import policy
 from .audiences import is_signed, plain_name, refusal_of
 from .authors import draft_by
 from .conf import conf
+from .elements.texts import translated
 from .engine.commands import BadFrame, checked_name, decoded, publish_of
 from .engine.hinting.layer import DEFAULT_GROUP
 from .engine.publishing import publish, send
@@ -23,13 +24,14 @@ from .engine.wire import Fields, checked_epoch, checked_offset, message_fields
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
 from .groups import rule_for
 from .history import latest, since
-from .http import HTML, JSON, STATUS, TEXT, allows, is_from_another_site, is_prefetch, preferred, visitor
+from .http import HTML, JSON, STATUS, allows, is_from_another_site, is_prefetch, preferred, visitor
 from .models import Message
 
 MAX_LIMIT = 500  # messages in one answer
 RETRY_AFTER = 1  # seconds, told when the log is away
 
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+UNREADABLE = (MultiPartParserError, SuspiciousOperation, UnreadablePostError)
 YES_AND_NO = {"true": True, "on": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -127,11 +129,32 @@ def post(request: HttpRequest) -> HttpResponse:
         message = sent(request)
     except (InvalidMessage, LogUnavailable, Refused) as error:
         if is_form_of_a_page(request):
-            return HttpResponse(f"{error}\n", status=STATUS[code_of(error)], content_type=f"{TEXT}; charset=utf-8")
+            return refusal_page(request, str(error), code_of(error))
         return refusal(str(error), code_of(error))
     if is_form_of_a_page(request):
         return redirect(page_before(request))
     return JsonResponse(message_fields(message), status=200 if message.is_repeated else 201)
+
+
+def refusal_page(request: HttpRequest, text: str, code: str) -> HttpResponse:
+    """The reason, and what was written, to be sent again; but nothing that another site's page has written."""
+    form = None if is_from_another_site(request) else posted(request)
+    shown = {
+        "reason": text,
+        "form": form,
+        "kept": {name: value for name, value in (form or {}).items() if name in ("group", "data", "ref", "announce")},
+        "next": page_before(request),
+        "texts": translated(),
+    }
+    return render(request, "broadcast/refused.html", shown, status=STATUS[code])
+
+
+def posted(request: HttpRequest) -> dict[str, str] | None:
+    """The fields of a form; None if they cannot be read."""
+    try:
+        return {"body": "", **request.POST.dict()}
+    except UNREADABLE:
+        return None
 
 
 def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
@@ -178,7 +201,7 @@ def fields_in(request: HttpRequest) -> Fields:
             return form_fields(request.POST)
     except RequestDataTooBig:
         raise InvalidMessage("The message is too long for this site.", "too_large") from None
-    except (BadFrame, MultiPartParserError, SuspiciousOperation, UnicodeDecodeError, UnreadablePostError) as error:
+    except (BadFrame, UnicodeDecodeError, *UNREADABLE) as error:
         raise InvalidMessage(str(error)) from None
     raise InvalidMessage(f"The message must come as a form or as {JSON}; it came as {shown(request.content_type)}.")
 
@@ -207,7 +230,7 @@ def is_form_of_a_page(request: HttpRequest) -> bool:
 
 def page_before(request: HttpRequest) -> str:
     """Where the form says to go on, in ``next``; else the page that it was on, if it is one of this site's."""
-    for url in (request.POST.get("next"), request.headers.get("Referer")):
+    for url in ((posted(request) or {}).get("next"), request.headers.get("Referer")):
         if url_has_allowed_host_and_scheme(url, {request.get_host()}, request.is_secure()):
             return str(url)
     return request.path

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
 from django.db.models import Model
 
 from .conf import conf
 from .exceptions import InvalidMessage
 from .groups import GROUP_NAME, is_group_name
+from .policy import is_signed_in
 
 LEFT_OUT: Any = object()
 """What ``to`` is when nobody gave it. None is no audience: it is what a relation that leads nowhere gives."""
@@ -43,10 +45,14 @@ def group_for(to: object) -> str:
 
 def kind_of(instance: Model) -> str:
     """The first part of the name of an instance's group."""
-    if isinstance(instance, get_user_model()):
+    if is_user(instance):
         return "user"
     concrete = instance._meta.concrete_model or type(instance)
     return concrete._meta.label_lower
+
+
+def is_user(to: object) -> TypeGuard[AbstractBaseUser]:
+    return isinstance(to, get_user_model())
 
 
 def described(to: object) -> str:
@@ -66,9 +72,16 @@ def signed_name(to: object, user: Any = None) -> str:
     It is for a page whose view has decided who may see ``to``: a client subscribes to it as to any
     group's name, and hears of the group under its plain one. It is worth something to that user
     alone (without one, or with one who is not signed in: to guests), for ``SIGNED_NAME_AGE``
-    seconds, and for subscribing only. Raises InvalidMessage as ``group_for`` does.
+    seconds, and for subscribing only. Raises InvalidMessage as ``group_for`` does, and for another
+    user than ``user``: what is sent to somebody reaches nobody else.
     """
-    return signer_for(user).sign(group_for(to))
+    group = group_for(to)
+    if is_user(to) and not (is_signed_in(user) and group == group_for(user)):
+        raise InvalidMessage(
+            f"to is the user {to.get_username()!r}, whose own group is for that user alone. Show it on that user's own "
+            "pages only, or allow others to subscribe to it by a rule or a policy."
+        )
+    return signer_for(user).sign(group)
 
 
 def plain_name(name: str) -> str:
@@ -94,6 +107,5 @@ def refusal_of(name: str, user: Any) -> str:
 
 def signer_for(user: Any) -> TimestampSigner:
     """Signs for one user, known by the key, or for guests."""
-    is_guest = user is None or not user.is_authenticated or not user.is_active
-    whom = "guests" if is_guest else f"user:{user.pk}"
+    whom = f"user:{user.pk}" if is_signed_in(user) else "guests"
     return TimestampSigner(sep=":", salt=f"broadcast.audiences:{whom}")

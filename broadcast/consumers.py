@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from channels.consumer import AsyncConsumer
 
@@ -28,12 +28,13 @@ from .engine.validation import SERVER
 from .engine.wire import SUBPROTOCOL, Dialect, Fields, error_fields, message_fields
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from .revocation.guard import has_something_to_lose, let_go, look_after
-from .visitors import RETRY_AFTER, require, require_name
+from .visitors import RETRY_AFTER, as_now, require, require_name
 
 logger = logging.getLogger("broadcast")
 
 MAX_STRIKES = 20  # bad or refused frames in a row
 MAX_REF = 64  # characters of a wrong ref that its sender is told again
+LOOKS_A_SECOND, LOOKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
 
 RESTARTING = 4000
 UNAVAILABLE = 4003
@@ -41,6 +42,7 @@ USER_CHANGED = 4004
 FORBIDDEN = 4500
 TOO_MANY_BAD_FRAMES = 4501
 
+T = TypeVar("T")
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -109,7 +111,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
-        group = await require_name(self.user, name)
+        group = await self.asked(require_name, name)
         followed = self.transport.positions
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
             raise BadFrame(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
@@ -153,7 +155,21 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if has_something_to_lose(self.user, kept.get(group, "")):
             look_after(self)
 
-    # Losing
+    # Gaining and losing
+
+    @cached_property
+    def looks(self) -> Bucket:
+        return Bucket(LOOKS_A_SECOND, LOOKS_AT_ONCE)
+
+    async def asked(self, question: Callable[..., Awaitable[T]], *about: str) -> T:
+        """Asks for the user; after a refusal once more, for the user as they are by now, unless it comes too often."""
+        try:
+            return await question(self.user, *about)
+        except BadFrame as error:
+            if error.code != "forbidden" or self.user is None or self.looks.take():
+                raise
+        self.user = await as_now(self.user)
+        return await question(self.user, *about)
 
     async def sign_out(self, after: float) -> None:
         """Sends the client away because its user is no longer signed in as before; it comes back as whoever it is."""
@@ -238,7 +254,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def publish(self, asked: Publish) -> None:
         group = asked.group or self.group
         try:
-            await require(self.user, "publish", group)
+            await self.asked(require, "publish", group)
         except BadFrame as error:
             error.ref = asked.ref
             raise

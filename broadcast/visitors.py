@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from . import policy
 from .audiences import is_signed, plain_name, refusal_of
@@ -12,6 +14,9 @@ from .engine.delivery.hub import current_hub
 from .engine.storage.database import NoLog, reading
 from .exceptions import LogUnavailable
 from .groups import is_group_name
+from .revocation.sessions import users_now
+
+T = TypeVar("T")
 
 RETRY_AFTER = 1.0  # seconds, told to a client while the log or permissions cannot be looked up
 
@@ -20,16 +25,8 @@ async def require(user: Any, action: policy.Action, group: str) -> None:
     """Raises BadFrame unless ``user`` may do ``action`` in ``group``; asks the database in the hub's reader."""
     if not is_group_name(group):
         raise BadFrame(f"There is no group {group[:80]!r} here.")
-    try:
-        if policy.needs_database(action, group):
-            threads = await current_hub().threads()
-            allowed = await threads.read(reading, partial(policy.allows, user, action, group))
-        else:
-            allowed = policy.allows(user, action, group)
-    except (LogUnavailable, NoLog):
-        text = "Permissions cannot be looked up right now. Try again."
-        raise BadFrame(text, "unavailable", retry_after=RETRY_AFTER) from None
-    if not allowed:
+    question = partial(policy.allows, user, action, group)
+    if not (await looked_up(question) if policy.needs_database(action, group) else question()):
         raise BadFrame(policy.refusal(action, group), "forbidden")
 
 
@@ -41,3 +38,24 @@ async def require_name(user: Any, name: str) -> str:
     elif reason := refusal_of(name, user):
         raise BadFrame(reason, "forbidden")
     return group
+
+
+async def as_now(user: Any) -> Any:
+    """The user as the database has them by now.
+
+    As they were if it cannot say, or if they may not sign in any more: then a look sends them away.
+    """
+    with suppress(BadFrame):
+        found = (await looked_up(partial(users_now, [user]))).get(user.pk)
+        return found if policy.is_signed_in(found) else user
+    return user
+
+
+async def looked_up(question: Callable[[], T]) -> T:
+    """Asks the database in the hub's reader. Raises BadFrame if it cannot say."""
+    try:
+        threads = await current_hub().threads()
+        return await threads.read(reading, question)
+    except (LogUnavailable, NoLog):
+        text = "Permissions cannot be looked up right now. Try again."
+        raise BadFrame(text, "unavailable", retry_after=RETRY_AFTER) from None

@@ -18,7 +18,7 @@ class Client:
         self.options = {"uri": f"{url}?join=none", "subprotocols": ["broadcast.v1"], "additional_headers": headers}
         self.follows = {name.partition(":")[0]: {"type": "subscribe", "group": name, "after": None} for name in names}
         self.waiting = {}  # by ref: what was said and is not acknowledged, and a future
-        self.heard, self.is_live, self.user, self.tries = asyncio.Queue(), False, ..., 0
+        self.heard, self.is_live, self.user, self.tries, self.over = asyncio.Queue(), False, ..., 0, False
 
     async def frames(self):
         """Yields what comes, over as many connections as it takes; raises Refused when it may not come back."""
@@ -30,11 +30,14 @@ class Client:
             await task
         finally:
             task.cancel()
+            self.over = True
             self.give_up("The client has ended.")
             await asyncio.wait([task])
 
     async def send(self, group, body, **fields):
         """Returns the message when it is in the log, while `frames()` is read; raises Refused if it cannot be."""
+        if self.over:
+            raise Refused("The client has ended.", "closed")
         said = {"body": body, "group": group, "ref": str(uuid.uuid4()), **fields}
         _, answer = self.waiting[said["ref"]] = said, asyncio.get_running_loop().create_future()
         try:
@@ -45,9 +48,16 @@ class Client:
         finally:
             del self.waiting[said["ref"]]
 
+    def unanswered(self):
+        return [(said, answer) for said, answer in self.waiting.values() if not answer.done()]
+
     def give_up(self, why):
-        for _, answer in self.waiting.values():
-            answer.done() or answer.set_exception(Refused(f"{why} Nobody can say whether this was sent.", "closed"))
+        for _, answer in self.unanswered():
+            answer.set_exception(Refused(f"{why} Nobody can say whether this was sent.", "closed"))
+
+    def give_back_largest(self, why):  # what was too large to be read is answered without its ref
+        for _, answer in sorted(self.unanswered(), key=lambda one: len(json.dumps(one[0])))[-1:]:
+            answer.set_exception(Refused(why, "too_large"))
 
     async def run(self):
         while True:
@@ -59,8 +69,11 @@ class Client:
                     async for text in self.socket:
                         await self.hear(json.loads(text))
             except ConnectionClosed as closed:
-                if closed.rcvd and 4500 <= closed.rcvd.code < 5000:
-                    raise Refused(self.reason, closed.rcvd.code) from None
+                code = closed.rcvd.code if closed.rcvd else 1006
+                if code == 1009 and self.is_live:
+                    self.give_back_largest(closed.rcvd.reason)
+                if 4500 <= code < 5000:
+                    raise Refused(self.reason, code) from None
             except (OSError, InvalidHandshake) as error:
                 if isinstance(error, InvalidStatus) and error.response.status_code < 500:
                     raise Refused(str(error), error.response.status_code) from None
@@ -81,9 +94,13 @@ class Client:
             if not frame.get("duplicate") and (offset is None or offset > (self.follows[group]["after"] or 0)):
                 self.follows[group]["after"] = offset or self.follows[group]["after"]
                 self.heard.put_nowait(frame)
+        elif kind == "error" and frame["code"] == "too_large":
+            self.give_back_largest(frame["body"])
         elif kind == "error":
             self.follows.pop(group, None)
             self.heard.put_nowait(frame)
+            if not self.follows:
+                raise Refused("None of the groups may be followed.", "forbidden")
         elif kind in ("welcome", "reset"):
             self.follows[group] |= {"after": offset, "epoch": frame["epoch"]}
             self.heard.put_nowait(frame)
@@ -91,5 +108,5 @@ class Client:
                 if self.user not in (..., frame["user"]):  # nothing goes out under another name
                     self.give_up("Somebody else is signed in.")
                 self.is_live, self.user, self.tries = True, frame["user"], 0
-                for said in [said for said, answer in self.waiting.values() if not answer.done()]:
+                for said, _ in self.unanswered():
                     await self.socket.send(json.dumps(said))

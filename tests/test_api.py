@@ -1,6 +1,7 @@
 """The log over HTTP: reading it as JSON, and writing to it by a form or by JSON."""
 
 import re
+from html import escape, unescape
 from typing import Any
 from unittest.mock import ANY
 
@@ -459,10 +460,46 @@ def test_it_leads_back_to_the_page(client, db, fields, referer, to):
     assert Message.objects.get().body == "hi"
 
 
-def test_its_refusal_is_a_sentence(client, db):
-    response = client.post(LOG, {"body": ""}, headers=FROM_A_BROWSER)
-    assert (response.status_code, response["Content-Type"]) == (400, "text/plain; charset=utf-8")
-    assert response.content == b"The body must be text; it came as nothing.\n"
+def test_its_refusal_is_a_page_with_what_was_written(db, settings):
+    settings.BROADCAST = {"GROUPS": {"lobby": {"publish": "anyone"}}, "MAX_BODY": 20}
+    client = Client(enforce_csrf_checks=True)
+    body = "\n<b>One</b>\r\nand much more"
+    fields = {"body": body, "author": '"Ann"', "group": "lobby", "next": "/page/?a=1&b=2", "data": '{"n": 1}'}
+    refused = client.post(LOG, fields, headers=FROM_A_BROWSER)
+    assert (refused.status_code, refused["Content-Type"]) == (400, "text/html; charset=utf-8")
+    html = refused.content.decode()
+    assert "The body may have 20 characters; it came with 25." in html
+    assert f">\n{escape(body)}</textarea>" in html
+    inputs = {name: unescape(value) for name, value in re.findall(r'<input[^>]* name="(\w+)" value="(.*?)"', html)}
+    assert {**inputs, "body": body} == {**fields, "csrfmiddlewaretoken": inputs["csrfmiddlewaretoken"]}
+    assert not re.search(r"<style\b|\sstyle=|javascript:|<script>|\son\w+=", html)
+    again = client.post(LOG, {**inputs, "body": "One"}, headers=FROM_A_BROWSER)
+    assert (again.status_code, again["Location"]) == (302, "/page/?a=1&b=2")
+    message = Message.objects.get()
+    assert (message.body, message.author, message.group_id, message.data) == ("One", '"Ann"', "lobby", {"n": 1})
+
+
+def test_a_user_has_no_name_to_choose_in_it(client, db):
+    client.force_login(User.objects.create_user("ann"))
+    html = client.post(LOG, {"body": " "}, headers=FROM_A_BROWSER).content.decode()
+    assert 'name="body"' in html
+    assert 'name="author"' not in html
+
+
+def test_what_another_site_wrote_is_not_offered_to_be_sent(client, db):
+    headers = FROM_A_BROWSER | {"Sec-Fetch-Site": "cross-site"}
+    refused = client.post(LOG, {"body": "Buy this"}, headers=headers)
+    assert refused.status_code == 403
+    assert "A page of another site may not write here." in refused.content.decode()
+    assert "Buy this" not in refused.content.decode()
+    assert "<form" not in refused.content.decode()
+
+
+def test_a_form_that_is_too_large_to_be_read_is_refused_with_a_page_too(client, db, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    refused = client.post(LOG, "body=" + "x" * 200, "application/x-www-form-urlencoded", headers=FROM_A_BROWSER)
+    assert (refused.status_code, refused["Content-Type"]) == (400, "text/html; charset=utf-8")
+    assert "The message is too long for this site." in refused.content.decode()
 
 
 def test_the_form_that_the_docs_show(db, settings):

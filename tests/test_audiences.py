@@ -152,7 +152,7 @@ def test_a_signed_name_opens_its_group_to_its_user():
     name = signed_name("ticket.1", ANN)
     assert (plain_name(name), is_signed(name), is_group_name(name)) == ("ticket.1", True, False)
     assert refusal_of(name, ANN) == ""
-    assert signed_name(BOB, ANN).startswith("user.70:")
+    assert signed_name(ANN, ANN).startswith("user.7:")
 
 
 @pytest.mark.parametrize("user", [BOB, None, AnonymousUser(), User(pk=7, is_active=False)])
@@ -192,6 +192,12 @@ def test_it_expires(settings, monkeypatch):
     assert refusal_of(name, ANN) == ""
     monkeypatch.setattr(signing.time, "time", lambda: now + 102)
     assert refusal_of(name, ANN) == "The signed name of 'ticket.1' has expired. Load the page again."
+
+
+@pytest.mark.parametrize("reader", [ANN, None, AnonymousUser(), User(pk=70, is_active=False)])
+def test_a_users_own_group_is_signed_for_nobody_else(reader):
+    with pytest.raises(InvalidMessage, match="the user 'bob', whose own group is for that user alone"):
+        signed_name(BOB, reader)
 
 
 def test_who_is_nobody_gets_no_signed_name_either():

@@ -879,6 +879,7 @@ async def test_a_name_that_was_signed_for_somebody_else_is_refused(application, 
     for name in (
         signed_name("ticket.1", ann_of_the_staff()),
         signed_name("ticket.2").replace("2", "1", 1),
+        "ticket.1:x" + "x" * 400,
         "ticket.1:x",
     ):
         answer = await visitor.ask(type="subscribe", group=name)

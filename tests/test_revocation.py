@@ -22,7 +22,7 @@ from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from broadcast import asend
+from broadcast import asend, consumers
 from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer
 from broadcast.engine.delivery.hub import Hub
@@ -67,6 +67,55 @@ async def tab() -> AsyncIterator[Callable[..., Awaitable[Tab]]]:
 @pytest.fixture
 async def ann() -> User:
     return await User.objects.acreate_user("ann", password="secret", is_staff=True)
+
+
+# What somebody may do by now
+
+
+@pytest.fixture
+def no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of a user is known without the guard's help."""
+    for name in ("LOOK_EVERY", "HINT_DELAY"):
+        monkeypatch.setattr(revocation, name, 1000)
+
+
+async def of_no_staff(tab: Callable[..., Awaitable[Tab]]) -> Tab:
+    """A page of ann, who is of the staff no more."""
+    cookies = (await signed_in()).cookies
+    await User.objects.aupdate(is_staff=False)
+    return await tab("broadcast", cookies=cookies)
+
+
+@pytest.mark.usefixtures("no_looks")
+async def test_a_right_is_there_as_soon_as_it_is_given(tab, ann, settings):
+    settings.BROADCAST = {"GROUPS": {**GROUPS, "editors": {**GROUPS["editors"], "publish": "staff"}}}
+    page = await of_no_staff(tab)
+    for group in ("editors", "staff"):
+        assert (await page.ask(type="subscribe", group=group))["code"] == "forbidden"
+    await ann.user_permissions.aadd(await Permission.objects.aget(codename=PERMISSION, content_type__model="message"))
+    assert (await page.ask(type="subscribe", group="editors"))["type"] == "welcome"
+    await User.objects.aupdate(is_staff=True)
+    assert (await page.ask(body="hi", group="editors"))["body"] == "hi"
+    assert (await page.ask(type="subscribe", group="staff"))["type"] == "welcome"
+
+
+@pytest.mark.usefixtures("no_looks")
+async def test_who_is_refused_again_and_again_is_not_looked_up_each_time(tab, ann, monkeypatch):
+    monkeypatch.setattr(consumers, "LOOKS_A_SECOND", 0.001)
+    page = await of_no_staff(tab)
+    for _ in range(consumers.LOOKS_AT_ONCE):
+        assert (await page.ask(type="subscribe", group="staff"))["code"] == "forbidden"
+    await User.objects.aupdate(is_staff=True)
+    assert (await page.ask(type="subscribe", group="staff"))["code"] == "forbidden"
+
+
+@pytest.mark.usefixtures("no_looks")
+async def test_who_was_closed_meanwhile_is_refused_and_no_more(tab, ann):
+    page = await tab("broadcast", cookies=(await signed_in()).cookies)
+    await User.objects.aupdate(is_active=False)
+    assert (await page.ask(type="subscribe", group="editors"))["code"] == "forbidden"
+    await User.objects.all().adelete()
+    assert (await page.ask(type="subscribe", group="editors"))["code"] == "forbidden"
 
 
 # Who somebody is

@@ -17,6 +17,7 @@ from django.db import connections, transaction
 from django.http import HttpRequest
 from django.template import Context, RequestContext, Template, TemplateSyntaxError, engines
 from django.utils import timezone, translation
+from rest_framework.request import Request
 
 from broadcast import send, send_many
 from broadcast.engine.storage import log
@@ -120,6 +121,25 @@ def test_an_instance_is_open_to_whom_the_view_gives_the_page(page, db):
     assert "hello" in page("broadcast_feed ticket", ticket=group).texts
 
 
+@pytest.mark.parametrize("tag", ["broadcast_feed", "broadcast_announcements"])
+def test_a_users_own_group_is_shown_to_nobody_else(page, db, tag):
+    ann, bob = User.objects.create_user("ann"), User.objects.create_user("bob")
+    given = f"{tag} reader" if tag == "broadcast_feed" else f"{tag} group=reader personal=False"
+    own = page(given, user=ann, reader=ann).all(FEED) + page(given, user=ann, reader=ann).all(ANNOUNCEMENTS)
+    assert own[0]["group"] == f"user.{ann.pk}"
+    for visitor in (bob, None):
+        said = "the user 'ann', whose own group is for that user alone. Show it on that user's own pages"
+        with pytest.raises(TemplateSyntaxError, match=said):
+            page(given, user=visitor, reader=ann)
+
+
+def test_a_rule_may_show_a_users_own_group_to_others(page, db, settings):
+    settings.BROADCAST = {"GROUPS": {"user.*": {"subscribe": "staff"}}}
+    ann, boss = User.objects.create_user("ann"), User.objects.create_user("boss", is_staff=True)
+    assert page("broadcast_feed reader", user=boss, reader=ann).one(FEED)["group"] == f"user.{ann.pk}"
+    assert page("broadcast_feed reader", user=ann, reader=ann).elements == []
+
+
 def test_a_box_is_for_those_who_may_write(page, db):
     ann, boss = User.objects.create_user("ann"), User.objects.create_user("boss", is_staff=True)
     assert page('broadcast_feed "lobby"').all("form") == []
@@ -194,6 +214,19 @@ def test_a_users_own_group_is_announced_once(page, db):
     own = page("broadcast_announcements group=reader", user=ann, reader=ann)
     assert own.one(ANNOUNCEMENTS)["group"] == f"user.{ann.pk}"
     assert own.texts.count("To ann") == 1
+
+
+def test_what_one_element_shows_no_other_of_the_page_shows_again(page, db):
+    ann = User.objects.create_user("ann")
+    send("To ann", to=ann)
+    send("To all")
+    send("News", group="members")
+    banner, toasts = 'broadcast_announcements as="banner" max=4', 'broadcast_announcements group="members"'
+    it = page(banner, toasts, user=ann)
+    assert [text for text in it.texts if text] == ["To ann", "To all", "News"]
+    groups = [element["group"] for element in it.all(ANNOUNCEMENTS)]
+    assert groups == [f"broadcast user.{ann.pk}", f"members user.{ann.pk}"]
+    assert page(toasts, user=ann).texts.count("To ann") == 1  # the next page is another
 
 
 def test_another_group_may_be_announced(page, db):
@@ -349,6 +382,14 @@ def test_a_feed_needs_a_group(tag):
 
 
 @pytest.mark.parametrize(
+    ("value", "writes"),
+    [("True", 1), ("False", 0), ("1", 1), ("0", 0), ("None", 0), ("missing", 0), ("things", 1), ("nothing", 0)],
+)
+def test_an_option_is_on_or_off_as_an_if_would_have_it(page, db, value, writes):
+    assert len(page(f'broadcast_feed "lobby" write={value}', things=["x"], nothing=[]).all("form")) == writes
+
+
+@pytest.mark.parametrize(
     ("tag", "said"),
     [
         ('broadcast_announcements as="popup"', "as must be one of 'toasts', 'banner'; it came as 'popup'."),
@@ -357,6 +398,10 @@ def test_a_feed_needs_a_group(tag):
         ("broadcast_announcements timeout=-1", "timeout must be a number of seconds, or 0; it came as -1."),
         ("broadcast_announcements max=0", "max must be a positive whole number; it came as 0."),
         ('broadcast_feed "lobby" limit=1.5', "limit must be a positive whole number; it came as 1.5."),
+        ('broadcast_feed "lobby" write="False"', "write must be True or False, without quotes; it came as 'False'."),
+        ('broadcast_feed "lobby" write="yes"', "write must be True or False, without quotes; it came as 'yes'."),
+        ('broadcast_announcements personal="no"', "personal must be True or False, without quotes; it came as 'no'."),
+        ('broadcast_announcements personal="0"', "personal must be True or False, without quotes; it came as '0'."),
         ("broadcast_feed missing", "name"),
         ('broadcast_feed "not a name"', "'not a name'"),
         ("broadcast_feed unsaved", "saved"),
@@ -382,6 +427,21 @@ def test_a_variable_named_request_may_be_something_else(rf, db):
     request.user = AnonymousUser()
     template = engines["django"].from_string('{% load broadcast %}{% broadcast_feed "lobby" %}')
     assert Page(template.render({"request": Group(name="of purchase")}, request)).one(FEED)
+
+
+def test_the_request_may_be_one_of_rest_framework(rf, db):
+    """Its views hand their templates a request of their own, around Django's."""
+    ann = User.objects.create_user("ann")
+    request = Request(rf.get("/page/"))
+    request.user = ann
+    tags = '{% load broadcast %}{% broadcast_announcements %}{% broadcast_feed "lobby" write=True %}'
+    for it in (
+        Page(Template(tags).render(Context({"request": request}))),
+        Page(engines["django"].from_string(tags).render({}, request)),
+    ):
+        assert it.one(ANNOUNCEMENTS)["group"] == f"broadcast user.{ann.pk}"
+        assert it.one(FEED)["user"] == "ann"
+        assert {"type": "hidden", "name": "next", "value": "/page/"} in it.all("input")
 
 
 def test_a_feed_without_a_request_says_so(db):

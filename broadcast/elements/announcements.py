@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -31,6 +31,9 @@ FOUND = 20
 
 COOKIE = "broadcast_dismissed"  # written by announcements.js
 
+Place = tuple[str, str]
+"""Epoch and offset of one, as text: in all groups there is no other with them."""
+
 
 @dataclass(slots=True, frozen=True)
 class Announcement:
@@ -43,6 +46,10 @@ class Announcement:
     url: str
     timeout: float  # seconds; 0: until it is dismissed
     age: float  # seconds
+
+    @property
+    def place(self) -> Place:
+        return self.epoch, str(self.message.offset)
 
     @property
     def level_text(self) -> str:
@@ -73,12 +80,11 @@ class Board:
     positions: Sequence[Head] = ()
 
 
-def board(groups: Sequence[str], timeout: float, limit: int, cookie: str) -> Board:
-    """The newest ``limit`` that are current and that the visitor has not dismissed, as the cookie says.
+def board(groups: Sequence[str], timeout: float, limit: int, without: Set[Place]) -> Board:
+    """The newest ``limit`` that are current, ``without`` those that the visitor has dismissed or sees already.
 
     Raises LogUnavailable if the log cannot be read.
     """
-    gone = dismissed(cookie)
     try:
         positions = heads(groups)
         found = [
@@ -88,7 +94,7 @@ def board(groups: Sequence[str], timeout: float, limit: int, cookie: str) -> Boa
         ]
     except NoLog:
         return Board()
-    shown = [one for one in found if one.is_current and (one.epoch, str(one.message.offset)) not in gone]
+    shown = [one for one in found if one.is_current and one.place not in without]
     shown.sort(key=lambda one: (one.message.sent_at, one.message.offset))
     return Board(shown[-limit:], positions)
 
@@ -122,7 +128,7 @@ def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
     )
 
 
-def dismissed(cookie: str) -> set[tuple[str, str]]:
-    """Epoch and offset of what was dismissed, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
+def dismissed(cookie: str) -> set[Place]:
+    """What was dismissed, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
     entries = [entry.partition(":") for entry in cookie.split("~")]
     return {(epoch, offset) for epoch, _, offsets in entries for offset in offsets.split(".")}

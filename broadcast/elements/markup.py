@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,14 +13,14 @@ from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-from ..audiences import group_for, plain_name, signed_name
+from ..audiences import group_for, is_user, plain_name, signed_name
 from ..conf import conf, is_count, is_number
 from ..engine.hinting.layer import DEFAULT_GROUP
 from ..engine.outages import log_failing
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..history import latest
 from ..http import allows, sign_in_url, visitor
-from .announcements import COOKIE, board
+from .announcements import COOKIE, Place, board, dismissed
 from .texts import differing, translated
 
 logger = logging.getLogger("broadcast")
@@ -37,13 +38,25 @@ class Unsuitable(ValueError):
     """An option's value will not do; the text says what was expected and what came."""
 
 
+@dataclass(slots=True)
+class Drawn:
+    """What a page has already: kinds of elements, and announcements."""
+
+    kinds: set[str] = field(default_factory=set)
+    announcements: set[Place] = field(default_factory=set)
+
+    def is_first(self, kind: str) -> bool:
+        """Whether the page has no element of this kind yet: the first brings style sheet and script along."""
+        is_first = kind not in self.kinds
+        self.kinds.add(kind)
+        return is_first
+
+
 # Announcements
 
 
-def announcements(request: HttpRequest | None, options: Options, links: bool) -> str:
+def announcements(request: HttpRequest | None, options: Options, drawn: Drawn) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
-
-    ``links``: style sheet and script come along.
 
     Nothing for who may see none. While the log cannot be read, and on a page that is made without a
     request, as Django makes that of an error 500, the page goes without.
@@ -51,24 +64,26 @@ def announcements(request: HttpRequest | None, options: Options, links: bool) ->
     asked = ANNOUNCEMENT_OPTIONS | options
     shape = one_of(asked["as"], TIMEOUT, "as")
     timeout = TIMEOUT[shape] if asked["timeout"] is None else seconds(asked["timeout"], "timeout")
+    personal = switch(asked["personal"], "personal")
     limit = MAX[shape] if asked["max"] is None else count(asked["max"], "max")
     if request is None:
         logger.warning("broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
     try:
-        names = audience(request, asked["group"], bool(asked["personal"]))
+        names = audience(request, asked["group"], personal)
         if not names:
             return ""
-        cookie = request.COOKIES.get(COOKIE, "")
-        current = board([plain_name(name) for name in names], timeout, limit, cookie)
+        gone = dismissed(request.COOKIES.get(COOKIE, ""))
+        current = board([plain_name(name) for name in names], timeout, limit, gone | drawn.announcements)
     except LogUnavailable as error:
         log_failing.begins(error)  # the page is worth more than what is announced on it
         return ""
+    drawn.announcements |= {one.place for one in current.announcements}
     return render_to_string(
         "broadcast/announcements.html",
         {
             **common(),
-            "links": links,
+            "links": drawn.is_first("announcements"),
             "names": names,
             "board": current,
             "shape": shape,
@@ -88,13 +103,15 @@ def audience(request: HttpRequest, group: Any, personal: bool) -> list[str]:
 def name_for(to: Any, user: Any) -> str:
     """The name under which ``user`` may subscribe to the group of ``to``; empty if they may not.
 
-    For a model instance that is a signed one: the view that made the page has decided who gets it.
+    A name and a user go by the rules, and a user's own group is shown to nobody else unless these allow
+    it. For any other instance it is a signed one: the view that made the page has decided who gets it.
     """
     try:
         group = group_for(to)
-        if isinstance(to, str) or to == user:
-            return group if allows(user, "subscribe", group) else ""
-        return signed_name(to, user)
+        goes_by_rules = isinstance(to, str) or is_user(to)
+        if goes_by_rules and allows(user, "subscribe", group):
+            return group
+        return "" if isinstance(to, str) or to == user else signed_name(to, user)
     except InvalidMessage as error:
         raise Unsuitable(str(error)) from error
 
@@ -102,9 +119,10 @@ def name_for(to: Any, user: Any) -> str:
 # The feed
 
 
-def feed(request: HttpRequest | None, options: Options, links: bool) -> str:
+def feed(request: HttpRequest | None, options: Options, drawn: Drawn) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
     asked = FEED_OPTIONS | options
+    write = switch(asked["write"], "write")
     limit = conf.PAGE_MESSAGES if asked["limit"] is None else count(asked["limit"], "limit")
     if request is None:
         raise ImproperlyConfigured(
@@ -114,11 +132,11 @@ def feed(request: HttpRequest | None, options: Options, links: bool) -> str:
         name = name_for(asked["group"], visitor(request))
         if not name:
             return ""
-        context = feed_context(request, name, limit, write=bool(asked["write"]), title=str(asked["title"] or ""))
+        context = feed_context(request, name, limit, write=write, title=str(asked["title"] or ""))
     except LogUnavailable as error:
         log_failing.begins(error)
         return ""
-    return render_to_string("broadcast/feed.html", {**context, "links": links})
+    return render_to_string("broadcast/feed.html", {**context, "links": drawn.is_first("feed")})
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
@@ -168,6 +186,16 @@ def one_of(value: Any, expected: Iterable[str], option: str) -> str:
     if value in tuple(expected):
         return str(value)
     raise Unsuitable(f"{option} must be one of {', '.join(map(repr, expected))}; it came as {repr(value)[:80]}.")
+
+
+def switch(value: Any, option: str) -> bool:
+    """Whether an option is on: what an ``if`` would say, but text is a mistake, for "False" would count as true.
+
+    A variable that does not exist comes as the empty text, and is off.
+    """
+    if isinstance(value, str) and value:
+        raise Unsuitable(f"{option} must be True or False, without quotes; it came as {repr(value)[:80]}.")
+    return bool(value)
 
 
 def count(value: Any, option: str) -> int:

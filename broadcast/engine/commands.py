@@ -13,8 +13,6 @@ from ..groups import is_group_name
 from .validation import checked_author, checked_body, checked_data, checked_group, checked_ref, checked_text, shown
 from .wire import Fields, checked_epoch, checked_offset
 
-MAX_SIGNED_NAME = 300  # characters
-
 
 @dataclass(slots=True, frozen=True)
 class Publish:
@@ -154,7 +152,7 @@ def optional(check: Any, value: object) -> Any:
 
 def checked_name(name: object) -> str:
     """A group's name, or a signed one; whether the signature holds is another question."""
-    if isinstance(name, str) and ":" in name and len(name) <= MAX_SIGNED_NAME:
+    if isinstance(name, str) and ":" in name:
         checked_group(name.partition(":")[0])
         return checked_text(name, "group")
     return checked_group(name)

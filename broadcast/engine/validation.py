@@ -108,14 +108,14 @@ def checked_text(text: object, what: str) -> str:
 LOOKALIKES = {
     ord(char): letter
     for letter, chars in {
-        "s": "\u0455\ua731\ua4e2\u13da\u057f\u0575\u2d1d",
-        "e": "\u0435\u03b5\u1d07\u212e",
-        "r": "\u0433\u0280\uab47\uab81",
-        "v": "\u0475\u03bd\u1d20",
+        "s": "5$\u01bd\u0282\u0455\u057f\u0575\u13d5\u13da\u2d1d\ua4e2\ua731",
+        "e": "3\u01dd\u0258\u0259\u025b\u025c\u0435\u0437\u0454\u04bd\u03b5\u13ac\u1d07\u20ac\u212e\u2208\u2d39\ua4f0",
+        "r": "\u00ae\u024d\u027c\u027d\u027e\u0280\u0433\u044f\u13a1\u13b1\u13d2\u1587\u1d26\u2c85\ua4e3\uab47\uab48",
+        "v": "\u028b\u03bd\u03c5\u0475\u04af\u0667\u06f7\u13d9\u142f\u1d20\u221a\u2228\u22c1\u2d38\ua4e6",
     }.items()
     for char in chars
-}
-"""Letters of other scripts that look like those of the server's name, as ``casefold`` leaves them."""
+} | {first + ord(letter) - ord("a"): letter for first in (0x1F150, 0x1F170, 0x1F1E6) for letter in "serv"}
+"""What looks like the letters of the server's name, as ``casefold`` leaves it: other scripts, digits, signs, badges."""
 
 INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
 """Fillers that show nothing, though Unicode counts them among letters and symbols."""
@@ -123,8 +123,8 @@ INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
 
 def is_servers_name(name: str) -> bool:
     """Whether people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
-    letters = "".join(char for char in unicodedata.normalize("NFKD", name) if char.isalnum() and char not in INVISIBLE)
-    seen = letters.casefold().translate(LOOKALIKES)
+    letters = unicodedata.normalize("NFKD", name).casefold().translate(LOOKALIKES)
+    seen = "".join(char for char in letters if char.isalnum() and char not in INVISIBLE)
     return SERVER.casefold() in (seen, seen[::-1])
 
 

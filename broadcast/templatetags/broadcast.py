@@ -10,13 +10,13 @@ from django import template
 from django.http import HttpRequest
 from django.template.base import FilterExpression, Parser, Token
 
-from ..elements.markup import ANNOUNCEMENT_OPTIONS, FEED_OPTIONS, Unsuitable, announcements, feed
+from ..elements.markup import ANNOUNCEMENT_OPTIONS, FEED_OPTIONS, Drawn, Unsuitable, announcements, feed
 
 register = template.Library()
 
 OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
 
-Draw = Callable[[HttpRequest | None, dict[str, Any], bool], str]
+Draw = Callable[[HttpRequest | None, dict[str, Any], Drawn], str]
 
 
 class Element(template.Node):
@@ -29,14 +29,10 @@ class Element(template.Node):
 
     def render(self, context: template.Context) -> str:
         options = {name: expression.resolve(context) for name, expression in self.given.items()}
-        drawn = drawn_in(context)
         try:
-            html = self.draw(request_in(context), options, self.tag not in drawn)
+            return self.draw(request_in(context), options, drawn_in(context))
         except Unsuitable as error:
             raise template.TemplateSyntaxError(f"{{% {self.tag} %}}: {error}") from error
-        if html:
-            drawn.add(self.tag)
-        return html
 
 
 @register.tag
@@ -74,16 +70,18 @@ def given(parser: Parser, tag: str, bits: Iterable[str], known: Iterable[str]) -
     return found
 
 
-def drawn_in(context: template.Context) -> set[str]:
-    """The tags of which the page has an element already: the first brings style sheet and script along.
+def drawn_in(context: template.Context) -> Drawn:
+    """What the page has already.
 
     It goes with one rendering, includes and all. A request may see several: an error page comes after one that failed.
     """
     shared: Any = context.render_context.dicts[0]
-    drawn: set[str] = shared.setdefault("broadcast_drawn", set())
+    drawn: Drawn = shared.setdefault("broadcast_drawn", Drawn())
     return drawn
 
 
 def request_in(context: template.Context) -> HttpRequest | None:
-    candidates = (context.get("request"), getattr(context, "request", None))
+    """The request for which the page is made; REST framework has Django's in one of its own, as ``_request``."""
+    found = (context.get("request"), getattr(context, "request", None))
+    candidates = (getattr(each, "_request", each) for each in found)
     return next((each for each in candidates if isinstance(each, HttpRequest)), None)

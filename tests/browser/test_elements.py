@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from urllib.request import Request, urlopen
 
@@ -11,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.site import Daphne, Site
+from tests.site import ROOT, Daphne, Site
 
 SETTINGS = "tests.pages.settings"
 WAIT = 20_000  # milliseconds
@@ -130,12 +131,22 @@ def test_several_elements_share_one_socket_and_each_shows_its_own(open_page: Ope
 
 
 def test_a_page_about_an_object_has_its_stream_without_a_rule(open_page: Open, site: Site) -> None:
-    making = "from django.contrib.auth.models import User; User.objects.create_user('ann')"
+    making = "from django.contrib.auth.models import Group; Group.objects.create(name='Ticket')"
     site.manage("shell", "--command", making)
     page = open_page("/ticket/1/")
     expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
-    site.manage("broadcast", "send", "It is on its way", "--group", "user.1")
+    site.manage("broadcast", "send", "It is on its way", "--group", "auth.group.1")
     expect(page.locator("[data-messages] [data-body]")).to_have_text(["It is on its way"], timeout=WAIT)
+
+
+def test_an_element_made_by_a_script_begins_with_history_as_the_docs_show(open_page: Open, say) -> None:
+    for number in range(3):
+        say(f"message {number}", group="lobby")
+    (script,) = re.findall(r"```js\n(const answer .*?)```", (ROOT / "docs" / "tags.md").read_text(), re.DOTALL)
+    page = open_page("/by_hand/")
+    page.evaluate(f"async () => {{ {script} }}")
+    made = page.locator("broadcast-feed").last
+    expect(made.locator("[data-messages] [data-body]")).to_have_text([f"message {n}" for n in range(3)], timeout=WAIT)
 
 
 def test_elements_written_by_hand_work_as_well(open_page: Open, say) -> None:

@@ -192,8 +192,8 @@ def test_what_a_frame_is_answered_that_is_refused_unread(text: str | None, ref: 
     assert (error.ref, error.group) == (ref, group)
 
 
-@pytest.mark.parametrize("name", ["g" * 250 + ":1:x", "g h:1:x", ":1:x", "g:" + "x" * 300])
-def test_a_signed_name_is_short_and_begins_with_a_group(name: str) -> None:
+@pytest.mark.parametrize("name", ["g" * 250 + ":1:x", "g h:1:x", ":1:x"])
+def test_a_signed_name_begins_with_a_group(name: str) -> None:
     assert "The group must be text that matches" in str(refusal(json.dumps({"type": "subscribe", "group": name})))
 
 

@@ -205,12 +205,29 @@ class TestTheServersName:
         [
             *("Server", "server", " SERVER ", "Ser\u200bver", "\uff33erver", "Ser\u00adver", "Ser\u034fver", "Ser ver"),
             *("S\u0301erver", "Ser\u20ddver", "Server\u3164", "\u0405\u0435\u0433\u0475\u0435\u0433", "S\u03b5rver"),
+            *(
+                "5erver",
+                "S3RV3R",
+                "$erver",
+                "Ser\u2228er",
+                "Ser\u221aer",
+                "SE\u13a1VE\u13a1",
+                "\u13da\u13ac\u13d2\u13d9\u13ac\u13d2",
+            ),
+            *("\ua4e2\ua4f0\ua4e3\ua4e6\ua4f0\ua4e3", "\U0001f1f8\U0001f1ea\U0001f1f7\U0001f1fb\U0001f1ea\U0001f1f7"),
+            *(
+                "\U0001f162\U0001f154\U0001f161\U0001f165\U0001f154\U0001f161",
+                "S\u20acrver",
+                "Se\u027eve\u0280",
+            ),
         ],
     )
     def test_whatever_reads_like_it(self, name):
         assert is_servers_name(name)
 
-    @pytest.mark.parametrize("name", ["Serverin", "Observer", "Ann", "", "5erver"])
+    @pytest.mark.parametrize(
+        "name", ["Serverin", "Observer", "Ann", "", "53", "Server2", "Serve", "\u221a", "Sever", "Reserve"]
+    )
     def test_other_names(self, name):
         assert not is_servers_name(name)
 

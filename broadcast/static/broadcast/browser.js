@@ -12,8 +12,16 @@ export function newRef() {
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  return hyphenated(hex);
 }
+
+/** A UUID as the server writes it, and answers with; what is none stays as it is, for the server to refuse. */
+export function canonical(ref) {
+  const hex = String(ref).toLowerCase().replace(/^urn:uuid:|[{}-]/g, "");
+  return /^[0-9a-f]{32}$/.test(hex) ? hyphenated(hex) : ref;
+}
+
+const hyphenated = (hex) => hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 
 /** Wakes a connection when network, tab or page return; the back-forward cache takes no page with an open one. */
 export function wakeOnReturn(connection, signal) {

@@ -1,4 +1,4 @@
-import { browserClock, newRef, wakeOnReturn } from "./browser.js";
+import { browserClock, canonical, newRef, wakeOnReturn } from "./browser.js";
 import { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";
 import { Stream } from "./stream.js";
@@ -29,6 +29,7 @@ export class Client extends EventTarget {
     const tell = {
       opened: () => this.#opened(),
       received: (frame) => this.#received(frame, this.#streams.get(frame.group)),
+      refused: (reason) => this.#outbox.refuse({ code: "too_large", body: reason || "The message is too large." }),
       changed: () => this.#changed(),
     };
     this.#clock = clock;
@@ -66,7 +67,7 @@ export class Client extends EventTarget {
   }
 
   send(group, body, { author, data, ref = newRef() } = {}) {
-    const sent = this.#outbox.post({ group, body, author, data, ref });
+    const sent = this.#outbox.post({ group, body, author, data, ref: canonical(ref) });
     if (this.state === "closed") this.#giveBack();
     return sent;
   }

@@ -5,6 +5,8 @@ const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
 /** A link that lived this long was a good one: waits begin anew. */
 const STEADY_MS = 5_000;
+/** The close code for a frame that was too large to be read (RFC 6455, section 7.4.1). */
+const TOO_LARGE = 1009;
 
 /** A socket that comes back by itself. */
 export class Connection {
@@ -79,6 +81,7 @@ export class Connection {
 
   #drop({ code, reason, reconnect = !isFinal(code), after_ms }) {
     this.#release();
+    if (code === TOO_LARGE && this.state === "live") this.tell.refused(reason);
     if (!reconnect) return this.#become("closed", reason);
     const now = this.clock.now();
     if (now - this.#liveSince >= STEADY_MS) this.#attempts = 0;

@@ -1,6 +1,6 @@
 import { connect, newRef } from "./broadcast.js";
 import { Composer } from "./composer.js";
-import { frame } from "./frame.js";
+import { form, frame } from "./frame.js";
 import { MessageLog } from "./log.js";
 import { GuestName } from "./name.js";
 import { Source } from "./source.js";
@@ -16,7 +16,7 @@ export class Feed extends HTMLElement {
 
   connectedCallback() {
     this.text = textsOf(this);
-    if (!this.querySelector("[data-messages]")) this.append(...frame(this.text, this.hasAttribute("write"), this.user));
+    if (!this.querySelector("[data-messages]")) this.append(...frame(this.text));
     this.client = connect(this.getAttribute("socket") ?? undefined);
     this.client.expect(this.getAttribute("user"));
     this.log ??= new MessageLog(this, this.text);
@@ -24,6 +24,7 @@ export class Feed extends HTMLElement {
     this.status ??= new Status(this);
     this.#ending = new AbortController();
     this.#compose();
+    this.#addBox();
     this.#subscribe();
     this.client.addEventListener("delayed", ({ detail }) => this.#note(detail.ref, detail.body), {
       signal: this.#ending.signal,
@@ -51,6 +52,15 @@ export class Feed extends HTMLElement {
     return this.getAttribute("user") ?? this.client?.user ?? "";
   }
 
+  /** A box that was asked for by hand comes when it is known whose it is. */
+  #addBox() {
+    const isKnown = this.hasAttribute("user") || this.client.user !== undefined;
+    if (!this.hasAttribute("write") || !isKnown || this.querySelector("form")) return;
+    this.setAttribute("user", this.user);
+    this.append(form(this.text, this.user));
+    this.#compose();
+  }
+
   #compose() {
     const form = this.querySelector("form");
     this.composer ??=
@@ -68,6 +78,7 @@ export class Feed extends HTMLElement {
     const position = epoch ? { epoch, offset: Number(offset) } : {};
     this.subscription = this.client.subscribe(this.getAttribute("group") ?? "broadcast", position);
     this.subscription.addEventListener("message", ({ detail }) => this.#hear(detail));
+    this.subscription.addEventListener("live", () => this.#addBox());
     this.subscription.addEventListener("lost", () => this.log.divide());
     this.status.follow(this.client, this.subscription, this.#ending.signal);
   }

@@ -1,7 +1,7 @@
 import { make } from "./make.js";
 
 /** The parts of a feed that was written by hand, as the tag's template has them. */
-export function frame(text, writes, user) {
+export function frame(text) {
   return [
     make(
       "header",
@@ -30,11 +30,11 @@ export function frame(text, writes, user) {
       ),
       make("button", { type: "button", "data-jump": true, hidden: true }),
     ),
-    ...(writes ? [form(text, user)] : []),
   ];
 }
 
-function form(text, user) {
+/** The box to write in: for a guest, whose name is empty, with one for a name. */
+export function form(text, user) {
   const name = () => make("input", { name: "author", maxlength: 80, dir: "auto", autocomplete: "nickname" });
   return make(
     "form",

@@ -206,6 +206,51 @@ test("the site's own script may keep one from being shown", async () => {
   equal([messages.map(({ offset }) => offset), shown()], [[1, 2], ["two"]]);
 });
 
+/** Another element, put into the page after the first. */
+function second(attributes) {
+  const element = document.createElement("broadcast-announcements");
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  document.body.append(element);
+  return element;
+}
+
+test("what one element shows no other of the page shows again", async () => {
+  const it = await page({ group: "user.7", epoch: "e1", offset: "3" });
+  it.server.welcome({ group: "user.7", offset: 3 });
+  const other = second({ group: "news user.7", epoch: "e2 e1", offset: "0 3" });
+  it.server.welcome({ group: "news", epoch: "e2" });
+  it.server.welcome({ group: "user.7", offset: 3 });
+  say(it, 4, "for you", {}, { group: "user.7" });
+  say(it, null, "only now", {}, { group: "user.7" });
+  say(it, 1, "for all", {}, { group: "news" });
+  equal([it.element, other].map((each) => [...each.querySelectorAll("[data-body]")].map((body) => body.textContent)), [
+    ["for you", "only now"],
+    ["for all"],
+  ]);
+});
+
+test("what another element was served with comes once as well", async () => {
+  const it = await page(AT);
+  const other = document.createElement("broadcast-announcements");
+  for (const [name, value] of Object.entries({ ...AT, offset: "4" })) other.setAttribute(name, value);
+  const article = document.createElement("article");
+  Object.assign(article.dataset, { level: "info", epoch: "e1", offset: "4", leftMs: "5000" });
+  other.append(article);
+  document.body.append(other);
+  it.server.welcome({ offset: 3 });
+  say(it, 4, "as served");
+  equal([it.element, other].map((each) => each.querySelectorAll("article").length), [0, 1]);
+});
+
+test("an element whose neighbour is gone shows what comes", async () => {
+  const it = await page(AT);
+  const other = second(AT);
+  it.server.welcome({ offset: 3 });
+  it.element.remove();
+  say(it, 4, "hello");
+  equal([shown(), other.querySelectorAll("article").length], [["hello"], 1]);
+});
+
 test("an element that is moved goes on where it was", async () => {
   const it = await page(AT);
   say(it, 4, "four");

@@ -14,14 +14,18 @@ async function feed({ user, reading = false, html } = {}) {
   if (reading) root.querySelector("form").remove();
   if (html) html(root);
   await import("/static/broadcast/feed.js");
+  return { server, clock, root, ...controls(root) };
+}
+
+function controls(root) {
   const form = root.querySelector("form");
-  return { server, clock, root, form, box: form?.elements.body, name: form?.elements.author };
+  return { form, box: form?.elements.body, name: form?.elements.author };
 }
 
 async function live(options) {
   const it = await feed(options);
   it.server.welcome({ offset: 3, user: options?.user ?? null });
-  return it;
+  return { ...it, ...controls(it.root) };
 }
 
 function press(box, fields = {}) {
@@ -470,18 +474,42 @@ test("an element that is taken away says that it no longer listens", async () =>
 });
 
 test("a feed that was written by hand makes its parts itself", async () => {
-  const it = await live({
-    html: (root) => {
-      root.replaceChildren();
-      for (const name of ["epoch", "offset", "user", "max-body", "socket", "group"]) root.removeAttribute(name);
-      root.setAttribute("write", "");
-    },
-  });
+  const it = await live({ html: byHand });
   equal(it.server.asked, [{ group: "broadcast" }]);
   it.server.message(4, { body: "live" });
   equal(bodies(), ["live"]);
   say(it, "hello");
   equal(it.server.received.map(({ body, author }) => [body, author]), [["hello", "Guest 500"]]);
+});
+
+function byHand(root) {
+  root.replaceChildren();
+  for (const name of ["epoch", "offset", "user", "max-body", "socket", "group"]) root.removeAttribute(name);
+  root.setAttribute("write", "");
+}
+
+test("a box that was asked for by hand is that of whoever the server says", async () => {
+  const it = await feed({ html: byHand });
+  equal(it.form, null);
+  it.server.welcome({ user: "ann" });
+  const { form, box, name } = controls(it.root);
+  equal([name, form.querySelector("[data-as]").textContent], [undefined, "Writing as ann"]);
+  say({ ...it, box }, "hello");
+  equal(it.server.received.map(({ body, author }) => [body, author]), [["hello", undefined]]);
+  it.server.drop();
+  it.clock.pass(500);
+  it.server.welcome({ user: "ann" });
+  equal(it.root.querySelectorAll("form").length, 1);
+});
+
+test("a box that was asked for by hand for a user is there at once", async () => {
+  const it = await feed({
+    html: (root) => {
+      byHand(root);
+      root.setAttribute("user", "ann");
+    },
+  });
+  equal(it.form.querySelector("[data-as]").textContent, "Writing as ann");
 });
 
 test("a feed to read only has no box", async () => {

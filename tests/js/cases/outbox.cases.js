@@ -188,6 +188,41 @@ test("what is too large to be read is refused without its ref, and the next one 
   equal([refs(server), outcomes], [["r1", "r2"], [["r1", "too_large", "A sentence."]]]);
 });
 
+test("what the connection was closed for as too large comes back, and the next one leaves", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1");
+  send("r2");
+  server.drop(1009, "Message too big");
+  await settled();
+  equal(outcomes, [["r1", "too_large", "Message too big"]]);
+  clock.pass(500);
+  server.welcome();
+  equal(refs(server), ["r2"]);
+});
+
+test("a connection that was closed so before anything was sent costs nothing", async () => {
+  const { server, clock, send, outcomes } = connecting();
+  send("r1");
+  server.open();
+  server.drop(1009);
+  clock.pass(500);
+  server.welcome();
+  await settled();
+  equal([outcomes, refs(server)], [[], ["r1"]]);
+});
+
+test("a ref may be written in any way that a UUID can be", async () => {
+  const written = "6F1C1A52-4A0E-4D7B-9D3E-2F6F0B9F8A11";
+  for (const ref of [written, `{${written}}`, `urn:uuid:${written}`, written.replaceAll("-", "")]) {
+    const { server, send, outcomes } = live();
+    send(ref);
+    equal(refs(server), [written.toLowerCase()]);
+    server.message(1, { ref: written.toLowerCase() });
+    await settled();
+    equal(outcomes, [[ref, 1]]);
+  }
+});
+
 test("a message whose answer was skipped by a reset is asked about at once", () => {
   const { server, send } = live();
   send("r1");
