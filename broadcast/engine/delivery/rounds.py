@@ -12,7 +12,7 @@ from ..sends import MOMENT, sends
 logger = logging.getLogger("broadcast")
 
 MAX_PAUSE = 0.1  # seconds
-PATIENCE = 4  # times as long as the last round took
+PATIENCE = 8  # times as long as the last round took
 MAX_TURN = 0.02  # seconds that a round may hold the event loop
 
 
@@ -26,7 +26,7 @@ class Rounds:
     """Visits the connections of one event loop that have something to write, each once a round.
 
     Idle, a round begins at once. After one that took a time T, the next begins no sooner than T
-    later, and up to four T later while ``more_is_coming``, so that under load messages join in one
+    later, and up to eight T later while ``more_is_coming``, so that under load messages join in one
     write while other work has its share of the time.
     """
 

@@ -12,7 +12,7 @@ from channels.layers import InMemoryChannelLayer
 from ..outages import layer_failing
 from ..storage.log import Extension
 from ..wire import message_frame
-from .layer import Hint, channels_group, current_layer, event_of
+from .layer import Hint, channels_group, current_layer, event_of, own_channels
 from .layer_sender import layer_sender
 
 
@@ -47,11 +47,17 @@ def pass_on(group: str, event: Callable[[], dict[str, Any]]) -> None:
     try:
         layer = current_layer()
         if isinstance(layer, InMemoryChannelLayer):
-            send_in_memory(layer, channels_group(group), event())
+            if others_hear(layer, channels_group(group)):
+                send_in_memory(layer, channels_group(group), event())
         elif layer is not None:
             layer_sender.put(layer, channels_group(group), event())
     except Exception as error:
         layer_failing.begins(error, "sending")
+
+
+def others_hear(layer: InMemoryChannelLayer, group: str) -> bool:
+    """Whether anything but this process's hubs, which have been told, is in a group: a consumer of the site."""
+    return not own_channels.issuperset(list(layer.groups.get(group, ())))
 
 
 def send_in_memory(layer: Any, group: str, event: dict[str, Any]) -> None:

@@ -54,6 +54,9 @@ class Origin:
 
 origin = Origin()
 
+own_channels: set[str] = set()
+"""The channels of this process's hubs."""
+
 
 def current_layer() -> Any:
     """The channel layer, or None where the site configured none."""

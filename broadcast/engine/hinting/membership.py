@@ -12,7 +12,7 @@ from channels.exceptions import ChannelFull
 
 from ..outages import layer_failing
 from . import notices
-from .layer import ALL_HUBS, TRIES, Hint, asked, channels_group, current_layer, hint_of
+from .layer import ALL_HUBS, TRIES, Hint, asked, channels_group, current_layer, hint_of, own_channels
 
 logger = logging.getLogger("broadcast")
 
@@ -99,11 +99,13 @@ class Membership:
             self._pause()
             return
         self._layer = layer
+        own_channels.add(self._channel)
         self._receiving = asyncio.create_task(self._receive(layer, self._channel))
 
     async def _leave(self) -> None:
         """Takes the channel out of every group and stops listening to it."""
         layer, self._layer = self._layer, None
+        own_channels.discard(self._channel)
         receiving, self._receiving = self._receiving, None
         if layer is not None:
             for group in self._groups:

@@ -118,6 +118,10 @@ class TestTheInMemoryLayer:
 
 
 class Broken(InMemoryChannelLayer):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.groups = {"broadcast": {"a consumer of the site": 0.0}}
+
     async def group_send(self, group, message):
         raise ValueError("broken")
 
