@@ -127,7 +127,9 @@ class Feed:
         self.notify()
 
     def notify(self) -> None:
-        """Tells every follower that the feed has grown."""
+        """Tells every follower that the feed has grown; what somebody has had a turn to read may go."""
+        if self._chunks:
+            self.ring.evict()
         self._chunks.clear()
         for position in self.positions:
             position.follower.notify()
@@ -202,7 +204,7 @@ class Feed:
             return self.reset(max(self.begin, self.floor), "The message log starts anew.")
         oldest = max(self.ring.start, position.since)
         if position.index < oldest:
-            index = self.ring.index_after(position.offset) if self.is_logged else oldest
+            index = self.index_in_ring(position) if self.is_logged else oldest
             if index is None:
                 return None
             position.index = index
@@ -212,6 +214,11 @@ class Feed:
             self._chunks.clear()
         chunk = self._chunks[position.index] = self.recent(position.index, 0)
         return chunk
+
+    def index_in_ring(self, position: Position) -> int | None:
+        """From where on a position misses nothing that the ring still has; None if it has to ask the log first."""
+        index = self.ring.index_after(position.offset)
+        return index if index is None or position.index < 0 else max(position.index, self.ring.start)
 
     def recent(self, index: int, since: int) -> Chunk:
         """What the ring has from ``index`` on, without the ephemeral frames before ``since``."""

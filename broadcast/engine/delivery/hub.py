@@ -224,14 +224,14 @@ class Hub:
             await self._look(list(self.feeds.values()))
         except Exception as error:
             report(error)
-        self._drop_idle()
+        self._drop()
         if self._tidying is None or self._tidying.done():
             self._tidying = asyncio.create_task(self._tidy())
 
-    def _drop_idle(self) -> None:
-        now = self.loop.time()
+    def _drop(self) -> None:
         for feed in list(self.feeds.values()):
-            if feed.idle_since is not None and not feed.joining and now - feed.idle_since > LINGER:
+            feed.ring.evict()
+            if feed.idle_since is not None and not feed.joining and self.loop.time() - feed.idle_since > LINGER:
                 del self.feeds[feed.name]
 
     async def _tidy(self) -> None:

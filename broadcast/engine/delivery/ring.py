@@ -8,6 +8,7 @@ from ..wire import Frame
 
 MAX_FRAMES = 1000
 MAX_CHARACTERS = 1024 * 1024
+BURST = 16  # times as much, until those who listen have had a turn to read it
 
 
 class Ring:
@@ -50,11 +51,12 @@ class Ring:
         self.frames.append(frame)
         self.marks.append(self.last)
         self.size += size
-        self.evict()
+        self.evict(BURST)
 
-    def evict(self) -> None:
-        """Drops the oldest frames, a tenth at a time, when there are too many or too large ones."""
-        while len(self.frames) > MAX_FRAMES or (self.size > MAX_CHARACTERS and len(self.frames) > 1):
+    def evict(self, times: int = 1) -> None:
+        """Drops the oldest frames, a tenth at a time, when they are more or larger than so many times what is kept."""
+        frames, characters = MAX_FRAMES * times, MAX_CHARACTERS * times
+        while len(self.frames) > frames or (self.size > characters and len(self.frames) > 1):
             count = max(1, len(self.frames) // 10)
             self.size -= sum(frame.size for frame in self.frames[:count])
             del self.frames[:count], self.marks[:count]

@@ -46,6 +46,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages_module, "PAGE", 10)
     monkeypatch.setattr(pages_module, "MAX_PAGES", 2)
     monkeypatch.setattr(feed_module, "MAX_EARLY", 3)
+    monkeypatch.setattr(ring_module, "BURST", 1)
 
 
 def feed_at(head: int, log: Log | None = None, floor: int = 0) -> Feed:
@@ -427,6 +428,30 @@ async def test_ephemeral_frames_are_for_those_who_were_there() -> None:
     feed.take(ephemeral())
     assert await everything(early) == [None, 1, None]
     assert await everything(late) == [1, None]
+
+
+async def test_ephemeral_frames_that_come_faster_than_anyone_reads_all_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring_module, "MAX_FRAMES", 5)
+    monkeypatch.setattr(ring_module, "BURST", 16)
+    feed = feed_at(7)
+    position = follow(feed)
+    for number in range(40):
+        feed.take(ephemeral(str(number)))
+    assert [each.fields["body"] for each in await next_frames(position)] == [str(number) for number in range(40)]
+    feed.take(ephemeral("next"))
+    assert len(feed.ring.frames) <= 5
+    assert [each.fields["body"] for each in await next_frames(position)] == ["next"]
+
+
+@pytest.mark.parametrize("head", [0, 7])
+async def test_of_too_many_ephemeral_frames_the_newest_arrive(monkeypatch: pytest.MonkeyPatch, head: int) -> None:
+    monkeypatch.setattr(ring_module, "MAX_FRAMES", 5)
+    feed = feed_at(head, Log(*range(1, head + 1)))
+    position, newcomer = follow(feed), follow(feed, 0)
+    for number in range(40):
+        feed.take(ephemeral(str(number)))
+    assert [each.fields["body"] for each in await next_frames(position)] == ["35", "36", "37", "38", "39"]
+    assert await everything(newcomer) == list(range(1, head + 1)) + [None] * 5 * (head == 0)
 
 
 # Leaving

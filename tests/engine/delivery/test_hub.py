@@ -394,6 +394,7 @@ async def test_of_a_very_long_gap_the_hub_reads_the_newest_part_and_readers_the_
 ) -> None:
     for module in (ring_module, hub_module):
         monkeypatch.setattr(module, "MAX_FRAMES", 20)
+    monkeypatch.setattr(ring_module, "BURST", 1)
     for module in (pages_module, hub_module):
         monkeypatch.setattr(module, "PAGE", 10)
     clients = [Client() for _ in range(10)]

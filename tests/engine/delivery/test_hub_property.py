@@ -372,6 +372,7 @@ def test_every_connection_gets_each_offset_once_and_in_order(monkeypatch: pytest
     settings.CHANNEL_LAYERS = {}
     for module in (ring_module, hub_module):
         monkeypatch.setattr(module, "MAX_FRAMES", 20)
+    monkeypatch.setattr(ring_module, "BURST", 1)
     for module in (pages_module, hub_module):
         monkeypatch.setattr(module, "PAGE", 7)
     monkeypatch.setattr(pages_module, "MAX_PAGES", 2)

@@ -18,6 +18,11 @@ def offsets(ring: Ring, index: int, limit: int = 100) -> list[int | None]:
     return [each.offset for each in ring.since(index, limit)]
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring_module, "BURST", 1)
+
+
 def test_an_empty_ring_is_at_its_own_end() -> None:
     ring = Ring()
     assert (ring.start, ring.end, ring.last) == (0, 0, 0)

@@ -319,6 +319,7 @@ async def test_what_the_ring_no_longer_has_comes_from_the_log(
     client: Client, feed: Feed, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broadcast.engine.delivery.ring.MAX_FRAMES", 10)
+    monkeypatch.setattr("broadcast.engine.delivery.ring.BURST", 1)
     client.follow(feed)
     client.socket.room = 0
     for offset in range(11, 300):
