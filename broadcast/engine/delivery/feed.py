@@ -127,9 +127,7 @@ class Feed:
         self.notify()
 
     def notify(self) -> None:
-        """Tells every follower that the feed has grown; what somebody has had a turn to read may go."""
-        if self._chunks:
-            self.ring.evict()
+        """Tells every follower that the feed has grown."""
         self._chunks.clear()
         for position in self.positions:
             position.follower.notify()

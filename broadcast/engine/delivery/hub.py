@@ -230,7 +230,7 @@ class Hub:
 
     def _drop(self) -> None:
         for feed in list(self.feeds.values()):
-            feed.ring.evict()
+            feed.ring.settle()
             if feed.idle_since is not None and not feed.joining and self.loop.time() - feed.idle_since > LINGER:
                 del self.feeds[feed.name]
 

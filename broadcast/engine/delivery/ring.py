@@ -8,7 +8,7 @@ from ..wire import Frame
 
 MAX_FRAMES = 1000
 MAX_CHARACTERS = 1024 * 1024
-BURST = 16  # times as much, until those who listen have had a turn to read it
+BURST = 8  # times as much while it is new, so that a burst of ephemeral frames reaches whoever reads as it comes
 
 
 class Ring:
@@ -25,6 +25,7 @@ class Ring:
         self.marks: list[int] = []
         self.size = 0
         self.last = 0
+        self._old = 0
 
     @property
     def end(self) -> int:
@@ -51,12 +52,17 @@ class Ring:
         self.frames.append(frame)
         self.marks.append(self.last)
         self.size += size
-        self.evict(BURST)
+        self._evict(BURST, self.end)
 
-    def evict(self, times: int = 1) -> None:
-        """Drops the oldest frames, a tenth at a time, when they are more or larger than so many times what is kept."""
+    def settle(self) -> None:
+        """Called now and then: what was there at the last call already is no longer new."""
+        self._evict(1, self._old)
+        self._old = self.end
+
+    def _evict(self, times: int, end: int) -> None:
+        """Drops the oldest frames before ``end``, a tenth at a time, beyond so many times what is kept."""
         frames, characters = MAX_FRAMES * times, MAX_CHARACTERS * times
-        while len(self.frames) > frames or (self.size > characters and len(self.frames) > 1):
+        while self.start < end and (len(self.frames) > frames or (self.size > characters and len(self.frames) > 1)):
             count = max(1, len(self.frames) // 10)
             self.size -= sum(frame.size for frame in self.frames[:count])
             del self.frames[:count], self.marks[:count]
