@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from bench.plan import ROUNDS, Plan, run
+from bench.plan import SCENARIOS, Plan, run
 from bench.report import report
 from bench.results import Results, machine
 from bench.rows import ROOT, Row, all_rows
@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sizes", type=numbers, help="numbers of connections, as in 100,1000,5000")
     parser.add_argument("--size", type=number, help="number of connections where one is enough (1000)")
     parser.add_argument("--rows", type=words, default=["*"], help="patterns of rows, as in 'ours-*,c'")
-    parser.add_argument("--scenarios", type=words, default=list(ROUNDS), help=", ".join(ROUNDS))
+    parser.add_argument("--scenarios", type=words, default=list(SCENARIOS), help=", ".join(SCENARIOS))
     parser.add_argument(
         "--budget",
         type=float,
@@ -73,8 +73,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "bench", help="where JSON, plot and tables go")
     options = parser.parse_args()
-    if unknown := set(options.scenarios) - set(ROUNDS):
-        parser.error(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(ROUNDS)}")
+    if unknown := set(options.scenarios) - set(SCENARIOS):
+        parser.error(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     return options
 
 

@@ -15,10 +15,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A table: some figures under one heading."""
+    """A table: some figures under one heading, of so many connections or whatever it counts."""
 
     title: str
     figures: tuple[Figure, ...]
+    counts: str = "connection"
+
+
+def counted(size: int, what: str) -> str:
+    return f"{size:,} {what}" if size == 1 else f"{size:,} {what}s"
 
 
 SECTIONS = (
@@ -69,6 +74,7 @@ SECTIONS = (
             Figure("publish_threads", "send() in 16 threads", "/s", 0),
             Figure("publish_together", "send_many() of 100", "/s", 0),
         ),
+        counts="listener",
     ),
     Section(
         "From one process to another, 20 messages a second",

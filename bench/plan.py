@@ -10,6 +10,7 @@ from functools import partial
 
 from bench.cores import OF_CLIENT, keep_to
 from bench.crowd import Late, Wrong, allow_files
+from bench.figures import counted
 from bench.link import Lost
 from bench.results import Results
 from bench.rows import Row
@@ -23,7 +24,8 @@ from bench.scenarios.resume import resume
 from bench.scenarios.slow import all_slow, one_slow
 from bench.servers import CannotStart, Server, Workshop
 
-Act = Callable[[Server, Note], None]
+Measurement = Callable[[Server, Note], None]
+"""Does something to a fresh server and notes figures."""
 
 SPARE_FILES = 200
 LATER_BUDGET = 0.1  # of that of the first round: what takes most of a minute is measured once
@@ -56,7 +58,7 @@ def run(plan: Plan, results: Results) -> None:
         for number in range(plan.rounds):
             say(f"Round {number + 1} of {plan.rounds}")
             for scenario in plan.scenarios:
-                ROUNDS[scenario](Round(plan, workshop, results, is_first=number == 0))
+                SCENARIOS[scenario](Round(plan, workshop, results, is_first=number == 0))
                 gc.collect()
 
 
@@ -70,15 +72,17 @@ class Round:
     def rows(self, *wanted: Callable[[Row], bool]) -> list[Row]:
         return [row for row in self.plan.rows if all(want(row) for want in wanted)]
 
-    def measure(self, row: Row, size: int, what: str, act: Act, **options: bool) -> None:
+    def measure(
+        self, row: Row, size: int, what: str, measurement: Measurement, counts: str = "connection", **options: bool
+    ) -> None:
         """Does something to a fresh server. If it fails, that is said, and the run goes on."""
-        say(f"  {what}: {row.title}, {size:,} connections")
+        say(f"  {what}: {row.title}, {counted(size, counts)}")
         server = Server(row, self.workshop, **options)
         try:
             with server:
-                act(server, partial(self.results.add, row, size))
+                measurement(server, partial(self.results.add, row, size))
         except FAILURES as failure:
-            text = f"{what} with {size:,} connections: {failure}{server.complaint()}"
+            text = f"{what} with {counted(size, counts)}: {failure}{server.complaint()}"
             self.results.remark(row, text)
             say(f"    {text}")
 
@@ -100,9 +104,9 @@ def resume_round(turn: Round) -> None:
 def rates_round(turn: Round) -> None:
     total = turn.plan.relayed
     for row in turn.rows(can_relay):
-        turn.measure(row, LISTENERS, "relay", partial(relay, total=total))
+        turn.measure(row, LISTENERS, "relay", partial(relay, total=total), counts="listener")
     for row in turn.rows(is_ours):
-        turn.measure(row, LISTENERS, "publishing", partial(publish, total=total))
+        turn.measure(row, LISTENERS, "publishing", partial(publish, total=total), counts="listener")
 
 
 def idle_round(turn: Round) -> None:
@@ -127,7 +131,7 @@ def slow_round(turn: Round) -> None:
         turn.measure(row, 1, "flood", partial(flood, megabytes=2 * megabytes), product_limits=True)
 
 
-ROUNDS: dict[str, Callable[[Round], None]] = {
+SCENARIOS: dict[str, Callable[[Round], None]] = {
     "fanout": fan_out_round,
     "resume": resume_round,
     "rates": rates_round,

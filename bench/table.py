@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.figures import SECTIONS, Figure, Section
+from bench.figures import SECTIONS, Figure, Section, counted
 from bench.results import Results
 
 
@@ -43,7 +43,7 @@ def section_table(results: Results, section: Section, size: int) -> str:
     lines = {row: cells for row, cells in lines.items() if any(cells)}
     used = [any(cells[column] for cells in lines.values()) for column in range(len(section.figures))]
     titles = [f"{figure.title} ({figure.unit})" if figure.unit else figure.title for figure in section.figures]
-    head = [f"{size:,} connections" if size > 1 else "1 connection", *chosen(titles, used), "rounds"]
+    head = [counted(size, section.counts), *chosen(titles, used), "rounds"]
     rows = [
         [results.rows[row], *(cell or "-" for cell in chosen(cells, used)), rounds(results, section, row, size)]
         for row, cells in lines.items()

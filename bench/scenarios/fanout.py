@@ -17,7 +17,7 @@ MANY = 50
 
 
 @dataclass(frozen=True)
-class Act:
+class Way:
     """A way to send, measured some times within a few seconds."""
 
     key: str
@@ -27,14 +27,14 @@ class Act:
     together: bool = True
 
 
-ONE = Act("one", 1, 15)
-BURST = Act("burst", MANY, 5)
+ONE = Way("one", 1, 15)
+BURST = Way("burst", MANY, 5)
 OURS = (
-    Act("one_durable", 1, 15, persist=True),
+    Way("one_durable", 1, 15, persist=True),
     BURST,
-    Act("burst_durable", MANY, 5, persist=True),
-    Act("loop", MANY, 5, together=False),
-    Act("loop_durable", MANY, 5, persist=True, together=False),
+    Way("burst_durable", MANY, 5, persist=True),
+    Way("loop", MANY, 5, together=False),
+    Way("loop_durable", MANY, 5, persist=True, together=False),
 )
 
 
@@ -50,9 +50,9 @@ def fan_out(server: Server, note: Note, size: int, budget: float, in_every_way: 
         announcer = Announcer(server, crowd)
         announcer.warm_up()
         seconds = perform(announcer, ONE, note)
-        for act in OURS if server.row.is_ours and in_every_way else (BURST,):
-            if seconds * act.count <= budget:
-                perform(announcer, act, note)
+        for way in OURS if server.row.is_ours and in_every_way else (BURST,):
+            if seconds * way.count <= budget:
+                perform(announcer, way, note)
 
 
 def connect(server: Server, crowd: Crowd, size: int, note: Note) -> None:
@@ -71,15 +71,15 @@ def connect(server: Server, crowd: Crowd, size: int, note: Note) -> None:
         drop(server, first)
 
 
-def perform(announcer: Announcer, act: Act, note: Note, seconds: float = 5.0) -> float:
-    """Repeats an act, for some seconds at most, and notes the medians; the seconds of one."""
+def perform(announcer: Announcer, way: Way, note: Note, seconds: float = 5.0) -> float:
+    """Sends in one way, for some seconds at most, and notes the medians; the seconds of one."""
     ends = time.monotonic() + seconds
     sent: list[Sent] = []
-    while len(sent) < act.repeats and (not sent or time.monotonic() < ends):
-        sent.append(announcer.send(act.count, act.persist, act.together))
+    while len(sent) < way.repeats and (not sent or time.monotonic() < ends):
+        sent.append(announcer.send(way.count, way.persist, way.together))
     typical = median(one.seconds for one in sent)
-    deliveries = len(announcer.crowd) * act.count
-    note(act.key, typical * 1e3)
-    note(f"{act.key}_cpu", median(one.processor_seconds for one in sent) / deliveries * 1e6)
-    note(f"{act.key}_client", median(one.client_seconds for one in sent) / deliveries * 1e6)
+    deliveries = len(announcer.crowd) * way.count
+    note(way.key, typical * 1e3)
+    note(f"{way.key}_cpu", median(one.processor_seconds for one in sent) / deliveries * 1e6)
+    note(f"{way.key}_client", median(one.client_seconds for one in sent) / deliveries * 1e6)
     return typical

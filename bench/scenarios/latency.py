@@ -24,24 +24,24 @@ def latency(server: Server, note: Note) -> None:
         tell(sender, 0)
         crowd.receive(server.row.speech.heard(bodies(0, 1)))
         time.sleep(PAUSE)
-        hearing = Hearing(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
+        arrivals = Arrivals(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
         begun = time.monotonic()
         for number in range(MESSAGES):
-            hearing.go_on(begun + number * EVERY)
-            hearing.sent.append(time.monotonic())
+            arrivals.go_on(begun + number * EVERY)
+            arrivals.sent.append(time.monotonic())
             tell(sender, 1 + number)
-        hearing.finish()
+        arrivals.finish()
         for _ in range(1 + MESSAGES):
             sender.control.answer()
-    note("latency", median(hearing.delays) * 1e3)
-    note("latency_p99", quantiles(hearing.delays, n=100)[-1] * 1e3)
+    note("latency", median(arrivals.delays) * 1e3)
+    note("latency_p99", quantiles(arrivals.delays, n=100)[-1] * 1e3)
 
 
 def tell(sender: Server, number: int) -> None:
     sender.control.tell("send", first=number, count=1, size=BODY_SIZE, persist=True, together=True)
 
 
-class Hearing:
+class Arrivals:
     """What a crowd has heard of a stream of messages that all have one size, and how long each took to each client."""
 
     def __init__(self, crowd: Crowd, stream: bytes) -> None:

@@ -29,16 +29,16 @@ def relay(server: Server, note: Note, total: int) -> None:
         frames = iter([speech.relayed(text, "broadcast") for text in texts])
         turns = cycle(senders.sockets.values())
         under_way = TUTORIAL_UNDER_WAY if speech.is_tutorial else SENDERS
-        hearing = Hearing(listeners, len(speech.heard(texts[:1], "Guest")))
+        transcript = Transcript(listeners, len(speech.heard(texts[:1], "Guest")))
         used, begun, sent = process.processor_seconds(server.pid), time.monotonic(), 0
-        while hearing.messages < total:
-            for _ in range(min(total, int(hearing.messages) + under_way) - sent):
+        while transcript.messages < total:
+            for _ in range(min(total, int(transcript.messages) + under_way) - sent):
                 next(turns).sendall(next(frames))
                 sent += 1
-            hearing.go_on()
+            transcript.go_on()
         note("relay", total / (time.monotonic() - begun))
         note("relay_cpu", (process.processor_seconds(server.pid) - used) / total * 1e6)
-        hearing.check([speech.heard([text], "Guest") for text in texts])
+        transcript.check([speech.heard([text], "Guest") for text in texts])
 
 
 def publish(server: Server, note: Note, total: int) -> None:
@@ -50,17 +50,17 @@ def publish(server: Server, note: Note, total: int) -> None:
             count = total // share
             time.sleep(PAUSE)
             texts = bodies(0, count)
-            hearing = Hearing(listeners, len(speech.heard(texts[:1])))
+            transcript = Transcript(listeners, len(speech.heard(texts[:1])))
             begun = time.monotonic()
             server.control.tell("publish", count=count, threads=threads, together=together)
-            while hearing.messages < count:
-                hearing.go_on()
+            while transcript.messages < count:
+                transcript.go_on()
             server.control.answer()
             note(key, count / (time.monotonic() - begun))
-            hearing.check([speech.heard([text]) for text in texts])
+            transcript.check([speech.heard([text]) for text in texts])
 
 
-class Hearing:
+class Transcript:
     """What some listeners hear, kept to the last byte."""
 
     def __init__(self, listeners: Crowd, message_size: int) -> None:
