@@ -86,13 +86,19 @@ class Round:
             self.results.remark(row, text)
             say(f"    {text}")
 
+    def leave_out(self, row: Row, why: str) -> None:
+        """Keeps why a figure is missing. Later rounds need not say it: the first has measured it or said why not."""
+        if self.is_first:
+            self.results.remark(row, why)
+
 
 def fan_out_round(turn: Round) -> None:
     budget = turn.plan.budget if turn.is_first else turn.plan.budget * LATER_BUDGET
     for size in turn.plan.sizes:
-        act = partial(fan_out, size=size, budget=budget, in_every_way=size == turn.plan.size)
+        measurement = partial(fan_out, size=size, budget=budget, in_every_way=size == turn.plan.size)
         for row in turn.rows():
-            turn.measure(row, size, "fan-out", act)
+            leave_out = partial(turn.leave_out, row)
+            turn.measure(row, size, "fan-out", partial(measurement, leave_out=leave_out))
 
 
 def resume_round(turn: Round) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
 from bench import process
 from bench.crowd import Crowd
+from bench.figures import counted
 from bench.scenarios.base import LISTEN, Announcer, Note, Sent, drop
 from bench.servers import Server
 
@@ -38,10 +40,12 @@ OURS = (
 )
 
 
-def fan_out(server: Server, note: Note, size: int, budget: float, in_every_way: bool) -> None:
+def fan_out(
+    server: Server, note: Note, size: int, budget: float, in_every_way: bool, leave_out: Callable[[str], None]
+) -> None:
     """Opens ``size`` connections and sends to them, by this project's ``in_every_way`` that it has.
 
-    What is likely to take longer than ``budget`` seconds is left out.
+    What is likely to take longer than ``budget`` seconds is left out, and ``leave_out`` told why.
     """
     with Crowd(server.port) as crowd:
         connect(server, crowd, size, note)
@@ -50,9 +54,13 @@ def fan_out(server: Server, note: Note, size: int, budget: float, in_every_way: 
         announcer = Announcer(server, crowd)
         announcer.warm_up()
         seconds = perform(announcer, ONE, note)
-        for way in OURS if server.row.is_ours and in_every_way else (BURST,):
-            if seconds * way.count <= budget:
-                perform(announcer, way, note)
+        ways = OURS if server.row.is_ours and in_every_way else (BURST,)
+        affordable = [way for way in ways if seconds * way.count <= budget]
+        for way in affordable:
+            perform(announcer, way, note)
+        if len(affordable) < len(ways):
+            fifty = f"fifty messages to {counted(size, 'connection')} would take about {seconds * MANY:,.1f} s"
+            leave_out(f"{fifty}, more than the {budget:g} s of --budget")
 
 
 def connect(server: Server, crowd: Crowd, size: int, note: Note) -> None:

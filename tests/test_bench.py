@@ -1,0 +1,154 @@
+"""The benchmark: its targets, its report, and a small run of it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.figures import SECTIONS
+from bench.plan import Plan, Round
+from bench.report import report
+from bench.results import Results
+from bench.rows import ROOT, all_rows
+from bench.servers import Workshop
+from bench.table import table
+from bench.targets import TARGETS, UNREAD
+
+DOCS = ROOT / "docs"
+ROWS = {row.key: row for row in all_rows([("", ROOT)])}
+OURS = ROWS["ours-memory"]
+
+RUN_SECONDS = 120
+CONNECTIONS = 20
+
+
+class Asked(Results):
+    """Results that have every figure, and remember which were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows_asked: set[str] = set()
+        self.figures_asked: set[str] = set()
+
+    def of(self, row: str, size: int, figure: str) -> float:
+        self.rows_asked.add(row)
+        self.figures_asked.add(figure)
+        return 1.0
+
+
+# Targets
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.text)
+def test_a_target_is_made_of_figures_that_the_tables_show(target):
+    asked = Asked()
+    assert target.value(asked, f"ours-{target.layer}") is not None
+    assert asked.figures_asked
+    assert asked.figures_asked <= {figure.key for section in SECTIONS for figure in section.figures}
+    assert asked.rows_asked <= set(ROWS)
+
+
+def test_no_figure_is_in_two_tables():
+    keys = [figure.key for section in SECTIONS for figure in section.figures]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_formula_of_the_documentation_is_the_limit_that_is_checked():
+    formulas = re.findall(r"(\d+) KiB \S clients that do not read", (DOCS / "performance.md").read_text())
+    assert formulas == [str(UNREAD)]
+
+
+# The report
+
+
+@pytest.mark.parametrize("name", ["performance.json", "performance.svg", "figures.md"])
+def test_the_documentation_shows_what_was_measured(name, tmp_path):
+    report(Results.load(DOCS / "performance.json"), tmp_path)
+    assert (tmp_path / name).read_text() == (DOCS / name).read_text(), (
+        "Draw it anew: python -m bench.report docs/performance.json --output docs"
+    )
+
+
+# A run
+
+
+def bench(*args: str, temporary: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs `python -m bench` to its end, which must be the end of every process that it started."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", *args],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=RUN_SECONDS)
+        finally:
+            was_left = kill_group(process.pid)
+    assert not was_left
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def kill_group(group: int) -> bool:
+    """Kills what is left of a group of processes; whether anything was."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[Path]:
+    """Where a run has its temporary files, which are gone when it ends."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    yield directory
+    assert list(directory.iterdir()) == []
+
+
+def test_a_run_leaves_a_report_and_nothing_else(tmp_path, temporary):
+    rows = ["ours-memory", "c"] if shutil.which("cc") else ["ours-memory"]
+    small = ("--rounds", "1", "--sizes", str(CONNECTIONS), "--size", str(CONNECTIONS), "--scenarios", "fanout")
+    no_fifty = ("--budget", "0.000001")
+    output = tmp_path / "report"
+    done = bench("--rows", ",".join(rows), *small, *no_fifty, "--output", str(output), temporary=temporary)
+    assert done.returncode == 0, done.stderr
+
+    results = Results.load(output / "performance.json")
+    assert list(results.rows) == rows
+    for row in rows:
+        measured = {figure for (of, size, figure) in results.values if (of, size) == (row, CONNECTIONS)}
+        assert measured >= {"one", "one_cpu", "one_client", "connect", "connect_cpu", "memory"}
+        assert "burst" not in measured
+        assert f"- {results.rows[row]}: fifty messages to {CONNECTIONS} connections would take about " in done.stdout
+
+    drawn = [element.text for element in ElementTree.parse(output / "performance.svg").iter()]
+    assert set(results.rows.values()) < set(drawn)
+    assert done.stdout.strip() in (output / "figures.md").read_text()
+
+
+def test_a_row_that_there_is_not_is_refused_in_a_line(tmp_path, temporary):
+    done = bench("--rows", "nosuch,c3", "--output", str(tmp_path / "report"), temporary=temporary)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "No row is called nosuch or c3; docs/performance.md has an example.\n"
+    assert not (tmp_path / "report").exists()
+
+
+def test_why_a_figure_was_left_out_is_said_of_the_first_round_only(tmp_path):
+    plan, results = Plan([OURS], ["fanout"]), Results()
+    with Workshop() as workshop:
+        Round(plan, workshop, results, is_first=True).leave_out(OURS, "it takes about 70 s")
+        Round(plan, workshop, results, is_first=False).leave_out(OURS, "it takes about 7 s")
+    assert results.remarks == [f"{OURS.title}: it takes about 70 s"]
+    assert table(results) == f"Not measured:\n\n- {OURS.title}: it takes about 70 s"
