@@ -19,7 +19,7 @@ from bench.results import Results
 from bench.rows import ROOT, all_rows
 from bench.servers import Workshop
 from bench.table import table
-from bench.targets import TARGETS, UNREAD
+from bench.targets import TARGETS, UNREAD, verdict
 
 DOCS = ROOT / "docs"
 ROWS = {row.key: row for row in all_rows([("", ROOT)])}
@@ -63,6 +63,28 @@ def test_no_figure_is_in_two_tables():
 def test_the_formula_of_the_documentation_is_the_limit_that_is_checked():
     formulas = re.findall(r"(\d+) KiB \S clients that do not read", (DOCS / "performance.md").read_text())
     assert formulas == [str(UNREAD)]
+
+
+def test_a_target_that_has_no_figures_is_listed_as_not_measured():
+    results = Results()
+    results.add(OURS, 1000, "resume_queries", 0.012)
+    results.add(OURS, 1000, "resume_ratio", 1.1)
+    *_, heading, _, resume, queries, _, missing = verdict(results).splitlines()
+    assert cells(heading) == ["target", "value", "limit", "reached"]
+    assert cells(resume) == ["all resume / all connect plain", "1.10", "1.30", "yes"]
+    assert cells(queries) == ["queries per resuming client", "0.012", "0.010", "NO"]
+    reached = ("all resume / all connect plain", "queries per resuming client")
+    assert missing == f"Not measured: {'; '.join(target.text for target in TARGETS if target.text not in reached)}."
+
+
+def test_a_run_without_this_project_has_no_targets():
+    results = Results()
+    results.add(ROWS["c"], 1000, "one", 12.0)
+    assert verdict(results) == ""
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 # The report
