@@ -99,7 +99,9 @@ SECTIONS = (
         "A client that floods, until it is closed or has sent everything",
         (
             Figure("flood_messages", "messages: server grew by", "MiB"),
+            Figure("flood_messages_taken", "taken", "MB"),
             Figure("flood_fragments", "one endless message: by", "MiB"),
+            Figure("flood_fragments_taken", "taken", "MB"),
         ),
     ),
 )

@@ -22,12 +22,17 @@ CONTINUATION = b"\x00" + BEGINNING[1:]
 
 def flood(server: Server, note: Note, megabytes: float) -> None:
     """Sends so many megabytes of small messages, then of one message without end, under the app's own limits."""
-    note("flood_messages", growth(server, b"", FRAMES, megabytes))
-    note("flood_fragments", growth(server, BEGINNING, CONTINUATION, megabytes))
+    for key, first, repeated in (("flood_messages", b"", FRAMES), ("flood_fragments", BEGINNING, CONTINUATION)):
+        growth, taken = pour(server, first, repeated, megabytes)
+        note(key, growth)
+        note(f"{key}_taken", taken)
 
 
-def growth(server: Server, first: bytes, repeated: bytes, megabytes: float) -> float:
-    """How many MiB the server grew at most, until it had taken everything, or taken nothing for a while."""
+def pour(server: Server, first: bytes, repeated: bytes, megabytes: float) -> tuple[float, float]:
+    """How many MiB the server grew at most, and how many MB it and the kernel took.
+
+    It ends when they have taken everything, or nothing for a while, or when the server has closed the connection.
+    """
     with Link(server.port, LISTEN) as link:
         link.read()
         server.control.ask("collect")
@@ -48,4 +53,4 @@ def growth(server: Server, first: bytes, repeated: bytes, megabytes: float) -> f
             if time.monotonic() > watched_at + WATCH_EVERY:
                 most, watched_at = max(most, memory(server)), time.monotonic()
         time.sleep(WATCH_EVERY)
-        return (max(most, memory(server)) - before) / 2**20
+        return (max(most, memory(server)) - before) / 2**20, megabytes - left / 1e6
