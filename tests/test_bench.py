@@ -20,6 +20,8 @@ from bench.rows import ROOT, all_rows
 from bench.servers import Workshop
 from bench.table import table
 from bench.targets import TARGETS, UNREAD, verdict
+from broadcast.consumers import MAX_STRIKES
+from broadcast.engine.sockets.inbox import FRAME_COST, MAX_FRAGMENTS, UNREAD_BYTES
 
 DOCS = ROOT / "docs"
 ROWS = {row.key: row for row in all_rows([("", ROOT)])}
@@ -63,6 +65,14 @@ def test_no_figure_is_in_two_tables():
 def test_the_formula_of_the_documentation_is_the_limit_that_is_checked():
     formulas = re.findall(r"(\d+) KiB \S clients that do not read", (DOCS / "performance.md").read_text())
     assert formulas == [str(UNREAD)]
+
+
+def test_the_bounds_of_the_documentation_for_a_flood_are_those_of_the_app():
+    text = (DOCS / "performance.md").read_text().replace("\n", " ")
+    assert f"{UNREAD_BYTES // 1024} KiB in all, in which each frame counts {FRAME_COST} bytes" in text
+    assert f"in at most {MAX_FRAGMENTS:,} pieces" in text
+    assert MAX_STRIKES == 20
+    assert "after twenty bad or refused frames in a row it is closed" in text
 
 
 def test_a_target_that_has_no_figures_is_listed_as_not_measured():
