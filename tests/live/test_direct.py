@@ -207,6 +207,40 @@ def test_who_says_that_it_goes_and_takes_nothing_is_waited_for_no_longer_than_ot
     assert tracebacks(server.log) == []
 
 
+@pytest.mark.parametrize(
+    ("way", "settings"),
+    [("tcp", {}), ("tls", {}), ("tcp", {"DIRECT_WRITES": False}), ("unix", {"DIRECT_WRITES": False})],
+)
+def test_whoever_leaves_at_whatever_moment_and_takes_nothing_is_gone_soon_and_is_no_error(serve, visit, way, settings):
+    """Some have room for what comes, others not, and for some a part waits in the server."""
+    server = serve(way, STALLED_TIMEOUT=1, **settings)
+    reader = visit(server)
+    reader.hear()
+    before = server.sockets
+    leaving = [visit(server, receive_buffer=SMALL) for _ in range(40)]
+    for client in leaving:
+        client.hear()
+        server.get("/many?count=1&bytes=15000")
+        client.write((1000).to_bytes(2), opcode=8)
+        assert reader.hear()["type"] == "message"
+    server.get("/many?count=20&bytes=15000")
+    assert len(list(islice(reader.frames(), 20))) == 20
+    wait_for(lambda: server.sockets == before)
+    assert tracebacks(server.log) == []
+    assert "could not be written to" not in server.log
+
+
+@pytest.mark.parametrize("settings", [{}, {"DIRECT_WRITES": False}])
+def test_what_was_asked_before_the_close_is_no_error_when_nobody_hears_the_answer(serve, visit, settings):
+    server = serve(**settings)
+    before = server.sockets
+    client = visit(server)
+    client.hear()
+    client.socket.sendall(masked(b'{"type":"ping"}') * 5 + masked((1000).to_bytes(2), opcode=8))
+    wait_for(lambda: server.sockets == before)
+    assert tracebacks(server.log) == []
+
+
 def test_who_vanishes_while_it_is_behind_leaves_nothing(serve, visit):
     server = serve()
     reader = visit(server)

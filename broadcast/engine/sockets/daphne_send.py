@@ -72,6 +72,12 @@ def wrapped_in(wrapper: Any) -> list[Any]:
     return [each for each in held if callable(each) and not isinstance(each, type)]
 
 
+def is_closed(error: Exception) -> bool:
+    """Whether daphne's ``send`` failed because the connection is closed. ASGI has an OSError for it."""
+    kind = getattr(sys.modules.get("autobahn.exception"), "Disconnected", None)
+    return kind is not None and isinstance(error, kind)
+
+
 def is_reply(send: Any) -> TypeGuard[Reply]:
     kind = getattr(sys.modules.get("daphne.server"), "Server", None)
     owner = getattr(send.func, "__self__", None) if isinstance(send, functools.partial) else None

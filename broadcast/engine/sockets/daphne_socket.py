@@ -15,11 +15,13 @@ from .daphne_send import has_all, protocol_behind, protocol_within
 UNSENT_BYTES = 64 * 1024  # what the kernel may hold of a client that does not read
 
 OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
-OF_ANY_TRANSPORT = ("connected", "pauseProducing", "registerProducer", "resumeProducing", "unregisterProducer")
+OF_ANY_TRANSPORT = (
+    *("abortConnection", "connected", "disconnecting", "pauseProducing", "registerProducer", "resumeProducing"),
+    "unregisterProducer",
+)
 OF_TRANSPORT = (
     *OF_ANY_TRANSPORT,
-    *("_tempDataLen", "abortConnection", "dataBuffer", "disconnected", "disconnecting", "getHandle"),
-    *("producerPaused", "write"),
+    *("_tempDataLen", "dataBuffer", "disconnected", "getHandle", "producerPaused", "write"),
 )
 
 
@@ -42,6 +44,11 @@ class Flow:
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Calls ``callback`` once, when a full buffer has become empty."""
         self._on_drained = callback
+
+    def drop_if_closing(self) -> None:
+        """Ends a connection whose closing, begun by the client, waits behind what the client does not take."""
+        if self.transport.disconnecting:
+            self.transport.abortConnection()
 
     def pauseProducing(self) -> None:
         """A client that does not take the answers is not read either: each frame of it may cost another."""
@@ -120,11 +127,6 @@ class DaphneSocket(Flow):
         """
         super().when_drained(callback)
         self.transport.producerPaused = True
-
-    def drop_if_closing(self) -> None:
-        """Ends a connection whose closing, begun by the client, waits behind what the client does not take."""
-        if self.transport.disconnecting:
-            self.transport.abortConnection()
 
     def mute(self) -> None:
         """Lets the server drop what the client still sends: nobody reads it any more."""

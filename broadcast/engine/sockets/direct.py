@@ -72,8 +72,7 @@ class DirectTransport(Transport):
         """Writes what the socket takes; whether it took everything."""
         socket = self._socket
         if not socket.is_ready:
-            if socket.is_open:
-                self._wait()
+            self._wait()
             return False
         data, ends = chunk.data(self.dialect)
         taken = socket.write_some(data) if data else 0
@@ -89,7 +88,10 @@ class DirectTransport(Transport):
         return False
 
     def _wait(self) -> None:
-        """Writes nothing until the socket has drained; a client that takes nothing for long has to go."""
+        """Writes nothing until the socket has drained; a client that takes nothing for long has to go.
+
+        So does one that has closed, if the server's answer to that waits behind what it does not take.
+        """
         self._is_waiting = True
         if self._stall is None:
             self._stall = asyncio.get_running_loop().call_later(conf.STALLED_TIMEOUT, self._stalled)

@@ -14,6 +14,7 @@ from ...exceptions import LogUnavailable
 from ..delivery.feed import Chunk, Position
 from ..storage.database import NoLog
 from ..wire import Dialect, Fields, Frame
+from .daphne_send import is_closed
 from .daphne_socket import Flow
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -22,6 +23,10 @@ logger = logging.getLogger("broadcast")
 
 STALLED = 4001
 INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
+
+
+class ClientGone(ConnectionError):
+    """The client went away, or takes nothing any more."""
 
 
 class Transport(ABC):
@@ -40,7 +45,12 @@ class Transport(ABC):
 
     async def write_frame(self, frame: Frame) -> None:
         if text := frame.text(self.dialect):
-            await self.send({"type": "websocket.send", "text": text})
+            try:
+                await self.send({"type": "websocket.send", "text": text})
+            except Exception as error:
+                if isinstance(error, OSError) or is_closed(error):
+                    raise ClientGone from error
+                raise
 
     async def disconnect(self, code: int) -> None:
         """Closes the connection from this side."""
@@ -126,8 +136,8 @@ class AsgiTransport(Transport):
                 self._wake.clear()
                 for position in list(self.positions.values()):
                     await self._deliver_some(position)
-        except OSError:
-            return  # the client went away
+        except ClientGone:
+            await self._see_off()
         except Exception as error:
             await self.fail(error)
 
@@ -154,8 +164,15 @@ class AsgiTransport(Transport):
             async with asyncio.timeout(conf.STALLED_TIMEOUT):
                 await drained.wait()
         except TimeoutError:
+            flow.drop_if_closing()
             await self.give_up(STALLED)
-            raise ConnectionError("the client takes nothing") from None
+            raise ClientGone from None
+
+    async def _see_off(self) -> None:
+        """Ends what the client has closed, if that waits for long behind what it does not take."""
+        if self._flow is not None:
+            await asyncio.sleep(conf.STALLED_TIMEOUT)
+            self._flow.drop_if_closing()
 
     def _notify_later(self) -> None:
         """Tries again in a while: by one timer, however often it is notified until then."""

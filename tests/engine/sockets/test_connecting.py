@@ -41,6 +41,8 @@ class Flow:
         if callback is not None:
             callback()
 
+    def drop_if_closing(self) -> None: ...
+
     @property
     def count(self) -> int:
         return sum(event["type"] == "websocket.send" for event in self.events)

@@ -193,6 +193,18 @@ async def test_a_log_that_is_away_is_asked_again(client: Client, feed: Feed, log
     await until(lambda: client.offsets == [5, 6, 7, 8, 9, 10])
 
 
+async def test_a_log_whose_failure_looks_like_that_of_a_socket_silences_nobody(
+    feed: Feed, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client comes back and goes on where it was."""
+    client = Client()
+    log.error = TimeoutError("of a database")
+    follow(client, feed, after=4)
+    await until(lambda: client.close_code == 1011)
+    assert "could not be written to" in caplog.text
+    await client.transport.close()
+
+
 async def test_however_often_it_is_notified_a_log_that_is_away_is_asked_again_by_one_timer(
     client: Client, feed: Feed, log: Log, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
