@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from channels.layers import InMemoryChannelLayer
@@ -27,6 +27,7 @@ from .engine.hinting.layer import current_layer
 from .engine.publishing import asend
 from .engine.storage.database import NoLog, alias, log_access
 from .exceptions import BroadcastError, LogUnavailable
+from .knock import Answer, knock
 
 GROUP = "broadcast-doctor"
 PATIENCE = 5.0  # seconds
@@ -171,7 +172,7 @@ def limits(found: Any) -> Iterator[Finding]:
 def application() -> Iterator[Finding]:
     """Whether ASGI_APPLICATION answers a WebSocket at SOCKET_PATH, and how it would be written to."""
     try:
-        accepted = asyncio.run(knock(get_default_application()))
+        answer = asyncio.run(knock(get_default_application()))
     except ImproperlyConfigured as error:
         yield Finding("error", str(error), 'Set ASGI_APPLICATION, such as "mysite.asgi.application".')
         return
@@ -179,40 +180,31 @@ def application() -> Iterator[Finding]:
         text = f"ASGI_APPLICATION does not answer a WebSocket at {conf.SOCKET_PATH}: {error!r}."
         yield Finding("error", text, "Wrap it with broadcast.asgi.with_broadcast, or route websocket_urlpatterns.")
         return
-    if accepted:
+    if answer.accepted:
         yield Finding("ok", f"WebSockets are answered at {conf.SOCKET_PATH}.")
     else:
         fix = "Route broadcast.routing.websocket_urlpatterns there, or set SOCKET_PATH to where they are."
         yield Finding("error", f"WebSockets at {conf.SOCKET_PATH} are refused.", fix)
-    way = "directly by daphne without TLS, else by the server" if conf.DIRECT_WRITES else "by the server"
-    yield Finding("ok", f"Connections are written to {way}; the server's log says which way it is.")
+    if answer.is_served:
+        yield way(answer)
 
 
-async def knock(asgi: Any) -> bool:
-    """Whether the application accepts a WebSocket from a page of the site's own."""
-    host = next((name.removeprefix(".") for name in settings.ALLOWED_HOSTS if "*" not in name), "localhost")
-    said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    said.put_nowait({"type": "websocket.connect"})
-    scope = {
-        "type": "websocket",
-        "path": conf.SOCKET_PATH,
-        "query_string": b"",
-        "headers": [(b"host", host.encode()), (b"origin", f"http://{host}".encode())],
-        "subprotocols": [],
-    }
-    task = asyncio.ensure_future(asgi(scope, said.get, heard.put))
-    answer = asyncio.ensure_future(heard.get())
-    await asyncio.wait([task, answer], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-    said.put_nowait({"type": "websocket.disconnect", "code": 1000})
-    await asyncio.wait([task], timeout=PATIENCE)
-    if task.done() and not answer.done():
-        task.result()
-    task.cancel()
-    answer.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.gather(task, return_exceptions=True)
-    return answer.done() and not answer.cancelled() and answer.result()["type"] == "websocket.accept"
+def way(answer: Answer) -> Finding:
+    """Which way messages would be written to such a connection, and what it takes for the fast one."""
+    by_asgi = "Each message is handed to the server for each connection (ASGI send), which is slower"
+    if not conf.DIRECT_WRITES:
+        return Finding("ok", f"{by_asgi}: DIRECT_WRITES is False.")
+    if answer.wrapper:
+        fix = (
+            f"Have {answer.wrapper} pass on the send that it was given, or keep that middleware away from "
+            f"{conf.SOCKET_PATH}. If it has to be there, set DIRECT_WRITES to False, and this is no longer said."
+        )
+        return Finding("warning", f"{by_asgi}: the site's middleware wraps send in {answer.wrapper}.", fix)
+    if find_spec("daphne") is None:
+        return Finding("ok", f"{by_asgi}: daphne is not installed.")
+    return Finding(
+        "ok", "Connections are written to directly. With another server than daphne, or TLS in it, they are not."
+    )
 
 
 def static_files() -> Iterator[Finding]:

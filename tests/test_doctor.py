@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.urls import re_path
 
-from broadcast import doctor, pytest_plugin
+from broadcast import doctor, knock, pytest_plugin
 from broadcast.consumers import BroadcastConsumer
 from broadcast.doctor import Finding, examine
 from broadcast.exceptions import LogUnavailable
@@ -73,7 +74,7 @@ def test_the_demo_is_well(ask):
     assert "The message log is in the sqlite database 'default'." in said
     assert "The channel layer is in memory" in said
     assert "WebSockets are answered at /ws." in said
-    assert "Connections are written to directly by daphne without TLS" in said
+    assert "Connections are written to directly." in said
     assert "Static files are found." in said
     assert re.search(r"in the log after \d+\.\d ms and delivered after \d+\.\d ms\.", said)
     assert "Traceback" not in said
@@ -334,7 +335,7 @@ def guarded() -> Any:
 
 @pytest.mark.parametrize("name", ["refusing", "silent", "failing", "hanging"])
 def test_an_application_that_does_not_answer(settings, monkeypatch, name):
-    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
+    monkeypatch.setattr(knock, "PATIENCE", 0.2)
     settings.ASGI_APPLICATION = f"tests.test_doctor.{name}"
     finding = found(doctor.application)
     assert finding.level == "error"
@@ -369,12 +370,79 @@ def test_an_application_that_checks_the_origin(settings, monkeypatch, hosts):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("direct", "way"), [(True, "directly by daphne"), (False, "by the server;")])
-def test_which_way_is_written(settings, direct, way):
+@pytest.mark.parametrize(
+    ("direct", "text"), [(True, "Connections are written to directly."), (False, ": DIRECT_WRITES is False.")]
+)
+def test_which_way_is_written(settings, monkeypatch, direct, text):
+    monkeypatch.setattr(doctor, "get_default_application", guarded)
     settings.BROADCAST = {"DIRECT_WRITES": direct}
     _, written = doctor.application()
-    assert written.level == "ok"
-    assert f"written to {way}" in written.text
+    assert (written.level, written.fix) == ("ok", "")
+    assert text in written.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_daphne_nothing_is_written_directly(monkeypatch):
+    monkeypatch.setattr(doctor, "get_default_application", guarded)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    _, written = doctor.application()
+    assert written.text.endswith(": daphne is not installed.")
+
+
+def timed(application: Any) -> Any:
+    """Middleware that wraps ``send`` in a closure."""
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        async def timed_send(event: Any) -> None:
+            await send(event)
+
+        await application(scope, receive, timed_send)
+
+    return outer
+
+
+class Counting:
+    """Middleware that wraps ``send`` in an object."""
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.application(scope, receive, CountedSend(send))
+
+
+class CountedSend:
+    def __init__(self, send: Any) -> None:
+        self.send = send
+
+    async def __call__(self, event: Any) -> None:
+        await self.send(event)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("middleware", "name"), [(timed, "timed.<locals>.outer.<locals>.timed_send"), (Counting, "CountedSend")]
+)
+def test_middleware_that_keeps_it_from_being_written_directly(settings, monkeypatch, middleware, name):
+    monkeypatch.setattr(doctor, "get_default_application", lambda: middleware(guarded()))
+    _, written = doctor.application()
+    assert written.level == "warning"
+    assert written.text.endswith(f": the site's middleware wraps send in tests.test_doctor.{name}.")
+    assert "set DIRECT_WRITES to False" in written.fix
+    settings.BROADCAST = {"DIRECT_WRITES": False}
+    assert [finding.level for finding in doctor.application()] == ["ok", "ok"]
+
+
+async def another(scope: Any, receive: Any, send: Any) -> None:
+    """A WebSocket of the site's own."""
+    await receive()
+    await send({"type": "websocket.accept"})
+
+
+def test_of_what_another_app_answers_nothing_is_said_but_that(settings):
+    settings.ASGI_APPLICATION = "tests.test_doctor.another"
+    (answered,) = doctor.application()
+    assert answered.level == "ok"
 
 
 # Static files
@@ -467,7 +535,14 @@ def test_what_fails_is_a_finding_and_the_rest_is_looked_at_all_the_same(monkeypa
     assert findings[1].text == "Looking at the clock failed: ValueError('no hands')."
 
 
+@pytest.fixture
+def _site_is_loaded() -> None:
+    """Sets logging up anew, the first time."""
+    import_module("project.asgi")
+
+
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_site_is_loaded")
 def test_nothing_is_logged_meanwhile_and_everything_afterwards(caplog):
     list(examine())
     assert caplog.records == []

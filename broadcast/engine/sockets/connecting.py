@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 
 from ...conf import conf
 from ..delivery.hub import current_hub
@@ -17,12 +18,17 @@ logger = logging.getLogger("broadcast")
 
 said: set[str] = set()
 
+# Gathers what ``send`` has become on its way through the site's middleware, for whoever knocks to see that.
+arrived: ContextVar[list[Send] | None] = ContextVar("arrived", default=None)
+
 
 def transport_for(send: Send, dialect: Dialect) -> Transport:
     """A direct transport where the server is a daphne that lets itself be written to; else by ASGI.
 
     The log of the process says once which way is used.
     """
+    if (sends := arrived.get()) is not None:
+        sends.append(send)
     pace_arrivals(send)
     bound_input(send)
     socket = socket_behind(send) if conf.DIRECT_WRITES else None

@@ -41,12 +41,17 @@ def protocol_of(reply: Reply | None) -> Any:
 
 def reply_behind(send: Any) -> Reply | None:
     """daphne's ``partial(server.handle_reply, protocol)`` below the middleware of Channels that wrapped ``send``."""
+    found = below_channels(send)
+    return found if is_reply(found) else None
+
+
+def below_channels(send: Any) -> Any:
+    """What the middleware of Channels has wrapped; None if there is no end of it."""
     for _ in range(MAX_DEPTH):
-        if isinstance(send, functools.partial):
-            return send if is_reply(send) else None
-        send = getattr(getattr(send, "__self__", None), "real_send", None)
-        if send is None:
-            return None
+        inner = getattr(getattr(send, "__self__", None), "real_send", None)
+        if inner is None:
+            return send
+        send = inner
     return None
 
 
