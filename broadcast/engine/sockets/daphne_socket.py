@@ -143,6 +143,15 @@ def limit_kernel_buffer(transport: Any) -> None:
             handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
+def below_tls(transport: Any) -> Any:
+    """The transport of the socket itself."""
+    from twisted.protocols.policies import ProtocolWrapper
+
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
+
+
 def socket_behind(send: Any) -> DaphneSocket | None:
     """The socket that an ASGI ``send`` of daphne ends in; None if it is not one to write to directly.
 
@@ -168,11 +177,7 @@ def flow_behind(send: Any) -> Flow | None:
     protocol = protocol_within(send)
     if protocol is None or not has_all(protocol.transport, OF_ANY_TRANSPORT):
         return None
-    from twisted.protocols.policies import ProtocolWrapper
-
-    below = protocol.transport
-    while isinstance(below, ProtocolWrapper):  # TLS
-        below = below.transport
+    below = below_tls(protocol.transport)
     if getattr(below, "connected", False) and has_all(below, ("getHandle",)):
         limit_kernel_buffer(below)
     return Flow(protocol.transport)

@@ -6,14 +6,16 @@ import asyncio
 from typing import Any
 
 from .daphne_send import has_all, protocol_within
-from .daphne_socket import OF_ANY_TRANSPORT
+from .daphne_socket import OF_ANY_TRANSPORT, below_tls
 
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 MAX_FRAGMENTS = 16 * 1024  # pieces of one message
 FRAME_COST = 512  # bytes of memory that a frame takes beside its text
 LOOK_EVERY = 0.05  # seconds
+READ_BYTES = 8 * 1024  # of a client at a time; Twisted also holds a producer up when so much is unsent
 
 OF_INPUT = ("application_queue", "dropConnection", "muted", "onMessageFrame")
+OF_READING = ("bufferSize", "doRead")
 
 
 class Inbox:
@@ -67,3 +69,10 @@ def bound_input(send: Any) -> None:
     if isinstance(protocol.application_queue, asyncio.Queue):
         protocol.application_queue = inbox = Inbox(protocol)
         protocol.onMessageFrame = inbox.add_fragment
+        read_little_of(below_tls(protocol.transport))
+
+
+def read_little_of(transport: Any) -> None:
+    """Has little of a client read at a time: to parse it is work for the whole process, and others wait meanwhile."""
+    if has_all(transport, OF_READING):
+        transport.bufferSize = READ_BYTES

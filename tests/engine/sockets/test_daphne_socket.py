@@ -34,11 +34,21 @@ from broadcast.engine.sockets.daphne_socket import (
     UNSENT_BYTES,
     DaphneSocket,
     Flow,
+    below_tls,
     flow_behind,
     socket_behind,
 )
 from broadcast.engine.sockets.direct import DirectTransport
-from broadcast.engine.sockets.inbox import LOOK_EVERY, MAX_FRAGMENTS, OF_INPUT, UNREAD_BYTES, bound_input
+from broadcast.engine.sockets.inbox import (
+    LOOK_EVERY,
+    MAX_FRAGMENTS,
+    OF_INPUT,
+    OF_READING,
+    READ_BYTES,
+    UNREAD_BYTES,
+    bound_input,
+    read_little_of,
+)
 from broadcast.engine.sockets.transports import AsgiTransport
 from broadcast.engine.wire import Dialect, text_frame
 from tests.engine.listening import until
@@ -737,6 +747,39 @@ async def test_a_message_of_very_many_frames_ends_the_connection(connection: Con
     assert len(connection.protocol.message_data) == MAX_FRAGMENTS + 1
     with suppress(OSError):
         await sending
+
+
+async def test_of_who_floods_little_is_read_at_a_time(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame is parsed in Python, also those that nobody hears of, and everybody else waits meanwhile."""
+    bound_input(connection.send)
+    await connection.accept()
+    reads: list[int] = []
+    parse = connection.protocol.dataReceived
+    monkeypatch.setattr(connection.protocol, "dataReceived", lambda data: (reads.append(len(data)), parse(data)))
+    flood = masked(b"", opcode=10) * 5_000 + masked(b"heard")
+    sending = asyncio.create_task(connection.reactor.loop.sock_sendall(connection.client, flood))
+    assert (await connection.receive())["text"] == "heard"
+    await sending
+    assert sum(reads) == len(flood)
+    assert max(reads) <= READ_BYTES
+
+
+async def test_below_tls_it_is_the_socket_that_is_read_little_by_little(tcp_connection: Connection) -> None:
+    wrapper = TLSMemoryBIOProtocol.__new__(TLSMemoryBIOProtocol)
+    wrapper.transport = tcp_connection.transport
+    read_little_of(below_tls(wrapper))
+    assert tcp_connection.transport.bufferSize == READ_BYTES
+    assert "bufferSize" not in vars(wrapper)
+
+
+async def test_a_transport_that_reads_in_another_way_is_left_alone(
+    tcp_connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [name for name in OF_READING if not hasattr(tcp_connection.transport, name)] == []
+    monkeypatch.setattr(inbox, "OF_READING", ("doRead_of_old",))
+    bound_input(tcp_connection.send)
+    assert type(tcp_connection.protocol.application_queue) is inbox.Inbox
+    assert "bufferSize" not in vars(tcp_connection.transport)
 
 
 @pytest.mark.parametrize("name", sorted({*OF_INPUT, *OF_ANY_TRANSPORT}))
