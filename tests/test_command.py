@@ -361,7 +361,7 @@ async def test_leaving_the_reader_ends_its_position():
         await taken(frames, 1)
         feed = current_hub().feeds["broadcast"]
         assert len(feed.positions) == 1
-    assert feed.positions == set()
+    assert not feed.positions
 
 
 @pytest.mark.django_db(transaction=True)

@@ -101,7 +101,7 @@ class Feed:
         self.begin = 0
         self.floor = 0
         self.ring = Ring()
-        self.positions: set[Position] = set()
+        self.positions: dict[Position, None] = {}
         self.idle_since: float | None = None
         self.joining = 0  # who are about to follow
         self.early: dict[int, Frame] = {}
@@ -179,12 +179,12 @@ class Feed:
         offset, recovered = place_for(after, is_current, self.head, self.floor)
         index = self.ring.index_after(offset)
         position = Position(self, follower, offset, -1 if index is None else index)
-        self.positions.add(position)
+        self.positions[position] = None
         self.idle_since = None
         return position, recovered
 
     def forget(self, position: Position) -> None:
-        self.positions.discard(position)
+        self.positions.pop(position, None)
         if not self.positions:
             self.idle_since = asyncio.get_running_loop().time()
 

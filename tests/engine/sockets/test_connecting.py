@@ -125,7 +125,7 @@ async def test_a_close_ends_the_wait(feed: Feed, flow: Flow, transport: AsgiTran
     flow.drain(100)
     await quiet()
     assert flow.count == 5
-    assert feed.positions == set()
+    assert not feed.positions
 
 
 async def test_a_server_that_says_nothing_of_its_buffers_is_sent_everything(feed: Feed) -> None:

@@ -580,7 +580,7 @@ async def test_closing_leaves_nothing_behind(feed: Feed, rounds: Rounds, setting
     push(feed, 11)
     await until(lambda: client.socket.on_drained)
     await client.transport.close()
-    assert (feed.positions, rounds._waiting, client.socket.is_muted) == (set(), {}, True)
+    assert (feed.positions, rounds._waiting, client.socket.is_muted) == ({}, {}, True)
     await asyncio.sleep(0.03)
     client.socket.drain()
     await quiet()
