@@ -45,6 +45,8 @@ def measure(plan: Plan, output: Path) -> None:
     results = Results(about=machine())
     try:
         run(plan, results)
+    except KeyboardInterrupt:
+        sys.exit("It was stopped.")
     finally:
         if results.values or results.remarks:
             print(report(results, output))

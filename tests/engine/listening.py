@@ -30,6 +30,11 @@ def foreign_event(**fields: Any) -> dict[str, Any]:
     return {"type": EVENT, "author": "Ann", "body": "hi", "group": "broadcast", "origin": "elsewhere", **fields}
 
 
+def is_live(position: Position) -> bool:
+    """Whether a position has nothing left to read."""
+    return position.index == position.feed.ring.end and position.epoch == position.feed.epoch
+
+
 async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     """Waits for a condition; fails if it does not come true in time."""
     async with asyncio.timeout(seconds):

@@ -50,11 +50,6 @@ class Position:
         self.index = index
         self.since = feed.ring.end  # ephemeral frames from before are not for this position
 
-    @property
-    def is_live(self) -> bool:
-        """Whether there is nothing left to read."""
-        return self.index == self.feed.ring.end and self.epoch == self.feed.epoch
-
     def passed(self, chunk: Chunk, count: int) -> None:
         """Moves behind the first ``count`` frames of a chunk."""
         self.index, self.offset = chunk.marks[count - 1]

@@ -224,11 +224,11 @@ class Hub:
             await self._look(list(self.feeds.values()))
         except Exception as error:
             report(error)
-        self._drop()
+        self._let_go()
         if self._tidying is None or self._tidying.done():
             self._tidying = asyncio.create_task(self._tidy())
 
-    def _drop(self) -> None:
+    def _let_go(self) -> None:
         for feed in list(self.feeds.values()):
             feed.ring.settle()
             if feed.idle_since is not None and not feed.joining and self.loop.time() - feed.idle_since > LINGER:

@@ -63,7 +63,7 @@ class Ring:
         """Drops the oldest frames before ``end``, a tenth at a time, beyond so many times what is kept."""
         frames, characters = MAX_FRAMES * times, MAX_CHARACTERS * times
         while self.start < end and (len(self.frames) > frames or (self.size > characters and len(self.frames) > 1)):
-            count = max(1, len(self.frames) // 10)
+            count = min(max(1, len(self.frames) // 10), end - self.start)
             self.size -= sum(frame.size for frame in self.frames[:count])
             del self.frames[:count], self.marks[:count]
             self.start += count

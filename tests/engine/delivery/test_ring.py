@@ -94,6 +94,19 @@ def test_evicted_messages_before_ephemeral_frames_can_no_longer_be_read(monkeypa
     assert ring.index_after(2) == ring.end - 1
 
 
+def test_what_is_new_stays_whole_beside_what_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring_module, "MAX_FRAMES", 5)
+    monkeypatch.setattr(ring_module, "BURST", 8)
+    ring = ring_of(1, 2)
+    ring.settle()
+    for _ in range(38):
+        ring.append(frame(None))
+    ring.settle()
+    assert offsets(ring, ring.start) == [None] * 38
+    ring.settle()
+    assert len(ring.frames) <= 5
+
+
 def test_a_frame_that_cannot_be_encoded_leaves_the_ring_as_it_was() -> None:
     ring = ring_of(1)
     with pytest.raises(TypeError):

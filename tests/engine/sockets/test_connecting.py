@@ -15,7 +15,7 @@ from broadcast.engine.sockets import connecting
 from broadcast.engine.sockets.connecting import say, transport_for
 from broadcast.engine.sockets.transports import AsgiTransport
 from broadcast.engine.wire import Dialect, Frame
-from tests.engine.listening import frame, until
+from tests.engine.listening import frame, is_live, until
 
 
 class Flow:
@@ -100,7 +100,7 @@ async def test_what_the_client_does_not_take_is_not_sent_and_comes_when_it_does(
         flow.drain(5)
         await until(lambda wanted=wanted: flow.count == wanted)
     flow.drain(5)
-    await until(lambda: position.is_live)
+    await until(lambda: is_live(position))
     assert flow.count == 20
 
 

@@ -16,7 +16,7 @@ from broadcast.engine.hinting.layer import Hint
 from broadcast.engine.sockets.direct import DirectTransport
 from broadcast.engine.wire import Dialect, Frame
 from broadcast.exceptions import LogUnavailable
-from tests.engine.listening import frame, until
+from tests.engine.listening import frame, is_live, until
 
 ENDLESS = 10**9
 
@@ -220,7 +220,7 @@ async def test_plain_clients_are_told_of_no_reset_and_go_on(feed: Feed, rounds: 
     feed.restart("new", 3, 0)
     await quiet()
     assert client.socket.writes == 0
-    assert position.is_live
+    assert is_live(position)
     push(feed, 4)
     await until(lambda: client.received == [{"author": "Ann", "body": "xx"}])
 
@@ -276,7 +276,7 @@ async def test_wherever_the_kernel_stops_frames_stay_whole_and_in_order(client: 
         await quiet()
         if client.socket.buffer and offset % 3 == 0:
             client.socket.drain(room)
-    while not (position.is_live and client.socket.is_clear):
+    while not (is_live(position) and client.socket.is_clear):
         client.socket.drain(max(room, 10))
         await asyncio.sleep(0)
     assert client.offsets == wanted
@@ -291,7 +291,7 @@ async def test_frames_that_plain_clients_do_not_get_take_no_room(feed: Feed, rou
         push(feed, number, size=20)
         retract = Frame({"type": "retract", "group": "g", "offset": None, "target": number})
         feed.take(Hint("g", [retract, retract]))
-    while not (position.is_live and client.socket.is_clear):
+    while not (is_live(position) and client.socket.is_clear):
         client.socket.drain(room + 5)
         await asyncio.sleep(0)
     assert len(client.received) == 4
@@ -357,7 +357,7 @@ async def test_a_far_resume_on_a_slow_socket(client: Client, feed: Feed, log: Lo
     feed.restart("e", 1000, 0)
     position = client.follow(feed, after=0)
     client.socket.room = 300
-    while not (position.is_live and client.socket.is_clear):
+    while not (is_live(position) and client.socket.is_clear):
         client.socket.drain(300)
         await asyncio.sleep(0)
     assert client.offsets == list(range(1, 1001))
@@ -432,8 +432,8 @@ async def test_a_group_that_is_far_behind_does_not_keep_another_from_the_log(
     position = client.follow(feed, after=100)
     client.follow(other, after=4)
     await until(lambda: 5 in client.offsets)
-    assert not position.is_live
-    await until(lambda: position.is_live)
+    assert not is_live(position)
+    await until(lambda: is_live(position))
     assert sorted(client.offsets) == [*range(5, 11), *range(101, 20_001)]
 
 
