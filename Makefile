@@ -39,7 +39,7 @@ bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look,
 
 chaos: $(INSTALLED) ## break a fleet for five minutes and see that nothing is lost (ARGS='--seconds=60 --seed=1')
 	@.ci/system-packages
-	$(BIN)/python -W error -m tests.chaos $(ARGS)
+	$(BIN)/python -W error -m chaos $(ARGS)
 
 screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew
 	@.ci/system-packages

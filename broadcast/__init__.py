@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine.publishing import asend, asend_many, send, send_many
+    from .engine.publish import asend, asend_many, send, send_many
 
 __all__ = ["asend", "asend_many", "send", "send_many"]
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _function(name: str) -> Any:
-    return getattr(import_module("broadcast.engine.publishing"), name)
+    return getattr(import_module("broadcast.engine.publish"), name)
 
 
 def _call(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from .conf import conf
 from .engine.commands import BadFrame
-from .engine.wire import SUBPROTOCOL, Dialect, checked_epoch, checked_offset
+from .engine.frames import SUBPROTOCOL, Dialect, checked_epoch, checked_offset
 from .exceptions import InvalidMessage
 
 Query = Mapping[str, list[str]]

@@ -19,15 +19,14 @@ from django.utils.html import format_html, format_html_join
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
-from . import policy
+from .access import policy
 from .conf import conf
-from .engine.hinting.layer import DEFAULT_GROUP
-from .engine.publishing import send
-from .engine.storage.database import NoLog, reading
-from .engine.storage.erasure import erase
+from .engine.publish import send
+from .engine.storage.database import reading
+from .engine.storage.pruning import erase
 from .engine.validation import SERVER, checked_body, checked_data, checked_group
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
-from .groups import all_rules, is_group_name, retention, rule_for
+from .groups import DEFAULT_GROUP, all_rules, is_group_name, retention, rule_for
 from .models import Group, Message
 
 MAX_OFFERED = 100  # groups to choose from; others can be typed
@@ -38,7 +37,7 @@ def known_groups() -> list[str]:
     named = [name for name in [*conf.GROUPS, *all_rules()] if is_group_name(name)]
     try:
         logged = reading(lambda: list(Group.objects.values_list("name", flat=True)[:MAX_OFFERED]))
-    except (NoLog, LogUnavailable):
+    except LogUnavailable:
         logged = []
     return list(dict.fromkeys([*named, *logged]))[:MAX_OFFERED]
 

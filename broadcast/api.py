@@ -11,19 +11,18 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.csrf import csrf_protect
 
-from . import policy
-from .audiences import is_signed, plain_name, refusal_of
-from .authors import draft_by
+from .access import policy
+from .access.audiences import is_signed, plain_name, refusal_of
+from .access.identity import draft_by
 from .conf import conf
 from .elements.texts import translated
 from .engine.commands import BadFrame, checked_name, decoded, publish_of
-from .engine.hinting.layer import DEFAULT_GROUP
-from .engine.publishing import publish, send
+from .engine.frames import Fields, checked_epoch, checked_offset, message_fields
+from .engine.history import latest, since
+from .engine.publish import publish, send
 from .engine.validation import shown
-from .engine.wire import Fields, checked_epoch, checked_offset, message_fields
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
-from .groups import rule_for
-from .history import latest, since
+from .groups import DEFAULT_GROUP, rule_for
 from .http import HTML, JSON, STATUS, allows, is_from_another_site, is_prefetch, preferred, visitor
 from .models import Message
 

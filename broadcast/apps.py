@@ -10,6 +10,6 @@ class BroadcastConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from .revocation import signals
+        from .access import signals
 
         signals.connect()

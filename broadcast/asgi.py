@@ -30,7 +30,7 @@ def with_broadcast(django_application: Any) -> Any:
 
 def finished_before_the_end(application: Any) -> Any:
     """Has requests under way finished when their daphne is told to end, also where there was no WebSocket yet."""
-    from .engine.sockets.drain import drain_for
+    from .engine.transports.daphne.drain import drain_for
 
     def watched(scope: Any, receive: Any, send: Any) -> Any:
         drain_for(send)

@@ -11,24 +11,24 @@ from typing import Any, TypeVar
 
 from channels.consumer import AsyncConsumer
 
-from . import policy
+from .access import policy
+from .access.audiences import is_signed, plain_name
+from .access.identity import draft_by
+from .access.revalidation import has_something_to_lose, unwatch_access, watch_access
+from .access.visitors import RETRY_AFTER, reload_user, require, require_name
 from .addresses import dialect_in, joins_nothing, name_in, position_in, query_in
-from .audiences import is_signed, plain_name
-from .authors import draft_by
 from .conf import conf
 from .engine.commands import BadFrame, Command, Publish, Subscribe, Unsubscribe, command, unread
-from .engine.delivery.feed import Position
-from .engine.delivery.hub import current_hub
-from .engine.hinting.layer import DEFAULT_GROUP
-from .engine.publishing import relay
-from .engine.rate import Bucket
-from .engine.sockets.connecting import transport_for
-from .engine.sockets.drain import unwatch, watch
+from .engine.frames import SUBPROTOCOL, Dialect, Fields, error_fields, message_fields
+from .engine.hub.hub import current_hub
+from .engine.hub.stream import Position
+from .engine.publish import relay
+from .engine.throttle import TokenBucket
+from .engine.transports.connect import transport_for
+from .engine.transports.daphne.drain import unwatch, watch
 from .engine.validation import SERVER
-from .engine.wire import SUBPROTOCOL, Dialect, Fields, error_fields, message_fields
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
-from .revocation.guard import has_something_to_lose, let_go, look_after
-from .visitors import RETRY_AFTER, as_now, require, require_name
+from .groups import DEFAULT_GROUP
 
 logger = logging.getLogger("broadcast")
 
@@ -87,7 +87,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             return  # the client went away while it was written to
         finally:
             unwatch(self)
-            let_go(self)
+            unwatch_access(self)
             await self.transport.close()
 
     # Connecting
@@ -97,7 +97,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
         watch(self, self._send)
         if has_something_to_lose(self.user):
-            look_after(self)
+            watch_access(self)
 
     async def join(self, scope: Scope) -> None:
         """Subscribes to the group of the address; without it there is nothing to stay for."""
@@ -137,9 +137,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             "type": "welcome",
             "author": SERVER,
             "body": self.greeting,
-            "group": position.feed.name,
+            "group": position.stream.name,
             "epoch": position.epoch,
-            "offset": position.offset if position.feed.is_logged else None,
+            "offset": position.offset if position.stream.is_logged else None,
             "recovered": recovered,
             "user": self.user.get_username() if self.user is not None else None,
             "ping_ms": round(conf.PING_INTERVAL * 1000),
@@ -153,13 +153,13 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if kept or self.signed_names:
             self.signed_names = kept
         if has_something_to_lose(self.user, kept.get(group, "")):
-            look_after(self)
+            watch_access(self)
 
     # Gaining and losing
 
     @cached_property
-    def looks(self) -> Bucket:
-        return Bucket(LOOKS_A_SECOND, LOOKS_AT_ONCE)
+    def looks(self) -> TokenBucket:
+        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE)
 
     async def asked(self, question: Callable[..., Awaitable[T]], *about: str) -> T:
         """Asks for the user; after a refusal once more, for the user as they are by now, unless it comes too often."""
@@ -168,7 +168,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except BadFrame as error:
             if error.code != "forbidden" or self.user is None or self.looks.take():
                 raise
-        self.user = await as_now(self.user)
+        self.user = await reload_user(self.user)
         return await question(self.user, *about)
 
     async def sign_out(self, after: float) -> None:
@@ -180,7 +180,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         """Ends one subscription and says so; the connection goes on, unless that was all it was for."""
         if self.closing or not self.transport.is_following(position):
             return
-        group = position.feed.name
+        group = position.stream.name
         self.transport.unfollow(group)
         if self.transport.positions or self.joins_nothing:
             await self.transport.write(error_fields("forbidden", reason, group=group))
@@ -207,9 +207,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     # Listening
 
     @cached_property
-    def bucket(self) -> Bucket:
+    def bucket(self) -> TokenBucket:
         """Only of those who speak: a process has thousands who do not."""
-        return Bucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
+        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
 
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""

@@ -1,4 +1,4 @@
-"""What can go wrong when a message is sent."""
+"""Errors of the app: one family, from ``BroadcastError`` down."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ class InvalidMessage(BroadcastError, ValueError):
 
 class LogUnavailable(BroadcastError):
     """The log exists but could not be read or written; nothing was sent. Try again later."""
+
+
+class NoLog(LogUnavailable):
+    """There is no log: its tables do not exist, or the database may not be used. Messages are delivered live only."""
 
 
 class OutcomeUnknown(LogUnavailable):

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 
-from . import policy
+from .access import policy
 from .engine.storage.database import alias, lacks_tables
 from .exceptions import LogUnavailable
 

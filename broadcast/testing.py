@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import ANY
 
-from .audiences import group_for
-from .engine.publishing import listeners
+from .access.audiences import group_for
+from .engine.publish import listeners
 from .models import Message
 
 __all__ = ["Captured", "capture_broadcasts"]

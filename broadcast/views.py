@@ -10,13 +10,14 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods
 from django.views.decorators.vary import vary_on_headers
 
-from . import api, policy
+from . import api
+from .access import policy
 from .conf import conf
 from .elements.markup import feed_context
-from .engine.hinting.layer import DEFAULT_GROUP
-from .engine.publishing import send
-from .engine.wire import message_fields
+from .engine.frames import message_fields
+from .engine.publish import send
 from .exceptions import InvalidMessage, LogUnavailable
+from .groups import DEFAULT_GROUP
 from .http import HTML, JSON, STATUS, TEXT, allows, is_from_another_site, is_prefetch, preferred, visitor
 
 

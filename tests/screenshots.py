@@ -19,7 +19,7 @@ SAYING = """
 from django.contrib.auth.models import User
 from broadcast import send
 from broadcast.engine.storage.log import Draft
-from broadcast.engine.publishing import publish
+from broadcast.engine.publish import publish
 
 ann, ben = (User.objects.create_user(name, password="pw", is_staff=True) for name in ("Ann", "Ben"))
 

@@ -9,8 +9,8 @@ from channels.testing import WebsocketCommunicator
 from django.test import AsyncClient
 
 from broadcast import asend
+from broadcast.access.revalidation import revalidators
 from broadcast.consumers import USER_CHANGED
-from broadcast.revocation.guard import guards
 from project.asgi import application as whole_stack
 
 WAIT = 10  # seconds, for a machine that is busy
@@ -77,6 +77,6 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def after_looks() -> None:
     """Waits until whole looks are over that began after this."""
-    guard = guards[asyncio.get_running_loop()]
+    guard = revalidators[asyncio.get_running_loop()]
     begun = guard.looks
     await until(lambda: guard.looks >= begun + 3)

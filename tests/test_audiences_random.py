@@ -10,8 +10,8 @@ from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User
 
 from broadcast import asend
-from broadcast.audiences import group_for
-from broadcast.revocation import guard as revocation
+from broadcast.access import revalidation as revocation
+from broadcast.access.audiences import group_for
 from tests.tabs import Tab, after_looks, signed_in
 
 CHANGES = 30

@@ -21,7 +21,7 @@ from bench.servers import Workshop
 from bench.table import table
 from bench.targets import TARGETS, UNREAD, verdict
 from broadcast.consumers import MAX_STRIKES
-from broadcast.engine.sockets.inbox import FRAME_COST, MAX_FRAGMENTS, UNREAD_BYTES
+from broadcast.engine.transports.daphne.receive import FRAME_COST, MAX_FRAGMENTS, UNREAD_BYTES
 
 DOCS = ROOT / "docs"
 ROWS = {row.key: row for row in all_rows([("", ROOT)])}
@@ -164,8 +164,8 @@ def test_a_run_leaves_a_report_and_nothing_else(tmp_path, temporary):
         assert "burst" not in measured
         assert f"- {results.rows[row]}: fifty messages to {CONNECTIONS} connections would take about " in done.stdout
 
-    drawn = [element.text for element in ElementTree.parse(output / "performance.svg").iter()]
-    assert set(results.rows.values()) < set(drawn)
+    page_state = [element.text for element in ElementTree.parse(output / "performance.svg").iter()]
+    assert set(results.rows.values()) < set(page_state)
     assert done.stdout.strip() in (output / "figures.md").read_text()
 
 

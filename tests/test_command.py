@@ -16,8 +16,8 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 
 from broadcast import asend_many, pytest_plugin, send
-from broadcast.engine.delivery.hub import current_hub
-from broadcast.engine.delivery.reader import messages
+from broadcast.engine.hub.hub import current_hub
+from broadcast.engine.hub.reader import messages
 from broadcast.engine.storage import log
 from broadcast.exceptions import LogUnavailable
 from broadcast.management.commands.broadcast import line, printable

@@ -19,11 +19,11 @@ from django.test import AsyncClient
 from django.urls import re_path
 
 from broadcast import asend, asend_many
-from broadcast.audiences import signed_name
+from broadcast.access.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, UNAVAILABLE, BroadcastConsumer
-from broadcast.engine.outages import log_failing, no_log
+from broadcast.engine.health import log_failing, no_log
 from broadcast.engine.storage import log
-from broadcast.engine.storage.erasure import erase
+from broadcast.engine.storage.pruning import erase
 from broadcast.exceptions import OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack

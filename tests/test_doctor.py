@@ -22,9 +22,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.urls import re_path
 
-from broadcast import doctor, knock, pytest_plugin
+from broadcast import pytest_plugin
 from broadcast.consumers import BroadcastConsumer
-from broadcast.doctor import Finding, examine
+from broadcast.diagnostics import doctor
+from broadcast.diagnostics import probe as probe_websocket
+from broadcast.diagnostics.doctor import Finding, examine
 from broadcast.exceptions import LogUnavailable
 from tests.engine.conftest import all_is_well
 from tests.live.fleet import new_database
@@ -201,7 +203,7 @@ connection.settings_dict["OPTIONS"].pop("init_command")
 connection.close()
 connection.connect()
 from broadcast.consumers import BroadcastConsumer
-from broadcast.doctor import log
+from broadcast.diagnostics.doctor import log
 for finding in log():
     print(f"{finding.level}: {finding.text}")
 """
@@ -335,7 +337,7 @@ def guarded() -> Any:
 
 @pytest.mark.parametrize("name", ["refusing", "silent", "failing", "hanging"])
 def test_an_application_that_does_not_answer(settings, monkeypatch, name):
-    monkeypatch.setattr(knock, "PATIENCE", 0.2)
+    monkeypatch.setattr(probe_websocket, "PATIENCE", 0.2)
     settings.ASGI_APPLICATION = f"tests.test_doctor.{name}"
     finding = found(doctor.application)
     assert finding.level == "error"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import broadcast
-from broadcast.engine import publishing
+from broadcast.engine import publish as publishing
 from tests.site import ROOT
 
 

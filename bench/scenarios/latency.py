@@ -24,7 +24,7 @@ def latency(server: Server, note: Note) -> None:
         tell(sender, 0)
         crowd.receive(server.row.speech.heard(bodies(0, 1)))
         time.sleep(PAUSE)
-        arrivals = Arrivals(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
+        arrivals = HandshakeThrottle(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
         begun = time.monotonic()
         for number in range(MESSAGES):
             arrivals.go_on(begun + number * EVERY)
@@ -41,7 +41,7 @@ def tell(sender: Server, number: int) -> None:
     sender.control.tell("send", first=number, count=1, size=BODY_SIZE, persist=True, together=True)
 
 
-class Arrivals:
+class HandshakeThrottle:
     """What a crowd has heard of a stream of messages that all have one size, and how long each took to each client."""
 
     def __init__(self, crowd: Crowd, stream: bytes) -> None:

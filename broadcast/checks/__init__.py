@@ -3,6 +3,4 @@
 Each function holds one rule and one id; ``docs/checks.md`` explains them all.
 """
 
-from . import settings, surroundings
-
 __all__ = ["settings", "surroundings"]

@@ -10,9 +10,9 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core import checks
 
+from ..access.policy import ACTIONS, WORDS, is_word, policy
 from ..conf import Setting, Settings, conf, known_settings, user_settings
 from ..groups import is_group_name, is_group_pattern
-from ..policy import ACTIONS, WORDS, is_word, policy
 
 LIMITS: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
 RULE_KEYS = (*ACTIONS, *LIMITS)

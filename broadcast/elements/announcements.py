@@ -12,11 +12,12 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from ..conf import is_number
+from ..engine.frames import utc
+from ..engine.history import heads
 from ..engine.storage import log
-from ..engine.storage.database import NoLog, reading
+from ..engine.storage.database import reading
 from ..engine.storage.log import Head
-from ..engine.wire import utc
-from ..history import heads
+from ..exceptions import NoLog
 from ..models import Message
 from .texts import TEXTS
 
@@ -70,7 +71,7 @@ class Announcement:
 
 
 @dataclass(slots=True, frozen=True)
-class Board:
+class CurrentAnnouncements:
     """The announcements that a page shows, oldest first, and the position after them in each group.
 
     Without a log there are neither.
@@ -80,7 +81,9 @@ class Board:
     positions: Sequence[Head] = ()
 
 
-def board(groups: Sequence[str], timeout: float, limit: int, without: Set[Place]) -> Board:
+def current_announcements(
+    groups: Sequence[str], timeout: float, limit: int, without: Set[Place]
+) -> CurrentAnnouncements:
     """The newest ``limit`` that are current, ``without`` those that the visitor has dismissed or sees already.
 
     Raises LogUnavailable if the log cannot be read.
@@ -93,10 +96,10 @@ def board(groups: Sequence[str], timeout: float, limit: int, without: Set[Place]
             for message in said_by_site(group, head.offset)
         ]
     except NoLog:
-        return Board()
+        return CurrentAnnouncements()
     shown = [one for one in found if one.is_current and one.place not in without]
     shown.sort(key=lambda one: (one.message.sent_at, one.message.offset))
-    return Board(shown[-limit:], positions)
+    return CurrentAnnouncements(shown[-limit:], positions)
 
 
 def said_by_site(group: str, head: int) -> list[Message]:

@@ -13,14 +13,14 @@ from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-from ..audiences import group_for, is_user, plain_name, signed_name
+from ..access.audiences import group_for, is_user, plain_name, signed_name
 from ..conf import conf, is_count, is_number
-from ..engine.hinting.layer import DEFAULT_GROUP
-from ..engine.outages import log_failing
+from ..engine.health import log_failing
+from ..engine.history import latest
 from ..exceptions import InvalidMessage, LogUnavailable
-from ..history import latest
+from ..groups import DEFAULT_GROUP
 from ..http import allows, sign_in_url, visitor
-from .announcements import COOKIE, Place, board, dismissed
+from .announcements import COOKIE, Place, current_announcements, dismissed
 from .texts import differing, translated
 
 logger = logging.getLogger("broadcast")
@@ -34,12 +34,12 @@ TIMEOUT = {"toasts": 10.0, "banner": 0.0}  # seconds; 0: until it is dismissed
 MAX = {"toasts": 4, "banner": 1}
 
 
-class Unsuitable(ValueError):
+class InvalidOption(ValueError):
     """An option's value will not do; the text says what was expected and what came."""
 
 
 @dataclass(slots=True)
-class Drawn:
+class PageState:
     """What a page has already: kinds of elements, and announcements."""
 
     kinds: set[str] = field(default_factory=set)
@@ -55,7 +55,7 @@ class Drawn:
 # Announcements
 
 
-def announcements(request: HttpRequest | None, options: Options, drawn: Drawn) -> str:
+def announcements(request: HttpRequest | None, options: Options, page_state: PageState) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
 
     Nothing for who may see none. While the log cannot be read, and on a page that is made without a
@@ -74,16 +74,18 @@ def announcements(request: HttpRequest | None, options: Options, drawn: Drawn) -
         if not names:
             return ""
         gone = dismissed(request.COOKIES.get(COOKIE, ""))
-        current = board([plain_name(name) for name in names], timeout, limit, gone | drawn.announcements)
+        current = current_announcements(
+            [plain_name(name) for name in names], timeout, limit, gone | page_state.announcements
+        )
     except LogUnavailable as error:
-        log_failing.begins(error)  # the page is worth more than what is announced on it
+        log_failing.fail(error)  # the page is worth more than what is announced on it
         return ""
-    drawn.announcements |= {one.place for one in current.announcements}
+    page_state.announcements |= {one.place for one in current.announcements}
     return render_to_string(
         "broadcast/announcements.html",
         {
             **common(),
-            "links": drawn.is_first("announcements"),
+            "links": page_state.is_first("announcements"),
             "names": names,
             "board": current,
             "shape": shape,
@@ -113,13 +115,13 @@ def name_for(to: Any, user: Any) -> str:
             return group
         return "" if isinstance(to, str) or to == user else signed_name(to, user)
     except InvalidMessage as error:
-        raise Unsuitable(str(error)) from error
+        raise InvalidOption(str(error)) from error
 
 
 # The feed
 
 
-def feed(request: HttpRequest | None, options: Options, drawn: Drawn) -> str:
+def feed(request: HttpRequest | None, options: Options, page_state: PageState) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
     asked = FEED_OPTIONS | options
     write = switch(asked["write"], "write")
@@ -134,9 +136,9 @@ def feed(request: HttpRequest | None, options: Options, drawn: Drawn) -> str:
             return ""
         context = feed_context(request, name, limit, write=write, title=str(asked["title"] or ""))
     except LogUnavailable as error:
-        log_failing.begins(error)
+        log_failing.fail(error)
         return ""
-    return render_to_string("broadcast/feed.html", {**context, "links": drawn.is_first("feed")})
+    return render_to_string("broadcast/feed.html", {**context, "links": page_state.is_first("feed")})
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def common() -> dict[str, Any]:
 def one_of(value: Any, expected: Iterable[str], option: str) -> str:
     if value in tuple(expected):
         return str(value)
-    raise Unsuitable(f"{option} must be one of {', '.join(map(repr, expected))}; it came as {repr(value)[:80]}.")
+    raise InvalidOption(f"{option} must be one of {', '.join(map(repr, expected))}; it came as {repr(value)[:80]}.")
 
 
 def switch(value: Any, option: str) -> bool:
@@ -194,17 +196,17 @@ def switch(value: Any, option: str) -> bool:
     A variable that does not exist comes as the empty text, and is off.
     """
     if isinstance(value, str) and value:
-        raise Unsuitable(f"{option} must be True or False, without quotes; it came as {repr(value)[:80]}.")
+        raise InvalidOption(f"{option} must be True or False, without quotes; it came as {repr(value)[:80]}.")
     return bool(value)
 
 
 def count(value: Any, option: str) -> int:
     if is_count(value):
         return int(value)
-    raise Unsuitable(f"{option} must be a positive whole number; it came as {repr(value)[:80]}.")
+    raise InvalidOption(f"{option} must be a positive whole number; it came as {repr(value)[:80]}.")
 
 
 def seconds(value: Any, option: str) -> float:
     if is_number(value) and 0 <= value < float("inf"):
         return float(value)
-    raise Unsuitable(f"{option} must be a number of seconds, or 0; it came as {repr(value)[:80]}.")
+    raise InvalidOption(f"{option} must be a number of seconds, or 0; it came as {repr(value)[:80]}.")

@@ -10,8 +10,8 @@ from typing import Any
 from ..conf import conf
 from ..exceptions import InvalidMessage
 from ..groups import is_group_name
+from .frames import Fields, checked_epoch, checked_offset
 from .validation import checked_author, checked_body, checked_data, checked_group, checked_ref, checked_text, shown
-from .wire import Fields, checked_epoch, checked_offset
 
 
 @dataclass(slots=True, frozen=True)

@@ -10,13 +10,13 @@ from django import template
 from django.http import HttpRequest
 from django.template.base import FilterExpression, Parser, Token
 
-from ..elements.markup import ANNOUNCEMENT_OPTIONS, FEED_OPTIONS, Drawn, Unsuitable, announcements, feed
+from ..elements.markup import ANNOUNCEMENT_OPTIONS, FEED_OPTIONS, InvalidOption, PageState, announcements, feed
 
 register = template.Library()
 
 OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
 
-Draw = Callable[[HttpRequest | None, dict[str, Any], Drawn], str]
+Draw = Callable[[HttpRequest | None, dict[str, Any], PageState], str]
 
 
 class Element(template.Node):
@@ -30,8 +30,8 @@ class Element(template.Node):
     def render(self, context: template.Context) -> str:
         options = {name: expression.resolve(context) for name, expression in self.given.items()}
         try:
-            return self.draw(request_in(context), options, drawn_in(context))
-        except Unsuitable as error:
+            return self.draw(request_in(context), options, page_state_of(context))
+        except InvalidOption as error:
             raise template.TemplateSyntaxError(f"{{% {self.tag} %}}: {error}") from error
 
 
@@ -70,14 +70,14 @@ def given(parser: Parser, tag: str, bits: Iterable[str], known: Iterable[str]) -
     return found
 
 
-def drawn_in(context: template.Context) -> Drawn:
+def page_state_of(context: template.Context) -> PageState:
     """What the page has already.
 
     It goes with one rendering, includes and all. A request may see several: an error page comes after one that failed.
     """
     shared: Any = context.render_context.dicts[0]
-    drawn: Drawn = shared.setdefault("broadcast_drawn", Drawn())
-    return drawn
+    page_state: PageState = shared.setdefault("broadcast_drawn", PageState())
+    return page_state
 
 
 def request_in(context: template.Context) -> HttpRequest | None:

@@ -6,8 +6,8 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
-from broadcast.engine.hinting.layer_sender import layer_sender
-from broadcast.engine.outages import layer_failing, log_failing, no_log
+from broadcast.engine.health import layer_failing, log_failing, no_log
+from broadcast.engine.hints.publisher import layer_publisher
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +15,6 @@ def all_is_well() -> Iterator[None]:
     for outage in (no_log, log_failing, layer_failing):
         outage._places.clear()
     yield
-    layer_sender.flush()
+    layer_publisher.flush()
     # The thread in which async tests use the database outlives them; its connection need not.
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()

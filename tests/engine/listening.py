@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from django.db import connections
 
-from broadcast.engine.delivery.feed import Position
-from broadcast.engine.delivery.hub import Hub, current_hub
-from broadcast.engine.hinting.layer import EVENT, Hint
-from broadcast.engine.sockets.transports import AsgiTransport
+from broadcast.engine.frames import Dialect, Frame
+from broadcast.engine.hints.hint import EVENT, Hint
+from broadcast.engine.hub.hub import Hub, current_hub
+from broadcast.engine.hub.stream import Position
 from broadcast.engine.storage import log
-from broadcast.engine.wire import Dialect, Frame
+from broadcast.engine.transports.asgi import AsgiTransport
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def foreign_event(**fields: Any) -> dict[str, Any]:
 
 def is_live(position: Position) -> bool:
     """Whether a position has nothing left to read."""
-    return position.index == position.feed.ring.end and position.epoch == position.feed.epoch
+    return position.index == position.stream.ring.end and position.epoch == position.stream.epoch
 
 
 async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
@@ -54,14 +54,16 @@ async def elsewhere(function: Callable[..., T], *args: Any) -> T:
     return await asyncio.to_thread(work)
 
 
-async def append(*bodies: str, group: str = "broadcast") -> log.Extension:
+async def append(*bodies: str, group: str = "broadcast") -> log.NewMessages:
     """Appends to the log as another process whose hints are lost."""
-    return (await elsewhere(log.append, drafts(*bodies, group=group))).extensions[0]
+    return (await elsewhere(log.append, drafts(*bodies, group=group))).news[0]
 
 
-def hint_for(extension: log.Extension) -> Hint:
-    frames = [Frame({"type": "message", "author": "a", "body": m.body, "offset": m.offset}) for m in extension.messages]
-    return Hint(extension.group, frames, extension.epoch, frames[-1].offset)
+def hint_for(new_messages: log.NewMessages) -> Hint:
+    frames = [
+        Frame({"type": "message", "author": "a", "body": m.body, "offset": m.offset}) for m in new_messages.messages
+    ]
+    return Hint(new_messages.group, frames, new_messages.epoch, frames[-1].offset)
 
 
 class Client:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broadcast.elements.texts import TEXTS
-from broadcast.history import History
+from broadcast.engine.history import History
 from broadcast.models import Message
 
 SENT = datetime(2026, 2, 28, 9, 30, tzinfo=UTC)

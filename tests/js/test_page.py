@@ -11,7 +11,7 @@ from django.test import override_settings
 from playwright.sync_api import expect
 
 from broadcast.elements.texts import TEXTS
-from broadcast.history import History
+from broadcast.engine.history import History
 
 from .conftest import OpenPage
 from .pages import chat_html

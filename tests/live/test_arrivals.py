@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.link import request
-from broadcast.engine.sockets.arrivals import AT_ONCE
+from broadcast.engine.transports.daphne.receive import AT_ONCE
 from tests.live.serving import Client, Server, wait_for
 from tests.live.test_daphne import tracebacks
 

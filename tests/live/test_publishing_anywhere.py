@@ -132,7 +132,7 @@ def test_that_holds_also_where_the_server_itself_has_no_layer(
 
 COUNT_AND_SEND = """
 import asyncio, json, os, threading, time
-from broadcast.engine.hinting.layer_sender import layer_sender
+from broadcast.engine.hints.publisher import layer_sender
 
 def used():
     layer_sender.flush()

@@ -22,7 +22,7 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic, TransactionManagementError
 
-from ...exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
+from ...exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Message
 
 T = TypeVar("T")
@@ -32,10 +32,6 @@ CONFLICT_TRIES = 3  # of what a constraint refuses: another sender's ref is foun
 RETRY_FOR = 5.0  # seconds
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
-
-
-class NoLog(Exception):
-    """There is no log here: its tables do not exist, or the database may not be used."""
 
 
 def alias() -> str:

@@ -34,7 +34,7 @@ class Draft:
     data: dict[str, Any] | None = None
     user_id: Any = None
     ref: uuid.UUID = field(default_factory=uuid.uuid4)
-    own_ref: bool = False
+    has_client_ref: bool = False
 
     def key(self) -> Key:
         """What makes sending idempotent: one message per group, author and ref."""
@@ -64,7 +64,7 @@ class Head:
 
 
 @dataclass(slots=True, frozen=True)
-class Extension:
+class NewMessages:
     """Messages that a group's log has just got, in the order of their offsets without a gap."""
 
     group: str
@@ -73,11 +73,11 @@ class Extension:
 
 
 @dataclass(slots=True)
-class Appended:
+class AppendResult:
     """What became of some drafts: the message of each, and what the logs were extended by."""
 
     messages: list[Message]
-    extensions: list[Extension]
+    news: list[NewMessages]
 
 
 def messages() -> QuerySet[Message]:
@@ -88,7 +88,7 @@ def groups() -> QuerySet[Group]:
     return Group.objects.using(alias())
 
 
-def append(drafts: Sequence[Draft]) -> Appended:
+def append(drafts: Sequence[Draft]) -> AppendResult:
     """Writes the drafts in one transaction and gives each its offset, after whatever waited before.
 
     A draft whose ref its author has used before in that group is not written again: its message is
@@ -98,32 +98,32 @@ def append(drafts: Sequence[Draft]) -> Appended:
     for draft in drafts:
         by_group[draft.group].append(draft)
 
-    def work(again: bool) -> Appended:
+    def work(again: bool) -> AppendResult:
         found: dict[Key, Message] = {}
         # In one order for everybody, so that no two senders wait for each other.
-        extensions = [extend(name, by_group[name], found, again) for name in sorted(by_group)]
-        return Appended([found[draft.key()] for draft in drafts], extensions)
+        news = [append_to_group(name, by_group[name], found, again) for name in sorted(by_group)]
+        return AppendResult([found[draft.key()] for draft in drafts], news)
 
     with log_access():
         return in_own_transaction(work)
 
 
-def sequence(names: Iterable[str]) -> list[Extension]:
+def sequence(names: Iterable[str]) -> list[NewMessages]:
     """Gives offsets to the committed messages that wait in these groups."""
 
-    def work(again: bool) -> list[Extension]:
-        return [extend(name, [], {}, again) for name in sorted(names)]
+    def work(again: bool) -> list[NewMessages]:
+        return [append_to_group(name, [], {}, again) for name in sorted(names)]
 
     with log_access():
         return in_own_transaction(work)
 
 
-def extend(name: str, drafts: list[Draft], found: dict[Key, Message], again: bool) -> Extension:
+def append_to_group(name: str, drafts: list[Draft], found: dict[Key, Message], again: bool) -> NewMessages:
     """Extends one group by what waits in it, then by the drafts; ``found`` takes each draft's message."""
     group = lock(name, len(drafts))
     waiting = list(messages().filter(group_id=name, offset=None).order_by("id")) if group.has_waiting else []
-    looked_up = [draft for draft in drafts if draft.own_ref or again]
-    found.update(find(name, looked_up))
+    in_reader = [draft for draft in drafts if draft.has_client_ref or again]
+    found.update(find(name, in_reader))
     found.update((key_of(message), message) for message in waiting)
     new: list[Message] = []
     for draft in drafts:
@@ -143,7 +143,7 @@ def extend(name: str, drafts: list[Draft], found: dict[Key, Message], again: boo
         messages().bulk_create(new)
     if offset != group.head:
         groups().filter(name=name).update(head=offset)
-    return Extension(name, group.epoch, [*waiting, *new])
+    return NewMessages(name, group.epoch, [*waiting, *new])
 
 
 def find(name: str, drafts: Sequence[Draft]) -> dict[Key, Message]:
@@ -170,7 +170,7 @@ def insert_waiting(drafts: Sequence[Draft]) -> list[Message]:
     All or none, under a savepoint, so that what fails here poisons nothing.
     """
     with log_access(), savepoint():
-        if any(draft.own_ref for draft in drafts):
+        if any(draft.has_client_ref for draft in drafts):
             return [insert_once(draft) for draft in drafts]
         return messages().bulk_create([draft.message() for draft in drafts])
 
@@ -221,14 +221,14 @@ def newest(group: str, limit: int) -> list[Message]:
     return reading(lambda: list(reversed(rows)))
 
 
-def join(group: str) -> tuple[Head, list[Extension]]:
+def join(group: str) -> tuple[Head, list[NewMessages]]:
     """Where a group stands now that somebody listens; what waited in it is sequenced first."""
-    extensions: list[Extension] = []
+    news: list[NewMessages] = []
     head = reading(lambda: opened(group))
     if head.waiting:
-        extensions = sequence([group])
+        news = sequence([group])
         head = reading(lambda: opened(group))
-    return head, extensions
+    return head, news
 
 
 def opened(name: str) -> Head:

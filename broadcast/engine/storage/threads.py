@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from ...exceptions import LogUnavailable
-from ..outages import log_failing, no_log
-from .database import NoLog, alias
+from ...exceptions import LogUnavailable, NoLog
+from ..health import log_failing, no_log
+from .database import alias
 
 T = TypeVar("T")
 
@@ -115,13 +115,13 @@ async def guarded(work: Awaitable[T]) -> T:
     try:
         result = await work
     except NoLog as error:
-        no_log.begins(error)
+        no_log.fail(error)
         raise
     except LogUnavailable as error:
-        log_failing.begins(error)
+        log_failing.fail(error)
         raise
-    no_log.ends()
-    log_failing.ends()
+    no_log.recover()
+    log_failing.recover()
     return result
 
 

@@ -18,13 +18,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils import timezone
 
-from broadcast.doctor import examine
-from broadcast.engine.delivery.reader import messages
-from broadcast.engine.hinting.layer import DEFAULT_GROUP
-from broadcast.engine.publishing import send
+from broadcast.diagnostics.doctor import examine
+from broadcast.engine.frames import Fields, checked_offset
+from broadcast.engine.hub.reader import messages
+from broadcast.engine.publish import send
 from broadcast.engine.validation import SERVER, checked_group
-from broadcast.engine.wire import Fields, checked_offset
 from broadcast.exceptions import BroadcastError
+from broadcast.groups import DEFAULT_GROUP
 from broadcast.models import Message
 
 JOINERS = "\u200c\u200d"  # invisible and harmless: they hold scripts and emoji together

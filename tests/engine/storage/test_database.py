@@ -22,7 +22,6 @@ from broadcast.engine.storage import database, log
 from broadcast.engine.storage.database import (
     CONFLICT_TRIES,
     TRIES,
-    NoLog,
     in_callers_transaction,
     in_own_transaction,
     log_access,
@@ -30,7 +29,7 @@ from broadcast.engine.storage.database import (
     savepoint,
 )
 from broadcast.engine.storage.log import Draft
-from broadcast.exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
+from broadcast.exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from broadcast.models import Group, Message
 from tests.engine import elsewhere, ended, python, together
 
@@ -116,7 +115,7 @@ class TestAccess:
                 log.read("news", 0, 1)
             with transaction.atomic():
                 with pytest.raises(NoLog):
-                    log.insert_waiting([Draft("news", "server", "Server", "hi", own_ref=True)])
+                    log.insert_waiting([Draft("news", "server", "Server", "hi", has_client_ref=True)])
                 Group.objects.create(name="sound", epoch="e")
         finally:
             with connection.schema_editor() as editor:

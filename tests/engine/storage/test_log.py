@@ -54,7 +54,7 @@ class TestAppending:
             ("a", 1, "2"),
             ("b", 2, "3"),
         ]
-        assert {extension.group: len(extension.messages) for extension in appended.extensions} == {"a": 1, "b": 2}
+        assert {new_messages.group: len(new_messages.messages) for new_messages in appended.news} == {"a": 1, "b": 2}
 
     def test_a_message_is_stored_as_it_is_returned(self):
         before = timezone.now()
@@ -70,15 +70,15 @@ class TestAppending:
         )
 
     def test_a_group_keeps_its_epoch_and_no_two_share_one(self):
-        first = log.append([draft(group="a")]).extensions[0].epoch
-        assert log.append([draft(group="a")]).extensions[0].epoch == first
-        assert log.append([draft(group="b")]).extensions[0].epoch != first
+        first = log.append([draft(group="a")]).news[0].epoch
+        assert log.append([draft(group="a")]).news[0].epoch == first
+        assert log.append([draft(group="b")]).news[0].epoch != first
 
     def test_what_waits_comes_first(self):
         leave_waiting("early", "too")
         appended = log.append([draft("late")])
         assert [message.body for message in appended.messages] == ["late"]
-        assert [message.body for message in appended.extensions[0].messages] == ["early", "too", "late"]
+        assert [message.body for message in appended.news[0].messages] == ["early", "too", "late"]
         assert stored() == [(1, "early"), (2, "too"), (3, "late")]
         assert not Message.objects.filter(sent_at=None).exists()
 
@@ -86,30 +86,35 @@ class TestAppending:
 @pytest.mark.django_db
 class TestRefs:
     def test_a_ref_is_written_once(self):
-        [first] = log.append([draft("first", ref=REF, own_ref=True)]).messages
-        again = log.append([draft("again", ref=REF, own_ref=True)])
+        [first] = log.append([draft("first", ref=REF, has_client_ref=True)]).messages
+        again = log.append([draft("again", ref=REF, has_client_ref=True)])
         assert again.messages == [first]
         assert again.messages[0].body == "first"
-        assert again.extensions[0].messages == []
+        assert again.news[0].messages == []
         assert Group.objects.get(name="news").head == 1
 
     def test_a_ref_is_written_once_in_one_batch(self):
-        drafts = [draft("a"), draft("b", ref=REF, own_ref=True), draft("c", ref=REF, own_ref=True), draft("d")]
+        drafts = [
+            draft("a"),
+            draft("b", ref=REF, has_client_ref=True),
+            draft("c", ref=REF, has_client_ref=True),
+            draft("d"),
+        ]
         messages = log.append(drafts).messages
         assert [(message.offset, message.body) for message in messages] == [(1, "a"), (2, "b"), (2, "b"), (3, "d")]
         assert Group.objects.get(name="news").head == 3
 
     def test_a_ref_may_stand_for_a_message_that_waits(self):
         with transaction.atomic():
-            log.insert_waiting([draft("waits", ref=REF, own_ref=True)])
-        [message] = log.append([draft("again", ref=REF, own_ref=True)]).messages
+            log.insert_waiting([draft("waits", ref=REF, has_client_ref=True)])
+        [message] = log.append([draft("again", ref=REF, has_client_ref=True)]).messages
         assert (message.offset, message.body) == (1, "waits")
 
     def test_a_ref_is_its_authors_own_and_its_groups(self):
-        mine = draft("mine", ref=REF, own_ref=True)
-        yours = Draft("news", "guest", "Server", "yours", ref=REF, own_ref=True)
-        ours = Draft("news", "server", "Ours", "ours", ref=REF, own_ref=True)
-        other = draft("other", group="other", ref=REF, own_ref=True)
+        mine = draft("mine", ref=REF, has_client_ref=True)
+        yours = Draft("news", "guest", "Server", "yours", ref=REF, has_client_ref=True)
+        ours = Draft("news", "server", "Ours", "ours", ref=REF, has_client_ref=True)
+        other = draft("other", group="other", ref=REF, has_client_ref=True)
         assert len({message.pk for message in log.append([mine, yours, ours, other]).messages}) == 4
 
     @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="About SQLite, which limits them")
@@ -117,13 +122,13 @@ class TestRefs:
         connection.ensure_connection()
         usual = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1000)
         try:
-            drafts = [draft(ref=uuid.uuid4(), own_ref=True) for _ in range(2000)]
+            drafts = [draft(ref=uuid.uuid4(), has_client_ref=True) for _ in range(2000)]
             assert log.find("news", drafts) == {}
         finally:
             connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, usual)
 
     def test_the_same_ref_from_many_threads(self, transactional_db):
-        sends = [lambda: log.append([draft(ref=REF, own_ref=True)]).messages[0]] * 8
+        sends = [lambda: log.append([draft(ref=REF, has_client_ref=True)]).messages[0]] * 8
         assert {message.offset for message in together(*sends)} == {1}
         assert stored() == [(1, "hello")]
 
@@ -170,8 +175,8 @@ class TestConcurrency:
 
     def test_sequencing_from_many_threads_gives_each_message_one_offset(self):
         leave_waiting(*"abcdef")
-        extensions = together(*[lambda: log.sequence(["news"])] * 5)
-        told = [message.body for [extension] in extensions for message in extension.messages]
+        news = together(*[lambda: log.sequence(["news"])] * 5)
+        told = [message.body for [new_messages] in news for message in new_messages.messages]
         assert told == list("abcdef")
         assert stored() == list(enumerate("abcdef", 1))
 
@@ -181,8 +186,10 @@ class TestSequencing:
     def test_waiting_messages_are_sequenced_in_the_order_of_their_insertion(self):
         leave_waiting("a", "b")
         leave_waiting("c", group="other")
-        extensions = log.sequence({"news", "other"})
-        assert [(extension.group, [message.offset for message in extension.messages]) for extension in extensions] == [
+        news = log.sequence({"news", "other"})
+        assert [
+            (new_messages.group, [message.offset for message in new_messages.messages]) for new_messages in news
+        ] == [
             ("news", [1, 2]),
             ("other", [1]),
         ]
@@ -196,13 +203,13 @@ class TestSequencing:
 
     def test_joining_sequences_what_waits(self):
         leave_waiting("waits")
-        head, extensions = log.join("news")
+        head, news = log.join("news")
         assert (head.offset, head.waiting) == (1, False)
-        assert [message.body for message in extensions[0].messages] == ["waits"]
+        assert [message.body for message in news[0].messages] == ["waits"]
 
     def test_joining_opens_a_group(self):
-        head, extensions = log.join("news")
-        assert (head.offset, head.floor, extensions) == (0, 0, [])
+        head, news = log.join("news")
+        assert (head.offset, head.floor, news) == (0, 0, [])
         assert head.epoch == Group.objects.get(name="news").epoch
 
     def test_heads_tell_where_messages_wait(self):
@@ -403,11 +410,11 @@ class TestInTheCallersTransaction:
                 raise IntegrityError("duplicate key")
             return execute(sql, params, many, context)
 
-        [other] = log.append([draft("other", ref=REF, own_ref=True)]).messages
+        [other] = log.append([draft("other", ref=REF, has_client_ref=True)]).messages
         Message.objects.update(offset=None, ref=uuid.UUID(int=0))
         with transaction.atomic():
             with connection.execute_wrapper(taken):
-                [mine] = log.insert_waiting([draft("mine", ref=REF, own_ref=True)])
+                [mine] = log.insert_waiting([draft("mine", ref=REF, has_client_ref=True)])
             assert (mine.pk, mine.offset) == (None, None)
             Group.objects.create(name="sound", epoch="e")
         assert log.settle([mine]) is False

@@ -1,0 +1,84 @@
+"""How connections stand: who they still are and what they still may do, asked in a thread that may use the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+from ..engine.hub.stream import Position
+from . import policy, sessions
+from .audiences import refusal_of
+
+
+@dataclass(slots=True)
+class AccessSnapshot:
+    """One connection as it is when a look begins, and what the look finds."""
+
+    connection: Any
+    user: Any
+    session: Any
+    followed: dict[str, Position]
+    signed_names: dict[str, str]
+    has_signed_out_somewhere: bool = False
+    is_signed_out: bool = False
+    lost: list[tuple[Position, str]] = field(default_factory=list)
+
+
+CachedRefusals = dict[tuple[Any, str], str]
+"""Why a user may not receive a group's messages, by user and group; empty if they may."""
+
+
+def identify(snapshots: Sequence[AccessSnapshot]) -> None:
+    """Puts each user as the database has them now in the old one's place, and notes who is none any more.
+
+    Two queries for all of them together, where sessions are in a table.
+    """
+    members = [snapshot for snapshot in snapshots if snapshot.user is not None]
+    now = sessions.users_now(snapshot.user for snapshot in members)
+    in_tables = sessions.found_in_tables(each.session for each in members if sessions.signs_in(each.session))
+    for snapshot in members:
+        session = snapshot.session if sessions.signs_in(snapshot.session) else None
+        user = current(snapshot.user, session, now)
+        snapshot.is_signed_out = user is None or (session is not None and has_lost(session, user, snapshot, in_tables))
+        snapshot.user = user or snapshot.user
+
+
+def current(user: Any, session: Any, now: dict[Any, Any]) -> Any:
+    """The user as they are now; None if there is no such user any more, or they may not sign in."""
+    if not isinstance(user, get_user_model()):
+        return user  # a kind of user of which only the site knows
+    found = now.get(user.pk) or sessions.user_by_backend(user, session)
+    now[user.pk] = found
+    return found if policy.is_signed_in(found) else None
+
+
+def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, in_tables: set[str]) -> bool:
+    """Whether the session signs the user in no more."""
+    if session.session_key not in in_tables and sessions.has_ended(session):
+        return True
+    if snapshot.has_signed_out_somewhere and sessions.is_kept_by_client(session):
+        return True  # perhaps here, perhaps not: the client comes back with the cookie that it has now
+    return not sessions.is_of_password(session, user)
+
+
+def find_lost(snapshots: Iterable[AccessSnapshot], answers: CachedRefusals) -> None:
+    """Notes which groups each may no longer follow, and why. What was asked before in this look is in ``answers``."""
+    for snapshot in snapshots:
+        snapshot.lost = []
+        for group, position in snapshot.followed.items():
+            if name := snapshot.signed_names.get(group):
+                reason = refusal_of(name, snapshot.user)
+            else:
+                reason = answer(snapshot.user, group, answers)
+            if reason:
+                snapshot.lost.append((position, reason))
+
+
+def answer(user: Any, group: str, answers: CachedRefusals) -> str:
+    asked = (None if user is None else user.pk, group)
+    if asked not in answers:
+        answers[asked] = "" if policy.allows(user, "subscribe", group) else policy.refusal("subscribe", group)
+    return answers[asked]

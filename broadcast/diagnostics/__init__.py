@@ -1,0 +1,1 @@
+"""Diagnostics of a deployment: ``manage.py broadcast doctor``."""

@@ -1,0 +1,156 @@
+"""The two dialects on the wire: what clients are told.
+
+Plain: ``{"author", "body"}`` both ways and nothing else. ``broadcast.v1``: the same with further keys,
+``type`` first. docs/protocol.md has every frame.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from math import ceil
+from typing import Any
+
+from django.utils.timezone import is_naive, make_aware
+
+from ..exceptions import InvalidMessage
+from ..models import Message
+from .validation import SERVER, shown
+
+SUBPROTOCOL = "broadcast.v1"
+
+Fields = dict[str, Any]
+
+
+class Dialect(StrEnum):
+    PLAIN = "plain"
+    V1 = SUBPROTOCOL
+
+    __hash__ = str.__hash__  # looked up for every delivery; an Enum's own is slower
+
+
+encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def encoded(fields: Mapping[str, Any]) -> str:
+    return encoder.encode(fields)
+
+
+def message_fields(message: Message) -> Fields:
+    """A message as clients of ``broadcast.v1`` see it, and as hints carry it between processes."""
+    fields: Fields = {
+        "type": "message",
+        "author": message.author,
+        "body": message.body,
+        "group": message.group_id,
+        "offset": message.offset,
+        "sent_at": utc(message.sent_at).isoformat() if message.sent_at else None,
+        "source": str(message.source),
+        "ref": str(message.ref),
+    }
+    if message.source == Message.Source.GUEST:
+        fields["guest"] = True
+    if message.data is not None:
+        fields["data"] = message.data
+    return fields
+
+
+class Frame:
+    """One frame for many connections, encoded once per dialect, when first asked for."""
+
+    __slots__ = ("bytes", "fields", "offset", "texts")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.offset: int | None = fields.get("offset")
+        self.texts: dict[Dialect, str] = {}
+        self.bytes: dict[Dialect, bytes] = {}
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the frame takes."""
+        return len(self.text(Dialect.V1))
+
+    def text(self, dialect: Dialect) -> str:
+        """The frame as it is sent; empty if the dialect has no such frame."""
+        text = self.texts.get(dialect)
+        if text is None:
+            text = self.texts[dialect] = in_dialect(self.fields, dialect)
+        return text
+
+    def data(self, dialect: Dialect) -> bytes:
+        """The frame as a server writes it to a socket; empty if the dialect has no such frame."""
+        data = self.bytes.get(dialect)
+        if data is None:
+            data = self.bytes[dialect] = text_frame(self.text(dialect))
+        return data
+
+
+def text_frame(text: str) -> bytes:
+    """An unmasked, unfragmented text frame (RFC 6455, section 5.2)."""
+    payload = text.encode()
+    size = len(payload)
+    if not size:
+        return b""
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + payload
+    if size < 65536:
+        return struct.pack("!BBH", 0x81, 126, size) + payload
+    return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+
+def in_dialect(fields: Fields, dialect: Dialect) -> str:
+    """A frame's text in a dialect: plain has only what an author says, and knows no positions."""
+    if dialect is Dialect.V1:
+        return encoded(fields)
+    if "author" not in fields:
+        return ""
+    return encoded({"author": fields["author"], "body": fields["body"]})
+
+
+def utc(moment: datetime) -> datetime:
+    """A moment in UTC, also where the site keeps local times (``USE_TZ = False``)."""
+    return (make_aware(moment) if is_naive(moment) else moment).astimezone(UTC)
+
+
+def message_frame(message: Message) -> Frame:
+    return Frame(message_fields(message))
+
+
+def reset_fields(group: str, epoch: str, offset: int | None, reason: str) -> Fields:
+    return {"type": "reset", "group": group, "epoch": epoch, "offset": offset, "reason": reason}
+
+
+def error_fields(
+    code: str, text: str, ref: object = None, retry_after: float | None = None, group: str | None = None
+) -> Fields:
+    """What a client is told of a frame that was refused; ``retry_after`` is in seconds.
+
+    ``group`` is that of a subscription which is not, or is no more.
+    """
+    fields: Fields = {"type": "error", "author": SERVER, "body": text, "code": code}
+    if group is not None:
+        fields["group"] = group
+    if isinstance(ref, str | uuid.UUID):
+        fields["ref"] = str(ref)
+    if retry_after is not None:
+        fields["retry_after_ms"] = ceil(retry_after * 1000)
+    return fields
+
+
+def checked_offset(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise InvalidMessage(f"The offset must be a whole number from 0 on; it came as {shown(value)}.")
+
+
+def checked_epoch(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) and len(value) <= 64:
+        return value
+    raise InvalidMessage(f"The epoch must be the text of a welcome; it came as {shown(value)}.")

@@ -1,1 +1,0 @@
-"""Hints: how hubs hear that a log has grown."""

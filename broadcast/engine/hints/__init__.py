@@ -1,0 +1,1 @@
+"""Hints: news of the log, between the processes of a site, over the channel layer."""

@@ -1,0 +1,248 @@
+"""One group as a hub sees it: the newest frames, and how far each connection has got."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import accumulate
+from typing import Protocol
+
+from ..frames import Dialect, Frame, reset_fields
+from ..hints.hint import Hint
+from .pages import Page, Pages
+from .ring import Ring
+
+MAX_OUT_OF_ORDER = 1000  # frames that came before one that is missing
+MAX_BATCHES = 8  # kept for those who are at the same place
+BATCH_FRAMES = 256
+BATCH_CHARACTERS = 64 * 1024
+
+Mark = tuple[int, int]
+"""Where a position stands: an index in the ring (before its start for "not in there") and an offset."""
+
+
+def resume_point(after: int | None, is_current: bool, head: int, floor: int) -> tuple[int, bool]:
+    """The offset from which on most of what ``after`` asks for can be had, and whether that is all of it.
+
+    ``is_current`` says whether ``after`` counts in the epoch of the log.
+    """
+    if after is None or not is_current or after > head:
+        return head, False
+    return max(after, floor), after >= floor
+
+
+class Follower(Protocol):
+    """Whoever has a position in a feed; told when there may be something to read."""
+
+    def notify(self) -> None: ...
+
+
+class Position:
+    """How far one connection has got in a group: by offset in the log, by index in the ring."""
+
+    __slots__ = ("ephemeral_from", "epoch", "follower", "index", "offset", "stream")
+
+    def __init__(self, stream: GroupStream, follower: Follower, offset: int, index: int) -> None:
+        self.stream = stream
+        self.follower = follower
+        self.epoch = stream.epoch
+        self.offset = offset
+        self.index = index
+        self.ephemeral_from = stream.ring.end  # ephemeral frames from before are not for this position
+
+    def passed(self, batch: Batch, count: int) -> None:
+        """Moves behind the first ``count`` frames of a chunk."""
+        self.index, self.offset = batch.marks[count - 1]
+        self.epoch = batch.epoch
+
+    def leave(self) -> None:
+        """Ends the position; the feed forgets it."""
+        self.stream.forget(self)
+
+
+class Batch:
+    """Frames that follow each other, and where a position stands after each of them.
+
+    ``is_last`` says whether there was nothing behind them when it was made. What comes later is notified.
+    """
+
+    __slots__ = ("_data", "epoch", "frames", "is_last", "marks")
+
+    def __init__(self, epoch: str, frames: list[Frame], marks: list[Mark], is_last: bool = False) -> None:
+        self.epoch = epoch
+        self.frames = frames
+        self.marks = marks
+        self.is_last = is_last
+        self._data: dict[Dialect, tuple[bytes, list[int]]] = {}
+
+    def data(self, dialect: Dialect) -> tuple[bytes, list[int]]:
+        """The frames as they go to a socket, joined once for all, and where in there each one ends."""
+        data = self._data.get(dialect)
+        if data is None:
+            parts = [frame.data(dialect) for frame in self.frames]
+            data = self._data[dialect] = (b"".join(parts), list(accumulate(map(len, parts))))
+        return data
+
+
+class GroupStream:
+    """The newest frames of a group and the positions of those who listen to it.
+
+    It belongs to one event loop. ``read_page`` reads a page of the log.
+    """
+
+    def __init__(self, name: str, read_page: Callable[[str, int], Awaitable[Page]]) -> None:
+        self.name = name
+        self.epoch = ""
+        self.begin = 0
+        self.floor = 0
+        self.ring = Ring()
+        self.positions: dict[Position, None] = {}
+        self.idle_since: float | None = None
+        self.joining = 0  # who are about to follow
+        self.out_of_order: dict[int, Frame] = {}
+        self._pages = Pages(name, read_page)
+        self._batches: dict[int, Batch] = {}
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether there is a log behind this feed; otherwise it is live only."""
+        return bool(self.epoch)
+
+    @property
+    def head(self) -> int:
+        """The offset of the newest message delivered here."""
+        return self.ring.last
+
+    def restart(self, epoch: str, begin: int, floor: int) -> None:
+        """Goes over to another epoch: whatever positions meant before, they go on from where it begins."""
+        self.epoch, self.begin, self.floor = epoch, max(begin, floor), floor
+        self.ring.clear(self.begin)
+        self.out_of_order.clear()
+        self._pages.clear()
+        self.notify()
+
+    def notify(self) -> None:
+        """Tells every follower that the feed has grown."""
+        self._batches.clear()
+        for position in self.positions:
+            position.follower.notify()
+
+    # Hints
+
+    def take(self, hint: Hint) -> bool:
+        """Appends what follows; whether something is missing, so that the log must be asked."""
+        if hint.head is None:
+            for frame in hint.frames:
+                self.ring.append(frame)
+            self.notify()
+            return False
+        if hint.epoch != self.epoch:
+            return True
+        for frame in hint.frames:
+            self.put(frame)
+        self.notify()
+        return hint.head > self.head
+
+    def put(self, frame: Frame) -> None:
+        """Appends a frame of the log if it is the next one; keeps it if it is early, drops it if late."""
+        offset = frame.offset or 0
+        if offset > self.head + 1 and len(self.out_of_order) < MAX_OUT_OF_ORDER:
+            self.out_of_order[offset] = frame
+        elif offset == self.head + 1:
+            self.ring.append(frame)
+            while following := self.out_of_order.pop(self.head + 1, None):
+                self.ring.append(following)
+
+    def apply_page(self, frames: list[Frame], asked: int, head: int) -> None:
+        """Takes what the log has after ``asked``, up to ``head``; what it should have and has not is gone."""
+        first = (frames[0].offset or 0) if frames else head + 1
+        if self.head == asked and first > asked + 1:
+            self.skip_to(first - 1)
+        for frame in frames:
+            self.put(frame)
+        self.out_of_order = {key: frame for key, frame in self.out_of_order.items() if key > self.head}
+
+    def skip_to(self, offset: int) -> None:
+        """Goes on after ``offset``: what lies between is left to readers to fetch, or is gone."""
+        self.ring.clear(offset)
+
+    # Positions
+
+    def follow(self, follower: Follower, after: int | None, epoch: str) -> tuple[Position, bool]:
+        """A position for a newcomer, and whether it gets everything after what it asked for."""
+        is_current = self.is_logged and epoch == self.epoch
+        offset, recovered = resume_point(after, is_current, self.head, self.floor)
+        index = self.ring.index_after(offset)
+        position = Position(self, follower, offset, -1 if index is None else index)
+        self.positions[position] = None
+        self.idle_since = None
+        return position, recovered
+
+    def forget(self, position: Position) -> None:
+        self.positions.pop(position, None)
+        if not self.positions:
+            self.idle_since = asyncio.get_running_loop().time()
+
+    # Reading
+
+    def batch(self, position: Position) -> Batch | None:
+        """What a position gets next, with no frames at the end; None if only the log has it.
+
+        A frame is in it only if it directly follows the position; otherwise a ``reset`` says so first.
+        """
+        batch = self._batches.get(position.index)
+        if batch is not None and position.index >= position.ephemeral_from:
+            return batch
+        if position.epoch != self.epoch:
+            return self.reset(max(self.begin, self.floor), "The message log starts anew.")
+        oldest = max(self.ring.start, position.ephemeral_from)
+        if position.index < oldest:
+            index = self.index_in_ring(position) if self.is_logged else oldest
+            if index is None:
+                return None
+            position.index = index
+            if index < position.ephemeral_from:
+                return self.recent(index, position.ephemeral_from)
+        if len(self._batches) >= MAX_BATCHES:
+            self._batches.clear()
+        batch = self._batches[position.index] = self.recent(position.index, 0)
+        return batch
+
+    def index_in_ring(self, position: Position) -> int | None:
+        """From where on a position misses nothing that the ring still has; None if it has to ask the log first."""
+        index = self.ring.index_after(position.offset)
+        return index if index is None or position.index < 0 else max(position.index, self.ring.start)
+
+    def recent(self, index: int, ephemeral_from: int) -> Batch:
+        """What the ring has from ``index`` on, without the ephemeral frames before ``ephemeral_from``."""
+        frames: list[Frame] = []
+        marks: list[Mark] = []
+        room = BATCH_CHARACTERS
+        for number, frame in enumerate(self.ring.since(index, BATCH_FRAMES), index):
+            if frame.offset is None and number < ephemeral_from:
+                continue
+            room -= frame.size
+            if room < 0 and frames:
+                break
+            frames.append(frame)
+            marks.append((number + 1, self.ring.mark(number)))
+        is_last = bool(marks) and marks[-1][0] == self.ring.end
+        return Batch(self.epoch, frames, marks, is_last)
+
+    async def older_batch(self, position: Position) -> Batch:
+        """What the log has for a position that is not in the ring. Raises LogUnavailable or NoLog."""
+        epoch, offset, after = self.epoch, position.offset, max(position.offset, self.floor)
+        frames = await self._pages.after(after, self.head)
+        if epoch != self.epoch or offset != position.offset or position.index >= self.ring.start:
+            return Batch(self.epoch, [], [])  # it got on without the log meanwhile
+        following = (frames[0].offset or 0) - 1 if frames else min(self._pages.end_after(after), self.head)
+        if following != position.offset:
+            return self.reset(following, "Messages you missed are no longer kept.")
+        contiguous = [frame for number, frame in enumerate(frames, after + 1) if frame.offset == number]
+        return Batch(self.epoch, contiguous, [(-1, frame.offset or 0) for frame in contiguous])
+
+    def reset(self, offset: int, reason: str) -> Batch:
+        told = offset if self.is_logged else None
+        index = self.ring.index_after(offset)
+        mark = (-1 if index is None else index, offset)
+        return Batch(self.epoch, [Frame(reset_fields(self.name, self.epoch, told, reason))], [mark])

@@ -1,0 +1,119 @@
+"""When to write: frames that arrive together leave together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from ..forks import after_fork
+
+logger = logging.getLogger("broadcast")
+
+MAX_PAUSE = 0.1  # seconds
+PATIENCE = 8  # times as long as the last round took
+MAX_TURN = 0.02  # seconds that a round may hold the event loop
+
+
+SEND_GAP = 0.002  # seconds: who sends in a loop has begun the next one by then
+
+
+class InFlightSends:
+    """Counts what is being sent; entered by each sender."""
+
+    def __init__(self) -> None:
+        self.reset()
+        after_fork(self.reset)
+
+    def reset(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._ended = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+            self._ended = time.monotonic()
+
+    def are_under_way(self) -> bool:
+        """Whether something is being sent, or was a moment ago."""
+        return self._count > 0 or time.monotonic() < self._ended + SEND_GAP
+
+
+sends = InFlightSends()
+
+
+class Writer(Protocol):
+    """A connection with something to write."""
+
+    def write_ready(self) -> None: ...
+
+
+class WriteScheduler:
+    """Visits the connections of one event loop that have something to write, each once a round.
+
+    Idle, a round begins at once. After one that took a time T, the next begins no sooner than T
+    later, and up to eight T later while ``more_is_coming``, so that under load messages join in one
+    write while other work has its share of the time.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, more_is_coming: Callable[[], bool] = sends.are_under_way
+    ) -> None:
+        self._loop = loop
+        self._more_is_coming = more_is_coming
+        self._waiting: dict[Writer, None] = {}
+        self._visiting: dict[Writer, None] = {}
+        self._next: asyncio.Handle | None = None
+        self._not_before = 0.0
+        self._at_last = 0.0
+        self._took = 0.0
+
+    def add(self, writer: Writer) -> None:
+        self._waiting[writer] = None
+        if self._next is None:
+            self._schedule()
+
+    def remove(self, writer: Writer) -> None:
+        self._waiting.pop(writer, None)
+        self._visiting.pop(writer, None)
+
+    def _schedule(self) -> None:
+        delay = self._not_before - self._loop.time()
+        self._next = self._loop.call_later(delay, self._run) if delay > 0 else self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        if self._loop.time() < self._at_last and self._more_is_coming():
+            self._next = self._loop.call_later(SEND_GAP, self._run)
+            return
+        self._took = 0.0
+        # Turned round, for a dict gives up its last item at once, but takes ever longer to find its first.
+        self._visiting, self._waiting = dict.fromkeys(reversed(self._waiting)), {}
+        self._visit()
+
+    def _visit(self) -> None:
+        """Visits for a while, and goes on in another turn of the event loop if that is not enough."""
+        begun = now = self._loop.time()
+        while self._visiting and now - begun <= MAX_TURN:
+            writer, _ = self._visiting.popitem()
+            try:
+                writer.write_ready()
+            except Exception:
+                logger.exception("A connection could not be written to")
+            now = self._loop.time()
+        self._took += now - begun
+        if self._visiting:
+            self._next = self._loop.call_soon(self._visit)
+            return
+        self._not_before = now + min(self._took, MAX_PAUSE)
+        self._at_last = now + min(self._took * PATIENCE, MAX_PAUSE)
+        self._next = None
+        if self._waiting:
+            self._schedule()

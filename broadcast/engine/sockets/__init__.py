@@ -1,1 +1,0 @@
-"""How bytes leave: directly on daphne, by ASGI elsewhere."""

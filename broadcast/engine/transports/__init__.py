@@ -1,0 +1,1 @@
+"""Transports: how bytes leave, directly on daphne, by ASGI elsewhere."""

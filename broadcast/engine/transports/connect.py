@@ -1,0 +1,44 @@
+"""Which way a new connection is written to."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+
+from ...conf import conf
+from ..frames import Dialect
+from ..hub.hub import current_hub
+from .asgi import AsgiTransport, Send, Transport
+from .daphne.internals import backpressure_behind, socket_behind
+from .daphne.receive import limit_unread, throttle_handshakes
+from .direct import DirectTransport
+
+logger = logging.getLogger("broadcast")
+
+said: set[str] = set()
+
+# Gathers what ``send`` has become on its way through the site's middleware, for whoever knocks to see that.
+captured_sends: ContextVar[list[Send] | None] = ContextVar("captured_sends", default=None)
+
+
+def transport_for(send: Send, dialect: Dialect) -> Transport:
+    """A direct transport where the server is a daphne that lets itself be written to; else by ASGI.
+
+    The log of the process says once which way is used.
+    """
+    if (sends := captured_sends.get()) is not None:
+        sends.append(send)
+    throttle_handshakes(send)
+    limit_unread(send)
+    socket = socket_behind(send) if conf.DIRECT_WRITES else None
+    if socket is None:
+        say("Connections are written to by the server (ASGI send)")
+        return AsgiTransport(send, dialect, backpressure_behind(send))
+    say("Connections are written to directly (daphne)")
+    return DirectTransport(send, dialect, socket, current_hub().scheduler)
+
+
+def say(way: str) -> None:
+    if way not in said:
+        said.add(way)
+        logger.info("%s", way)

@@ -1,0 +1,262 @@
+"""daphne's ASGI ``send``: which connection of which server it ends in, through what middleware wrapped it."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeGuard
+
+MAX_DEPTH = 16  # of middleware around ``send``
+MAX_WRAPPERS = 64  # looked into for a ``send`` that middleware of another kind has wrapped
+
+Reply = functools.partial[Any]
+
+
+def has_all(thing: Any, names: tuple[str, ...]) -> bool:
+    return all(hasattr(thing, name) for name in names)
+
+
+def server_behind(send: Any) -> Any:
+    """The daphne server that an ASGI ``send`` belongs to, or None."""
+    found = reply_within(send)
+    return found.func.__self__ if found is not None else None  # type: ignore[attr-defined]
+
+
+def protocol_behind(send: Any) -> Any:
+    """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None; with Channels' middleware between."""
+    return protocol_of(reply_behind(send))
+
+
+def protocol_within(send: Any) -> Any:
+    """The same with any middleware between. It may change what it passes on, so it is not to be written past."""
+    return protocol_of(reply_within(send))
+
+
+def protocol_of(reply: Reply | None) -> Any:
+    protocol = reply.args[0] if reply is not None and reply.args else None
+    kind = getattr(sys.modules.get("daphne.ws_protocol"), "WebSocketProtocol", None)
+    return protocol if kind is not None and isinstance(protocol, kind) and hasattr(protocol, "transport") else None
+
+
+def reply_behind(send: Any) -> Reply | None:
+    """daphne's ``partial(server.handle_reply, protocol)`` below the middleware of Channels that wrapped ``send``."""
+    found = below_channels(send)
+    return found if is_reply(found) else None
+
+
+def below_channels(send: Any) -> Any:
+    """What the middleware of Channels has wrapped; None if there is no end of it."""
+    for _ in range(MAX_DEPTH):
+        inner = getattr(getattr(send, "__self__", None), "real_send", None)
+        if inner is None:
+            return send
+        send = inner
+    return None
+
+
+def reply_within(send: Any) -> Reply | None:
+    """The same, wherever it is within what wraps ``send``."""
+    wrappers = [send] if "daphne.server" in sys.modules else []
+    for wrapper in wrappers:
+        if is_reply(wrapper):
+            return wrapper
+        if len(wrappers) < MAX_WRAPPERS:
+            wrappers += wrapped_in(wrapper)
+    return None
+
+
+def wrapped_in(wrapper: Any) -> list[Any]:
+    """What a wrapper of ``send`` may pass on to: a function holds it in its closure, an object in an attribute."""
+    held = [*getattr(getattr(wrapper, "__self__", wrapper), "__dict__", {}).values()]
+    for cell in getattr(wrapper, "__closure__", None) or ():
+        with suppress(ValueError):  # it is empty
+            held.append(cell.cell_contents)
+    if isinstance(wrapper, functools.partial):
+        held += [wrapper.func, *wrapper.args, *wrapper.keywords.values()]
+    return [each for each in held if callable(each) and not isinstance(each, type)]
+
+
+def is_closed(error: Exception) -> bool:
+    """Whether daphne's ``send`` failed because the connection is closed. ASGI has an OSError for it."""
+    kind = getattr(sys.modules.get("autobahn.exception"), "Disconnected", None)
+    return kind is not None and isinstance(error, kind)
+
+
+def is_reply(send: Any) -> TypeGuard[Reply]:
+    kind = getattr(sys.modules.get("daphne.server"), "Server", None)
+    owner = getattr(send.func, "__self__", None) if isinstance(send, functools.partial) else None
+    return kind is not None and isinstance(owner, kind)
+
+
+UNSENT_BYTES = 64 * 1024  # what the kernel may hold of a client that does not read
+
+OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
+OF_ANY_TRANSPORT = (
+    *("abortConnection", "connected", "disconnecting", "pauseProducing", "registerProducer", "resumeProducing"),
+    "unregisterProducer",
+)
+OF_TRANSPORT = (
+    *OF_ANY_TRANSPORT,
+    *("_tempDataLen", "dataBuffer", "disconnected", "getHandle", "producerPaused", "write"),
+)
+
+
+class WriteBackpressure:
+    """How a client of daphne takes what it is sent: whether much of it waits, and when none does any more.
+
+    It takes the transport's place for a producer, which tells both. The HTTP channel that had it wants
+    nothing of it once the connection is a WebSocket.
+    """
+
+    __slots__ = ("_on_drained", "is_full", "transport")
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+        self.is_full = False
+        self._on_drained: Callable[[], None] | None = None
+        transport.unregisterProducer()
+        transport.registerProducer(self, True)
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Calls ``callback`` once, when a full buffer has become empty."""
+        self._on_drained = callback
+
+    def abort_if_closing(self) -> None:
+        """Ends a connection whose closing, begun by the client, waits behind what the client does not take."""
+        if self.transport.disconnecting:
+            self.transport.abortConnection()
+
+    def pauseProducing(self) -> None:
+        """A client that does not take the answers is not read either: each frame of it may cost another."""
+        self.is_full = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.is_full = False
+        self.transport.resumeProducing()
+        callback, self._on_drained = self._on_drained, None
+        if callback is not None:
+            callback()
+
+    def stopProducing(self) -> None:
+        self._on_drained = None
+
+
+class DaphneSocket(WriteBackpressure):
+    """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once.
+
+    The server writes too: the handshake, pings, answers, the close. It does so through here, so that its state and its
+    buffers, which lie all over the memory, are looked at only when it has written since the last look.
+    """
+
+    __slots__ = ("_has_news", "_send", "protocol")
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__(protocol.transport)
+        self.protocol = protocol
+        self._has_news = True
+        self.transport.write = self.hand_over
+        if self.transport.connected:  # else it is never ready
+            self._send = self.transport.getHandle().send
+            limit_kernel_buffer(self.transport)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is open and clear, so that a frame may be written."""
+        if self._has_news:
+            self._has_news = not (self.is_open and self.is_clear)
+        return not self._has_news
+
+    @property
+    def is_open(self) -> bool:
+        protocol, transport = self.protocol, self.transport
+        return bool(
+            protocol.state == type(protocol).STATE_OPEN
+            and transport.connected
+            and not transport.disconnecting
+            and not transport.disconnected
+        )
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether nothing that was written before waits for the kernel to take it."""
+        transport = self.transport
+        return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue)
+
+    def write_some(self, data: bytes) -> int:
+        """Gives bytes to the kernel; how many it took. Never raises: what is wrong shows to the server too."""
+        try:
+            taken: int = self._send(data)
+        except OSError:
+            return 0  # nothing for now, or nothing ever again: the server tries once more, and acts on it
+        return taken
+
+    def hand_over(self, rest: bytes) -> None:
+        """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
+        self._has_news = True
+        type(self.transport).write(self.transport, rest)
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Calls ``callback`` once, when all that waits has gone to the kernel, however little it is.
+
+        Twisted asks a producer that it has paused for more at exactly that moment.
+        """
+        super().when_drained(callback)
+        self.transport.producerPaused = True
+
+    def mute(self) -> None:
+        """Lets the server drop what the client still sends: nobody reads it any more."""
+        self.protocol.muted = True
+
+
+def limit_kernel_buffer(transport: Any) -> None:
+    """Keeps what a client has not read yet out of the kernel's memory, as far as the system can."""
+    handle = transport.getHandle()
+    with suppress(OSError):
+        if handle.family == socket.AF_UNIX:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)
+        elif hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def below_tls(transport: Any) -> Any:
+    """The transport of the socket itself."""
+    from twisted.protocols.policies import ProtocolWrapper
+
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
+
+
+def socket_behind(send: Any) -> DaphneSocket | None:
+    """The socket that an ASGI ``send`` of daphne ends in; None if it is not one to write to directly.
+
+    That is for the types to say: daphne's TLS transport passes unknown attributes on to the raw
+    socket, where plain bytes would end up in the middle of the TLS stream.
+    """
+    protocol = protocol_behind(send)
+    if protocol is None or not has_all(protocol, OF_PROTOCOL):
+        return None
+    from twisted.internet import tcp
+
+    transport = protocol.transport
+    if not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", False):
+        return None
+    return DaphneSocket(protocol) if has_all(transport, OF_TRANSPORT) else None
+
+
+def backpressure_behind(send: Any) -> WriteBackpressure | None:
+    """What tells whether the client behind an ASGI ``send`` of daphne takes what it is sent, also with TLS.
+
+    daphne's ``send`` itself never waits. None on another server.
+    """
+    protocol = protocol_within(send)
+    if protocol is None or not has_all(protocol.transport, OF_ANY_TRANSPORT):
+        return None
+    below = below_tls(protocol.transport)
+    if getattr(below, "connected", False) and has_all(below, ("getHandle",)):
+        limit_kernel_buffer(below)
+    return WriteBackpressure(protocol.transport)

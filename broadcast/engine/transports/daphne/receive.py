@@ -1,0 +1,170 @@
+"""What clients of daphne say, and how much of it may wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .internals import OF_ANY_TRANSPORT, below_tls, has_all, protocol_within, server_behind
+
+UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
+MAX_FRAGMENTS = 16 * 1024  # pieces of one message
+FRAME_COST = 512  # bytes of memory that a frame takes beside its text
+LOOK_EVERY = 0.05  # seconds
+READ_BYTES = 8 * 1024  # of a client at a time; Twisted also holds a producer up when so much is unsent
+
+OF_INPUT = ("application_queue", "dropConnection", "muted", "onMessageFrame")
+OF_READING = ("bufferSize", "doRead")
+
+
+class ReceiveLimit:
+    """The way into daphne's queue of what a client said; without it the queue has no limit.
+
+    While much of it waits, because the client floods or the database is slow, the client is not read.
+    A message in very many pieces ends the connection: autobahn limits its bytes, and the pieces may have none.
+    """
+
+    __slots__ = ("_look", "_protocol", "_queue", "_size")
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._queue = protocol.application_queue
+        self._size = 0  # bytes since nothing waited
+        self._look: asyncio.TimerHandle | None = None
+
+    def put_nowait(self, event: dict[str, Any]) -> None:
+        if self._queue.empty():
+            self._size = 0
+        self._size += FRAME_COST + len(event.get("text") or event.get("bytes") or b"")
+        self._queue.put_nowait(event)
+        if self._size > UNREAD_BYTES:
+            self._protocol.transport.pauseProducing()  # each time: a drained buffer has it read again
+            if self._look is None:
+                self._look_later()
+
+    def add_fragment(self, payload: Any) -> None:
+        """Takes the place of the protocol's ``onMessageFrame``."""
+        protocol = self._protocol
+        type(protocol).onMessageFrame(protocol, payload)
+        if len(getattr(protocol, "message_data", ())) > MAX_FRAGMENTS:
+            protocol.dropConnection(abort=True)
+
+    def _look_later(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        if self._queue.empty() or self._protocol.muted:
+            self._protocol.transport.resumeProducing()
+        elif self._protocol.transport.connected:
+            self._look_later()
+
+
+def limit_unread(send: Any) -> None:
+    """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
+    protocol = protocol_within(send)
+    if protocol is None or not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
+        return
+    if isinstance(protocol.application_queue, asyncio.Queue):
+        protocol.application_queue = inbox = ReceiveLimit(protocol)
+        protocol.onMessageFrame = inbox.add_fragment
+        read_little_of(below_tls(protocol.transport))
+
+
+def read_little_of(transport: Any) -> None:
+    """Has little of a client read at a time: to parse it is work for the whole process, and others wait meanwhile."""
+    if has_all(transport, OF_READING):
+        transport.bufferSize = READ_BYTES
+
+
+AT_ONCE = 8  # handshakes under way
+OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
+LOOK_EVERY = 0.002  # seconds
+
+
+class HandshakeThrottle:
+    """The line in which handshakes wait at one daphne server."""
+
+    def __init__(self, factory: Any) -> None:
+        self._build = factory.buildProtocol
+        self._request_factory: Any = None
+        self._line: deque[Callable[[], Any]] = deque()
+        self._under_way: list[tuple[Any, float]] = []
+        self._look: asyncio.TimerHandle | None = None
+
+    def build_protocol(self, address: Any) -> Any:
+        """What daphne's factory builds for a connection; its requests for an upgrade wait here."""
+        protocol = self._build(address)
+        if has_all(protocol, ("requestFactory",)):
+            if self._request_factory is None:
+                self._request_factory = waiting(protocol.requestFactory, self)
+            protocol.requestFactory = self._request_factory
+        return protocol
+
+    def arrive(self, request: Any, process: Callable[[], Any]) -> None:
+        """Begins a handshake, at once if few are under way, else in its turn. Meanwhile the client is not read."""
+        if not self._line and self._has_room():
+            self._begin(request, process)
+            return
+        request.transport.pauseProducing()
+        self._line.append(lambda: self._begin(request, process))
+        if self._look is None:
+            self._look_later()
+
+    def _begin(self, request: Any, process: Callable[[], Any]) -> None:
+        if getattr(request, "channel", None) is None:
+            return  # the client has gone, or was told that it took too long
+        transport = request.transport
+        process()  # reads the client again
+        self._under_way.append((protocol_on(transport), asyncio.get_running_loop().time()))
+
+    def _has_room(self) -> bool:
+        since = asyncio.get_running_loop().time() - OVERDUE
+        self._under_way = [each for each in self._under_way if each[1] > since and is_shaking_hands(each[0])]
+        return len(self._under_way) < AT_ONCE
+
+    def _look_later(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look = None
+        try:
+            while self._line and self._has_room():
+                self._line.popleft()()
+        finally:
+            if self._line:
+                self._look_later()
+
+
+def waiting(kind: Any, arrivals: HandshakeThrottle) -> Any:
+    """The same kind of request, but one that asks to become a WebSocket has to wait for its turn."""
+
+    class WaitingRequest(kind):  # type: ignore[misc]
+        def process(self) -> Any:
+            asked = self.requestHeaders.getRawHeaders(b"upgrade", [b""])[0]
+            if asked.lower() != b"websocket":
+                return super().process()
+            return arrivals.arrive(self, super().process)
+
+    return WaitingRequest
+
+
+def protocol_on(transport: Any) -> Any:
+    """What a transport's bytes go to now; with TLS it is wrapped. A transport whose client is gone has none."""
+    return getattr(transport, "wrappedProtocol", None) or getattr(transport, "protocol", None)
+
+
+def is_shaking_hands(protocol: Any) -> bool:
+    """Whether it is a WebSocket that has been neither accepted nor refused."""
+    return getattr(protocol, "state", None) == getattr(protocol, "STATE_CONNECTING", ...)
+
+
+def throttle_handshakes(send: Any) -> None:
+    """Has those wait in line who come in a crowd to the daphne behind an ASGI ``send``; nothing on another server."""
+    factory = getattr(server_behind(send), "http_factory", None)
+    if factory is None or not has_all(factory, ("buildProtocol",)):
+        return
+    if not isinstance(getattr(factory.buildProtocol, "__self__", None), HandshakeThrottle):
+        factory.buildProtocol = HandshakeThrottle(factory).build_protocol

@@ -1,1 +1,0 @@
-"""Ending what somebody has lost the right to."""

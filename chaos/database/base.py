@@ -1,0 +1,40 @@
+"""PostgreSQL, some of whose connections are lost in the middle of a COMMIT."""
+
+import time
+from random import Random
+from typing import Any
+
+from django.conf import settings
+from django.db import OperationalError
+from django.db.backends.postgresql import base
+
+from chaos.tally import Tally
+
+AWAY = 3.0  # seconds without a new connection, after some of the losses: longer than anybody tries again
+
+random = Random(f"{settings.CHAOS_SEED}:database")
+tally = Tally(settings.CHAOS_TALLY)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Loses a share of its connections in a COMMIT: before the server has heard of it, or after it has done it."""
+
+    _away_until = 0.0
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        if time.monotonic() < self._away_until:
+            raise OperationalError("chaos: the database is away")
+        return super().get_new_connection(conn_params)
+
+    def _commit(self) -> None:
+        if self.connection is None or random.random() >= settings.CHAOS_COMMIT_FAULTS:
+            return super()._commit()
+        if random.random() < 0.5:
+            self._away_until = time.monotonic() + AWAY
+        if random.random() < 0.5:
+            tally.add("connection lost before its COMMIT")
+        else:
+            super()._commit()
+            tally.add("connection lost after its COMMIT")
+        self.connection.close()
+        raise OperationalError("chaos: the connection was lost during COMMIT")

@@ -1,0 +1,51 @@
+"""The token bucket: bursts, then the rate, then patience."""
+
+import pytest
+
+from broadcast.engine import throttle as rate
+from broadcast.engine.throttle import TokenBucket
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(rate, "time", clock)
+    return clock
+
+
+def test_a_burst_passes_at_once_and_what_follows_waits(clock: Clock) -> None:
+    bucket = TokenBucket(rate=2, burst=3)
+    assert [bucket.take() for _ in range(4)] == [0, 0, 0, 0.5]
+
+
+def test_waiting_is_told_exactly_and_suffices(clock: Clock) -> None:
+    bucket = TokenBucket(rate=4, burst=1)
+    assert bucket.take() == 0
+    assert bucket.take() == 0.25
+    clock.now += 0.125
+    assert bucket.take() == 0.125
+    clock.now += 0.125
+    assert bucket.take() == 0
+
+
+def test_asking_in_vain_costs_nothing(clock: Clock) -> None:
+    bucket = TokenBucket(rate=1, burst=1)
+    bucket.take()
+    for _ in range(100):
+        assert bucket.take() == 1
+    clock.now += 1
+    assert bucket.take() == 0
+
+
+def test_a_long_silence_saves_no_more_than_a_burst(clock: Clock) -> None:
+    bucket = TokenBucket(rate=10, burst=2)
+    clock.now += 3600
+    assert [bucket.take() > 0 for _ in range(3)] == [False, False, True]

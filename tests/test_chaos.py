@@ -1,0 +1,44 @@
+"""A short chaos run. `make chaos` plays a long one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.services import Missing, postgres_program, program
+from tests.site import ROOT
+
+SECONDS = 15
+END_TIMEOUT = 240
+
+
+@pytest.fixture
+def services() -> None:
+    """Skips where Redis or PostgreSQL is not installed; where `CI` is set, fails."""
+    try:
+        program("redis-server")
+        postgres_program("postgres")
+    except Missing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
+@pytest.mark.usefixtures("services")
+def test_every_client_sees_each_message_once_and_in_order() -> None:
+    world = ("--seconds", str(SECONDS), "--seed", "25", "--clients", "60", "--rate", "80")
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "chaos", *world],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        try:
+            told, _ = run.communicate(timeout=END_TIMEOUT)
+        except BaseException:
+            run.terminate()  # it ends its servers, too
+            raise
+    print(told)
+    assert run.returncode == 0, told
