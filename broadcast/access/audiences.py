@@ -108,4 +108,4 @@ def refusal_of(name: str, user: Any) -> str:
 def signer_for(user: Any) -> TimestampSigner:
     """Signs for one user, known by the key, or for guests."""
     whom = f"user:{user.pk}" if is_signed_in(user) else "guests"
-    return TimestampSigner(sep=":", salt=f"broadcast.access.audiences:{whom}")
+    return TimestampSigner(sep=":", salt=f"broadcast.audiences:{whom}")
