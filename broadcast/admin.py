@@ -21,9 +21,9 @@ from django.utils.translation import gettext_lazy as _
 
 from .access import policy
 from .conf import conf
+from .engine.process import current_process
 from .engine.publish import send
 from .engine.storage.database import reading
-from .engine.storage.pruning import erase
 from .engine.validation import SERVER, checked_body, checked_data, checked_group
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
 from .groups import DEFAULT_GROUP, all_rules, is_group_name, retention, rule_for
@@ -264,8 +264,8 @@ class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return shown, totals, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        erase(obj.name)
+        current_process().pruning.erase(obj.name)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
         for name in queryset.order_by("name").values_list("name", flat=True):
-            erase(name)
+            current_process().pruning.erase(name)

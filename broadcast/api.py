@@ -19,6 +19,7 @@ from .elements.texts import translated
 from .engine.commands import BadFrame, checked_name, decoded, publish_of
 from .engine.frames import Fields, checked_epoch, checked_offset, message_fields
 from .engine.history import latest, since
+from .engine.process import current_process
 from .engine.publish import publish, send
 from .engine.validation import shown
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
@@ -184,7 +185,7 @@ def sent(request: HttpRequest) -> Message:
     user = visitor(request)
     if not is_announcement(fields):
         require(user, "publish", group)
-        return publish([draft_by(user, said, group)])[0]
+        return publish(current_process(), [draft_by(user, said, group)])[0]
     require(user, "announce", group)
     if said.author is not None:
         raise InvalidMessage("The author of an announcement is the site itself. Leave author out.")

@@ -14,18 +14,18 @@ from channels.consumer import AsyncConsumer
 from .access import policy
 from .access.audiences import is_signed, plain_name
 from .access.identity import draft_by
-from .access.revalidation import has_something_to_lose, unwatch_access, watch_access
+from .access.revalidation import Revalidator, has_something_to_lose
 from .access.visitors import RETRY_AFTER, reload_user, require, require_name
 from .addresses import dialect_in, joins_nothing, name_in, position_in, query_in
 from .conf import conf
 from .engine.commands import BadFrame, Command, Publish, Subscribe, Unsubscribe, command, unread
 from .engine.frames import SUBPROTOCOL, Dialect, Fields, error_fields, message_fields
-from .engine.hub.hub import current_hub
 from .engine.hub.stream import Position
+from .engine.process import current_process
 from .engine.publish import relay
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
-from .engine.transports.daphne.drain import unwatch, watch
+from .engine.transports.daphne.drain import Drain, drain_for
 from .engine.validation import SERVER
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from .groups import DEFAULT_GROUP
@@ -65,6 +65,27 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if not comes_from_here(scope):
             await send({"type": "websocket.close", "code": FORBIDDEN})
             return
+        with current_process().node() as self.node:
+            self.begin(scope, send)
+            try:
+                await self.accept(scope)
+                if not self.joins_nothing:
+                    await self.join(scope)
+                while not self.closing:
+                    event = await receive()
+                    if self.closing or event["type"] != "websocket.receive":
+                        return
+                    await self.answer(event.get("text"))
+            except OSError:
+                return  # the client went away while it was written to
+            finally:
+                self.node.part(Drain).connections.discard(self)
+                self.node.part(Revalidator).unwatch(self)
+                await self.transport.close()
+
+    # Connecting
+
+    def begin(self, scope: Scope, send: Send) -> None:
         user = scope.get("user")
         self.user: Any = user if policy.is_signed_in(user) else None
         self.session: Any = scope.get("session")
@@ -72,32 +93,16 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))
         self.joins_nothing = joins_nothing(query_in(scope))
-        self.transport = transport_for(send, dialect_in(scope, query_in(scope)))
+        self.transport = transport_for(self.node, send, dialect_in(scope, query_in(scope)))
         self._send = send
-        try:
-            await self.accept(scope)
-            if not self.joins_nothing:
-                await self.join(scope)
-            while not self.closing:
-                event = await receive()
-                if self.closing or event["type"] != "websocket.receive":
-                    return
-                await self.answer(event.get("text"))
-        except OSError:
-            return  # the client went away while it was written to
-        finally:
-            unwatch(self)
-            unwatch_access(self)
-            await self.transport.close()
-
-    # Connecting
 
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
-        watch(self, self._send)
+        if drain := drain_for(self.node, self._send):
+            drain.connections.add(self)
         if has_something_to_lose(self.user):
-            watch_access(self)
+            self.node.part(Revalidator).watch(self)
 
     async def join(self, scope: Scope) -> None:
         """Subscribes to the group of the address; without it there is nothing to stay for."""
@@ -116,7 +121,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
             raise BadFrame(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
         try:
-            position, recovered = await current_hub().join(self.transport, group, after, epoch)
+            position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable:
             raise BadFrame("Messages cannot be read right now. Try again.", "unavailable") from None
         self.transport.unfollow(group)
@@ -153,7 +158,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if kept or self.signed_names:
             self.signed_names = kept
         if has_something_to_lose(self.user, kept.get(group, "")):
-            watch_access(self)
+            self.node.part(Revalidator).watch(self)
 
     # Gaining and losing
 
@@ -200,7 +205,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.transport.write(fields)
         await self.transport.disconnect(code)
 
-    async def leave(self, after: float) -> None:
+    async def go_away(self, after: float) -> None:
         """Sends the client away because this process ends: it comes back to another ``after`` seconds later."""
         await self.bye(RESTARTING, "The server restarts.", after)
 
@@ -259,7 +264,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             error.ref = asked.ref
             raise
         try:
-            message = await relay(draft_by(self.user, asked, group))
+            message = await relay(self.node, draft_by(self.user, asked, group))
         except OutcomeUnknown:
             text = "The message may or may not have been sent. Send it again with the same ref to be sure."
             raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from ..engine.commands import Publish
-from ..engine.storage.log import Draft
+from ..engine.process import current_process
+from ..engine.storage.records import Draft
 from ..engine.validation import is_servers_name
 from ..exceptions import InvalidMessage
 from ..models import Message
@@ -21,5 +21,13 @@ def draft_by(user: Any, said: Publish, group: str) -> Draft:
     author = (said.author or "Guest") if user is None else str(user.get_username())
     if is_servers_name(author):
         raise InvalidMessage(f"{author!r} is the name under which this site speaks. Take another.", "forbidden")
-    draft = Draft(group, source, author, said.body, said.data, None if user is None else user.pk)
-    return draft if said.ref is None else replace(draft, ref=said.ref, has_client_ref=True)
+    return Draft(
+        group=group,
+        source=source,
+        author=author,
+        body=said.body,
+        ref=said.ref or current_process().system.uuid(),
+        data=said.data,
+        user_id=None if user is None else user.pk,
+        has_client_ref=said.ref is not None,
+    )

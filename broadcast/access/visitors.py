@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..engine.commands import BadFrame
-from ..engine.hub.hub import current_hub
+from ..engine.process import current_process
 from ..engine.storage.database import reading
 from ..exceptions import LogUnavailable
 from ..groups import is_group_name
@@ -54,7 +54,7 @@ async def reload_user(user: Any) -> Any:
 async def in_reader(question: Callable[[], T]) -> T:
     """Asks the database in the hub's reader. Raises BadFrame if it cannot say."""
     try:
-        threads = await current_hub().threads()
+        threads = await current_process().node().database.threads()
         return await threads.read(reading, question)
     except LogUnavailable:
         text = "Permissions cannot be looked up right now. Try again."
