@@ -27,7 +27,7 @@ from broadcast.engine.storage.pruning import erase
 from broadcast.exceptions import OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
-from tests.engine.layers import only_in_memory
+from tests.kit.layers import only_in_memory
 
 WELCOME = {"author": "Server", "body": "Welcome!"}
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
