@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
@@ -21,9 +22,7 @@ from ..models import Message
 from .frames import Frame, message_frame
 from .health import SENDING
 from .hints.hint import ephemeral_hints
-from .node import Node
-from .process import Process, current_process
-from .storage.database import in_callers_transaction, in_transaction, open_log
+from .storage.database import in_callers_transaction, open_log
 from .storage.log import message_of
 from .storage.records import Draft
 from .storage.threads import OwnThreads
@@ -39,8 +38,15 @@ from .validation import (
     shown,
 )
 
+if TYPE_CHECKING:
+    from .node import Node
+    from .process import Process
+    from .system import System
+
 Item = str | Mapping[str, Any]
 """One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref)."""
+
+SEND_GAP = 0.002  # seconds: who sends in a loop has begun the next one by then
 
 ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
 
@@ -130,6 +136,12 @@ async def asend_many(
     return await sync_to_async(send_many)(messages, group=group, to=to, author=author, data=data, persist=persist)
 
 
+def current_process() -> Process:
+    from .process import current_process
+
+    return current_process()
+
+
 # Checking
 
 
@@ -193,6 +205,29 @@ def identity_of(author: Any) -> tuple[str, str, Any]:
 # Sending
 
 
+class InFlightSends:
+    """Counts what is being sent, in whatever thread; entered by each sender. Writers may wait a little for more."""
+
+    def __init__(self, system: System) -> None:
+        self._monotonic = system.monotonic
+        self._lock = threading.Lock()
+        self._count = 0
+        self._ended_at = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+            self._ended_at = self._monotonic()
+
+    def are_under_way(self) -> bool:
+        """Whether something is being sent, or was a moment ago."""
+        return self._count > 0 or self._monotonic() < self._ended_at + SEND_GAP
+
+
 def publish(process: Process, drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
     """Writes drafts to the log, or into the caller's transaction, and hints; or publishes them live only.
 
@@ -214,7 +249,7 @@ def logged(process: Process, drafts: Sequence[Draft]) -> list[Message]:
     health = process.health
     try:
         connection = open_log()
-        if not in_transaction(connection):
+        if not connection.in_atomic_block and connection.get_autocommit():
             messages = process.commit.append(drafts, connection)
         elif in_callers_transaction(connection):
             messages = insert(process, drafts, connection)
@@ -268,7 +303,7 @@ def sequence(process: Process, messages: Sequence[Message]) -> None:
     """Gives committed messages their offsets, and hints. If this fails, the next poll of any hub does it."""
     try:
         if not process.log.fill_in_offsets(messages):
-            process.after_append(process.log.sequence({message.group_id for message in messages}))
+            process.commit.follow_up(process.log.sequence({message.group_id for message in messages}))
             process.log.fill_in_offsets(messages)
     except LogUnavailable as error:
         process.health.log.fail(error, SENDING)
