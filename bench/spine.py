@@ -86,10 +86,11 @@ def site_with(view: Callable[[Any], Any]) -> Any:
 def connected(port: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=10)
     key = base64.b64encode(os.urandom(16)).decode()
-    client.sendall(
-        f"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: broadcast.v1\r\n\r\n".encode()
+    headers = (
+        *("GET /ws HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade"),
+        *("Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Protocol: broadcast.v1"),
     )
+    client.sendall("".join(f"{line}\r\n" for line in (*headers, "")).encode())
     heard = b""
     while b"Welcome!" not in heard:
         heard += client.recv(4096)

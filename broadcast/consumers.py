@@ -164,7 +164,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     @cached_property
     def looks(self) -> TokenBucket:
-        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE)
+        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE, self.node.process.system.monotonic)
 
     async def asked(self, question: Callable[..., Awaitable[T]], *about: str) -> T:
         """Asks for the user; after a refusal once more, for the user as they are by now, unless it comes too often."""
@@ -214,7 +214,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     @cached_property
     def bucket(self) -> TokenBucket:
         """Only of those who speak: a process has thousands who do not."""
-        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
+        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST, self.node.process.system.monotonic)
 
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""
