@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import include, path
 
 from broadcast import api, send, send_many
-from broadcast.access.audiences import signed_name
+from broadcast.audiences import signed_name
 from broadcast.engine.history import since
 from broadcast.exceptions import LogUnavailable, OutcomeUnknown
 from broadcast.models import Group, Message

@@ -19,7 +19,7 @@ from django.test import AsyncClient
 from django.urls import re_path
 
 from broadcast import asend, asend_many
-from broadcast.access.audiences import signed_name
+from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, UNAVAILABLE, BroadcastConsumer
 from broadcast.engine.health import log_failing, no_log
 from broadcast.engine.storage import log

@@ -1,4 +1,4 @@
-"""Who may do what: the site's ``POLICY`` and the ``GROUPS`` table, asked in one place.
+"""Permission rules: the site's ``POLICY`` and the ``GROUPS`` table.
 
 A rule names, for each action, who may do it::
 
@@ -14,18 +14,14 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from django.conf import settings as django_settings
 from django.db import InterfaceError, OperationalError
-from django.http.request import split_domain_port, validate_host
-from django.utils.http import is_same_domain
 from django.utils.module_loading import import_string
 
 from ..conf import Policy, conf
 from ..groups import rule_for
+from .identity import is_signed_in
 
 logger = logging.getLogger("broadcast")
 
@@ -36,9 +32,6 @@ WORDS = ("anyone", "authenticated", "staff", "nobody", "self")
 PERMISSION = re.compile(r"perm:\w+\.\S+")
 
 MAX_CAUSES = 100
-
-LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
-DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def is_word(who: object) -> bool:
@@ -66,7 +59,7 @@ def allows(user: Any, action: Action, group: str) -> bool:
 
 
 def verdict(user: Any, action: Action, group: str) -> bool | None:
-    """What the site's ``POLICY`` says; one that fails denies, and the log says so once per cause.
+    """The answer of the site's ``POLICY``; one that fails denies, and the log says so once per cause.
 
     A database that cannot be reached is no verdict, so its errors are raised.
     """
@@ -129,13 +122,8 @@ def is_own(group: str, pattern: str, user: Any) -> bool:
     return pattern.endswith("*") and group[len(pattern) - 1 :] == str(user.pk)
 
 
-def is_signed_in(user: Any) -> bool:
-    """Whether ``user`` is a user whose account is active."""
-    return bool(user is not None and user.is_authenticated and user.is_active)
-
-
-def refusal(action: Action, group: str) -> str:
-    """A sentence for whoever was refused, naming the setting that would allow it."""
+def explain(action: Action, group: str) -> str:
+    """A sentence for someone who was refused, naming the setting that would allow it."""
     doing = {"subscribe": "receive messages of", "publish": "write to", "announce": "announce to"}
     if conf.POLICY is not None:
         return (
@@ -151,74 +139,3 @@ def refusal(action: Action, group: str) -> str:
     pattern, rule = found
     who = rule.get(action, "nobody")
     return f'You may not {doing[action]} {group!r}: BROADCAST["GROUPS"]["{pattern}"]["{action}"] is "{who}".'
-
-
-def accepts_origin(headers: Mapping[bytes, bytes], scheme: str = "ws") -> bool:
-    """Whether a handshake with these headers comes from a page of this site, or from no page at all.
-
-    Browsers always send ``Origin`` with a WebSocket handshake (RFC 6455, section 4.1), so one
-    without comes from a program. A page's origin must have the handshake's own host and port, as
-    Django's CSRF check asks of a form, or be listed in ``CSRF_TRUSTED_ORIGINS``; the host itself
-    must be in ``ALLOWED_HOSTS``. Over TLS, known by ``scheme`` "wss" or by ``SECURE_PROXY_SSL_HEADER``,
-    the page must have come over TLS too.
-    """
-    if b"origin" not in headers:
-        return True
-    try:
-        origin = urlsplit(headers[b"origin"].decode("latin-1").lower())
-    except ValueError:
-        return False
-    if is_trusted_origin(origin.scheme, origin.netloc):
-        return True
-    expected = ["https"] if scheme == "wss" or is_behind_tls(headers) else ["http", "https"]
-    if origin.scheme not in expected:
-        return False
-    host = requested_host(headers) or origin.netloc
-    domain, _ = split_domain_port(host)
-    return (
-        bool(domain)
-        and validate_host(domain, django_settings.ALLOWED_HOSTS or LOCAL_HOSTS)
-        and with_port(origin.netloc, origin.scheme) == with_port(host, origin.scheme)
-    )
-
-
-def is_same_origin(url: str, host: str) -> bool:
-    """Whether a page's address is one of the site at ``host``, or of an origin that the site trusts."""
-    try:
-        page = urlsplit(url.lower())
-    except ValueError:
-        return False
-    if is_trusted_origin(page.scheme, page.netloc):
-        return True
-    return page.scheme in DEFAULT_PORTS and with_port(page.netloc, page.scheme) == with_port(host, page.scheme)
-
-
-def is_behind_tls(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a proxy says that the client came over TLS, in the header that the site believes."""
-    if not django_settings.SECURE_PROXY_SSL_HEADER:
-        return False
-    name, value = django_settings.SECURE_PROXY_SSL_HEADER
-    sent = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
-    return sent.split(b",")[0].strip() == value.encode()
-
-
-def is_trusted_origin(scheme: str, host: str) -> bool:
-    """Whether an entry of ``CSRF_TRUSTED_ORIGINS`` names this origin; read as Django's CSRF check reads it."""
-    for trusted in django_settings.CSRF_TRUSTED_ORIGINS:
-        trusted_scheme, _, pattern = trusted.lower().partition("://")
-        if scheme == trusted_scheme and is_same_domain(host, pattern.lstrip("*")):
-            return True
-    return False
-
-
-def requested_host(headers: Mapping[bytes, bytes]) -> str:
-    """The host that the handshake asked for, as Django's ``get_host`` finds it."""
-    name = b"host"
-    if django_settings.USE_X_FORWARDED_HOST and b"x-forwarded-host" in headers:
-        name = b"x-forwarded-host"
-    return headers.get(name, b"").decode("latin-1").lower()
-
-
-def with_port(host: str, scheme: str) -> str:
-    domain, port = split_domain_port(host)
-    return f"{domain}:{port or DEFAULT_PORTS[scheme]}"

@@ -9,8 +9,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from ..engine.hub.stream import Position
-from . import policy, sessions
-from .audiences import refusal_of
+from . import sessions
+from .identity import is_signed_in
+from .refusals import refusal
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class AccessSnapshot:
 
 
 CachedRefusals = dict[tuple[Any, str], str]
-"""Why a user may not receive a group's messages, by user and group; empty if they may."""
+"""The reason why a user may not receive a group's messages, by user and name of the group; empty if they may."""
 
 
 def identify(snapshots: Sequence[AccessSnapshot]) -> None:
@@ -52,7 +53,7 @@ def current(user: Any, session: Any, now: dict[Any, Any]) -> Any:
         return user  # a kind of user of which only the site knows
     found = now.get(user.pk) or sessions.user_by_backend(user, session)
     now[user.pk] = found
-    return found if policy.is_signed_in(found) else None
+    return found if is_signed_in(found) else None
 
 
 def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, in_tables: set[str]) -> bool:
@@ -69,16 +70,12 @@ def find_lost(snapshots: Iterable[AccessSnapshot], answers: CachedRefusals) -> N
     for snapshot in snapshots:
         snapshot.lost = []
         for group, position in snapshot.followed.items():
-            if name := snapshot.signed_names.get(group):
-                reason = refusal_of(name, snapshot.user)
-            else:
-                reason = answer(snapshot.user, group, answers)
-            if reason:
+            if reason := cached_refusal(snapshot.user, snapshot.signed_names.get(group, group), answers):
                 snapshot.lost.append((position, reason))
 
 
-def answer(user: Any, group: str, answers: CachedRefusals) -> str:
-    asked = (None if user is None else user.pk, group)
+def cached_refusal(user: Any, name: str, answers: CachedRefusals) -> str:
+    asked = (None if user is None else user.pk, name)
     if asked not in answers:
-        answers[asked] = "" if policy.allows(user, "subscribe", group) else policy.refusal("subscribe", group)
+        answers[asked] = refusal(user, "subscribe", name)
     return answers[asked]

@@ -10,7 +10,8 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from broadcast import asend, asend_many, pytest_plugin, send, send_many
-from broadcast.access.audiences import group_for, is_signed, plain_name, refusal_of, signed_name
+from broadcast.access.audiences import group_for
+from broadcast.access.signed_names import is_signed, plain_name, refusal_of, signed_name
 from broadcast.exceptions import InvalidMessage
 from broadcast.groups import is_group_name
 from broadcast.models import Message

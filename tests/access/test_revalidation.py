@@ -25,7 +25,7 @@ from django.utils import timezone
 from broadcast import asend, consumers
 from broadcast.access import revalidation as revocation
 from broadcast.access import signals
-from broadcast.access.audiences import signed_name
+from broadcast.audiences import signed_name
 from broadcast.access.revalidation import revalidators, snapshot_of
 from broadcast.access.snapshot import find_lost, identify
 from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer

@@ -8,10 +8,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ...conf import conf
-from ..frames import Dialect
+from ..frames import STALLED, Dialect
 from ..hub.stream import Batch, Position
 from ..hub.write_scheduler import WriteScheduler
-from .asgi import STALLED, Send, Transport
+from .asgi import Send, Transport
 from .daphne.internals import DaphneSocket
 
 
