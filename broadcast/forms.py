@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.http import HttpRequest, QueryDict, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.utils.translation import gettext_lazy as _
 
-from .engine.commands import decoded, decoder
+from .engine.commands import decoded
 from .engine.frames import Fields
 from .engine.validation import shown
 from .exceptions import InvalidMessage
@@ -97,6 +98,6 @@ class DataField(forms.CharField):
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value)
         try:
-            return decoder.decode(text) if text else None
+            return json.loads(text) if text else None
         except (ValueError, RecursionError) as error:
             raise ValidationError(_("This is not JSON: %(error)s"), params={"error": error}) from None

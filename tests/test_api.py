@@ -13,7 +13,7 @@ from django.template import RequestContext, Template
 from django.test import Client
 from django.urls import include, path
 
-from broadcast import api, send, send_many
+from broadcast import send, send_many, views
 from broadcast.audiences import signed_name
 from broadcast.engine.history import since
 from broadcast.exceptions import LogUnavailable, OutcomeUnknown
@@ -525,7 +525,7 @@ def test_a_log_that_is_away_is_said(client, db, monkeypatch, error):
         raise error
 
     for name in ("publish", "latest", "since"):
-        monkeypatch.setattr(api, name, away)
+        monkeypatch.setattr(views, name, away)
     for response in (client.post(LOG, {"body": "hi"}), client.get(LOG, {"format": "json"})):
         assert (response.status_code, response["Retry-After"]) == (503, "1")
         assert response.json() == {"code": "unavailable", "body": str(error)}

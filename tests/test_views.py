@@ -14,7 +14,8 @@ from django.test import Client
 from django.test.utils import override_script_prefix
 from django.urls import include, path, resolve, reverse
 
-from broadcast import http, send, send_many
+from broadcast import send, send_many
+from broadcast.access import identity
 from broadcast.models import Group, Message
 from broadcast.views import log_resource
 from project.wsgi import application as wsgi_application
@@ -324,7 +325,7 @@ def test_a_session_that_cannot_be_read_is_said(client, settings, address, rule):
 def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(client, db, settings, monkeypatch, rule):
     settings.BROADCAST = {"GROUPS": {"broadcast": rule}}
     settings.SESSION_ENGINE = __name__
-    monkeypatch.setattr(http, "lacks_tables", lambda connection: True)
+    monkeypatch.setattr(identity, "lacks_tables", lambda connection: True)
     client.cookies["sessionid"] = "a" * 32
     expected = 200 if rule is OPEN else 403
     assert [client.get(address).status_code for address in (PUSH, *PAGES)] == [expected] * 3

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from broadcast.engine import commands
-from broadcast.engine.commands import BadFrame, Ping, Publish, Subscribe, Unsubscribe, command, unread
+from broadcast.engine.commands import Ping, Publish, Subscribe, Unsubscribe, command, unread
+from broadcast.exceptions import Refused
 
 REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
-def refusal(text: str | None) -> BadFrame:
-    with pytest.raises(BadFrame) as caught:
+def refusal(text: str | None) -> Refused:
+    with pytest.raises(Refused) as caught:
         command(text)
     return caught.value
 
