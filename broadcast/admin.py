@@ -96,7 +96,7 @@ class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
         author.choices = [(Message.Source.SERVER, SERVER), (Message.Source.USER, self.user.get_username())]
 
     def arguments(self) -> dict[str, Any]:
-        """What ``send()`` is called with."""
+        """The arguments for ``send()``."""
         written = self.cleaned_data
         as_user = written["author"] == Message.Source.USER
         return {
@@ -224,7 +224,7 @@ class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     # Deleting: the history goes too, though messages alone may not be deleted
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What the confirmation shows: each group with the number of its messages, not every message."""
+        """The lines of the confirmation: each group with the number of its messages, not every message."""
         counts = {group.name: group.messages.count() for group in objs}
         shown = [_("%(group)s, with %(count)d messages") % {"group": name, "count": n} for name, n in counts.items()]
         totals = {

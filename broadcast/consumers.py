@@ -225,7 +225,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     @cached_property
     def bucket(self) -> TokenBucket:
-        """Only of those who speak: a process has thousands who do not."""
+        """The rate limit of this client's frames; made lazily, for most connections never send."""
         return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
 
     async def answer(self, text: str | None) -> None:
@@ -288,7 +288,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
 
 def is_strike(error: Refused) -> bool:
-    """Whether an error counts towards MAX_STRIKES: a refused subscription does not, nor does a log that is away."""
+    """True if an error counts towards MAX_STRIKES: a refused subscription does not, nor does a log that is away."""
     return error.code != "unavailable" and not (error.code == "forbidden" and error.group is not None)
 
 

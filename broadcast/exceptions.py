@@ -21,7 +21,7 @@ class BroadcastError(Exception):
 
 
 class Refused(BroadcastError):
-    """What was asked for is not granted; nothing was done.
+    """A request or a frame that is not granted; nothing was done.
 
     ``code`` is ``"invalid"``, ``"too_large"``, ``"forbidden"``, ``"not_found"``, ``"rate_limited"`` or
     ``"unavailable"``.

@@ -191,7 +191,7 @@ def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
 
 
 def is_form_of_a_page(request: HttpRequest) -> bool:
-    """Whether a browser sent a form and wants a page, rather than a script the message."""
+    """True if a browser sent a form and wants a page, rather than a script the message."""
     return request.content_type in FORMS and preferred(request, JSON, HTML) == HTML
 
 

@@ -1,4 +1,4 @@
-"""Who speaks and who asks: the user of a request, and the name under which a message goes out."""
+"""Identity: the user of a request, and the name under which a message goes out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..models import Message
 
 
 def is_signed_in(user: Any) -> bool:
-    """Whether ``user`` is a user whose account is active."""
+    """True if ``user`` is a user whose account is active."""
     return bool(user is not None and user.is_authenticated and user.is_active)
 
 

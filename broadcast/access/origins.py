@@ -17,7 +17,7 @@ PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 
 
 def accepts_origin(headers: Mapping[bytes, bytes], scheme: str = "ws") -> bool:
-    """Whether a handshake with these headers comes from a page of this site, or from no page at all.
+    """True if a handshake with these headers comes from a page of this site, or from no page at all.
 
     Browsers always send ``Origin`` with a WebSocket handshake (RFC 6455, section 4.1), so one
     without comes from a program. Over TLS, known by ``scheme`` "wss" or by
@@ -30,7 +30,7 @@ def accepts_origin(headers: Mapping[bytes, bytes], scheme: str = "ws") -> bool:
 
 
 def is_from_another_site(request: HttpRequest) -> bool:
-    """Whether a page of another site makes the request.
+    """True if a page of another site makes the request.
 
     Browsers say so by themselves: to https and localhost in ``Sec-Fetch-Site`` (W3C Fetch Metadata),
     elsewhere ``Origin`` or ``Referer`` has to do. curl and scripts send none of them.
@@ -43,13 +43,13 @@ def is_from_another_site(request: HttpRequest) -> bool:
 
 
 def is_prefetch(request: HttpRequest) -> bool:
-    """Whether a browser asks ahead of its user, as it says in ``Sec-Purpose`` (WHATWG Fetch) or an older header."""
+    """True if a browser asks ahead of its user, as it says in ``Sec-Purpose`` (WHATWG Fetch) or an older header."""
     purposes = " ".join(request.headers.get(name, "") for name in PURPOSE_HEADERS).lower()
     return any(word in purposes for word in ("prefetch", "prerender", "preview"))
 
 
 def is_of_this_site(page: str, host: str, schemes: Collection[str] = DEFAULT_PORTS) -> bool:
-    """Whether a page's address, or its origin, is one of this site, which was asked for as ``host``.
+    """True if a page's address, or its origin, is one of this site, which was asked for as ``host``.
 
     It must have the same host and port, as Django's CSRF check asks of a form, or be listed in
     ``CSRF_TRUSTED_ORIGINS``; the host itself must be in ``ALLOWED_HOSTS``. Without ``host``, as HTTP/1.0
@@ -70,7 +70,7 @@ def is_of_this_site(page: str, host: str, schemes: Collection[str] = DEFAULT_POR
 
 
 def is_trusted_origin(scheme: str, host: str) -> bool:
-    """Whether an entry of ``CSRF_TRUSTED_ORIGINS`` names this origin; read as Django's CSRF check reads it."""
+    """True if an entry of ``CSRF_TRUSTED_ORIGINS`` names this origin; read as Django's CSRF check reads it."""
     for trusted in settings.CSRF_TRUSTED_ORIGINS:
         trusted_scheme, _, pattern = trusted.lower().partition("://")
         if scheme == trusted_scheme and is_same_domain(host, pattern.lstrip("*")):
@@ -89,7 +89,7 @@ def with_port(host: str, scheme: str) -> str:
 
 
 def is_behind_tls(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a proxy says that the client came over TLS, in the header that the site believes."""
+    """True if a proxy says that the client came over TLS, in the header that the site believes."""
     if not settings.SECURE_PROXY_SSL_HEADER:
         return False
     name, value = settings.SECURE_PROXY_SSL_HEADER

@@ -35,12 +35,12 @@ MAX_CAUSES = 100
 
 
 def is_word(who: object) -> bool:
-    """Whether a rule may use ``who`` to say who may do something."""
+    """True if a rule may use ``who`` to say who may do something."""
     return isinstance(who, str) and (who in WORDS or PERMISSION.fullmatch(who) is not None)
 
 
 def needs_database(action: Action, group: str) -> bool:
-    """Whether ``allows`` may have to ask the database: for the user's permissions, or in the site's own ``POLICY``."""
+    """True if ``allows`` may have to ask the database: for the user's permissions, or in the site's own ``POLICY``."""
     if conf.POLICY is not None:
         return True
     found = rule_for(group)
@@ -48,7 +48,7 @@ def needs_database(action: Action, group: str) -> bool:
 
 
 def allows(user: Any, action: Action, group: str) -> bool:
-    """Whether ``user`` (a user, an ``AnonymousUser`` or None) may do ``action`` in ``group``.
+    """True if ``user`` (a user, an ``AnonymousUser`` or None) may do ``action`` in ``group``.
 
     ``POLICY`` is asked first, and what it leaves open goes by the table. A ``perm:`` rule asks the
     user's authentication backends. Both may query the database, and raise its errors. A word that is
@@ -96,7 +96,7 @@ def complain(error: Exception) -> None:
 
 
 def by_table(user: Any, action: Action, group: str) -> bool:
-    """Whether the ``GROUPS`` table allows it."""
+    """True if the ``GROUPS`` table allows it."""
     found = rule_for(group)
     if found is None:
         return False
@@ -118,7 +118,7 @@ def by_table(user: Any, action: Action, group: str) -> bool:
 
 
 def is_own(group: str, pattern: str, user: Any) -> bool:
-    """Whether the part of ``group`` that the ``*`` of ``pattern`` stands for is the user's primary key."""
+    """True if the part of ``group`` that the ``*`` of ``pattern`` stands for is the user's primary key."""
     return pattern.endswith("*") and group[len(pattern) - 1 :] == str(user.pk)
 
 

@@ -44,12 +44,12 @@ def refusal(user: Any, action: policy.Action, name: str) -> str:
 
 
 def needs_database(action: policy.Action, name: str) -> bool:
-    """Whether ``refusal`` may have to ask the database."""
+    """True if ``refusal`` may have to ask the database."""
     return not (action == "subscribe" and is_signed(name)) and policy.needs_database(action, plain_name(name))
 
 
 def may(user: Any, action: policy.Action, name: str) -> bool:
-    """Whether ``user`` may do ``action`` in the group of ``name``. Raises LogUnavailable if nobody can say."""
+    """True if ``user`` may do ``action`` in the group of ``name``. Raises LogUnavailable if nobody can say."""
     with permissions():
         return not refusal(user, action, name)
 

@@ -37,7 +37,7 @@ def plain_name(name: str) -> str:
 
 
 def is_signed(name: str) -> bool:
-    """Whether ``name`` claims to be a signed one."""
+    """True if ``name`` claims to be a signed one."""
     return ":" in name
 
 

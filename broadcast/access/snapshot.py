@@ -1,4 +1,4 @@
-"""How connections stand: who they still are and what they still may do, asked in a thread that may use the database."""
+"""Access snapshots: connections' users and rights as the database has them now, asked in a thread that may use it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CachedRefusals = dict[tuple[Any, str], str]
 
 
 def identify(snapshots: Sequence[AccessSnapshot]) -> None:
-    """Puts each user as the database has them now in the old one's place, and notes who is none any more.
+    """Reloads users, and marks connections whose user is signed out.
 
     Two queries for all of them together, where sessions are in a table.
     """
@@ -57,7 +57,7 @@ def current(user: Any, session: Any, now: dict[Any, Any]) -> Any:
 
 
 def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, in_tables: set[str]) -> bool:
-    """Whether the session signs the user in no more."""
+    """True if the session signs the user in no more."""
     if session.session_key not in in_tables and sessions.has_ended(session):
         return True
     if snapshot.has_signed_out_somewhere and sessions.is_kept_by_client(session):

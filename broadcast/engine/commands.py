@@ -168,7 +168,7 @@ def dialect_in(scope: Mapping[str, Any], query: Query) -> Dialect:
 
 
 def joins_nothing(query: Query) -> bool:
-    """Whether the client joins by ``subscribe`` frames alone: ``?join=none``."""
+    """True if the client joins by ``subscribe`` frames alone: ``?join=none``."""
     return query.get("join") == ["none"]
 
 

@@ -149,7 +149,7 @@ def error_fields(error: BroadcastError) -> Fields:
 
 
 def is_repeatable(ref: object) -> bool:
-    """Whether a client can be told again what it sent as a ref, right or wrong."""
+    """True if a client can be told again what it sent as a ref, right or wrong."""
     return isinstance(ref, uuid.UUID) or (isinstance(ref, str) and len(ref) <= MAX_REF and ref.isprintable())
 
 

@@ -1,8 +1,9 @@
 """Origins: from which pages a handshake or a request may come."""
 
 import pytest
+from django.test import RequestFactory
 
-from broadcast.access.origins import accepts_origin, is_of_this_site
+from broadcast.access.origins import accepts_origin, is_from_another_site, is_of_this_site, is_prefetch
 
 
 def handshake(origin: str | None, host: str | None = "example.com", **more: str) -> dict[bytes, bytes]:
@@ -181,3 +182,38 @@ class TestOriginOverTls:
 def test_whether_a_page_is_one_of_this_site(settings, page, same):
     settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["example.org"], ["https://trusted.example"]
     assert is_of_this_site(page, "example.org") is same
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({}, False),
+        *(({"Sec-Fetch-Site": site}, False) for site in ("none", "same-origin")),
+        *(({"Sec-Fetch-Site": site}, True) for site in ("cross-site", "same-site", "", "something-new", "NONE")),
+        ({"Sec-Fetch-Site": "none", "Origin": "http://evil.example"}, False),
+        # Browsers send no Sec-Fetch-Site to plain http.
+        ({"Origin": "http://evil.example"}, True),
+        ({"Origin": "null"}, True),
+        ({"Origin": "http://example.com", "Referer": "http://evil.example/page"}, False),
+        ({"Referer": "http://evil.example/page"}, True),
+        ({"Referer": "http://example.com/page"}, False),
+    ],
+)
+def test_which_requests_another_sites_page_makes(headers, foreign):
+    assert is_from_another_site(RequestFactory(headers=headers).get("/", headers={"Host": "example.com"})) is foreign
+
+
+@pytest.mark.parametrize(
+    ("headers", "ahead"),
+    [
+        *(({"Sec-Purpose": purpose}, True) for purpose in ("prefetch", "prefetch;prerender", "Prefetch;anonymous-ip")),
+        *(({name: "preview"}, True) for name in ("Purpose", "X-Purpose", "X-Moz")),
+        ({"Sec-Purpose": "something-new"}, False),
+        ({}, False),
+    ],
+)
+def test_a_browser_may_ask_ahead(headers, ahead):
+    assert is_prefetch(RequestFactory().get("/", headers=headers)) is ahead
