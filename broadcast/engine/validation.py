@@ -115,7 +115,7 @@ LOOKALIKES = {
     }.items()
     for char in chars
 } | {first + ord(letter) - ord("a"): letter for first in (0x1F150, 0x1F170, 0x1F1E6) for letter in "serv"}
-"""Characters that look like the letters of the server's name after ``casefold``: other scripts, digits, signs, badges."""
+"""Characters that look like the letters of the server's name after ``casefold``: of other scripts, digits, badges."""
 
 INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
 """Fillers that show nothing, though Unicode counts them among letters and symbols."""
