@@ -21,8 +21,8 @@ from django.utils.translation import gettext_lazy as _
 from .access import policy
 from .api import send
 from .conf import conf
+from .engine.process import current_process
 from .engine.storage.database import reading
-from .engine.storage.pruning import erase
 from .engine.validation import SERVER, checked_body, checked_data, checked_group
 from .exceptions import BroadcastError, LogUnavailable
 from .forms import BodyField, DataField, accepted_by
@@ -234,8 +234,8 @@ class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return shown, totals, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        erase(obj.name)
+        current_process().pruning.erase(obj.name)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
         for name in queryset.order_by("name").values_list("name", flat=True):
-            erase(name)
+            current_process().pruning.erase(name)

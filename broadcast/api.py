@@ -57,9 +57,11 @@ def send(
     written (then nothing was sent), and its subclass OutcomeUnknown if the connection was lost
     during COMMIT and nobody can say.
     """
-    from .drafts import audience, draft_of, publish
+    from .drafts import audience, draft_of
+    from .engine.process import current_process
+    from .engine.publish import publish
 
-    return publish([draft_of(body, audience(group, to), author, data, ref)], persist)[0]
+    return publish(current_process(), [draft_of(body, audience(group, to), author, data, ref)], persist)[0]
 
 
 async def asend(
@@ -77,9 +79,9 @@ async def asend(
     With ``persist=False`` there may be nothing to wait for; then it does not give way to other tasks.
     """
     if persist is False and isinstance(author, str):
-        from .engine.hub.hub import hubs
+        from .engine.process import current_process
 
-        if asyncio.get_running_loop() in hubs:
+        if asyncio.get_running_loop() in current_process().nodes:
             return send(body, group=group, to=to, author=author, data=data, ref=ref, persist=False)
     return await sync_to_async(send)(body, group=group, to=to, author=author, data=data, ref=ref, persist=persist)
 
@@ -98,9 +100,11 @@ def send_many(
     Each item is a body, or a dict of ``send``'s arguments, for which the keyword arguments here are
     the defaults. Everything is checked before anything is sent. Otherwise as ``send``.
     """
-    from .drafts import audience, drafts_of, publish
+    from .drafts import audience, drafts_of
+    from .engine.process import current_process
+    from .engine.publish import publish
 
-    return publish(drafts_of(messages, audience(group, to), author, data), persist)
+    return publish(current_process(), drafts_of(messages, audience(group, to), author, data), persist)
 
 
 async def asend_many(

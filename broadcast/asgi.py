@@ -30,10 +30,11 @@ def with_broadcast(django_application: Any) -> Any:
 
 def finished_before_the_end(application: Any) -> Any:
     """Has requests under way finished when their daphne is told to end, also where there was no WebSocket yet."""
+    from .engine.process import current_process
     from .engine.transports.daphne.drain import drain_for
 
     def watched(scope: Any, receive: Any, send: Any) -> Any:
-        drain_for(send)
+        drain_for(current_process().node(), send)
         return application(scope, receive, send)
 
     return watched

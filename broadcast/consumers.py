@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -11,10 +10,10 @@ from typing import Any, TypeVar
 from channels.consumer import AsyncConsumer
 
 from .access.identity import draft_by, is_signed_in
-from .access.origins import accepts_origin
+from .access.origins import accepts_handshake
 from .access.policy import Action
 from .access.refusals import arequire, reload_user
-from .access.revalidation import has_something_to_lose, unwatch_access, watch_access
+from .access.revalidation import Revalidator, has_something_to_lose
 from .access.signed_names import is_signed, plain_name
 from .conf import conf
 from .engine import commands
@@ -31,20 +30,18 @@ from .engine.frames import (
     error_fields,
     message_fields,
 )
-from .engine.hub.hub import current_hub
 from .engine.hub.stream import Position
+from .engine.process import current_process
 from .engine.publish import relay
 from .engine.storage.database import reading
-from .engine.storage.log import Draft
+from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
-from .engine.transports.daphne.drain import unwatch, watch
+from .engine.transports.daphne.drain import Drain, drain_for
 from .engine.validation import SERVER
 from .exceptions import LogUnavailable, OutcomeUnknown, Refused
 from .groups import DEFAULT_GROUP
 from .models import Message
-
-logger = logging.getLogger("broadcast")
 
 MAX_STRIKES = 20  # bad or refused frames in a row
 LOOKS_A_SECOND, LOOKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
@@ -72,9 +69,30 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        if not comes_from_here(scope):
+        if not accepts_handshake(scope):
             await send({"type": "websocket.close", "code": FORBIDDEN})
             return
+        with current_process().node() as self.node:
+            self.begin(scope, send)
+            try:
+                await self.accept(scope)
+                if not self.joins_nothing:
+                    await self.join(scope)
+                while not self.closing:
+                    event = await receive()
+                    if self.closing or event["type"] != "websocket.receive":
+                        return
+                    await self.answer(event.get("text"))
+            except OSError:
+                return  # the client went away while it was written to
+            finally:
+                self.node.part(Drain).connections.discard(self)
+                self.node.part(Revalidator).unwatch(self)
+                await self.transport.close()
+
+    # Connecting
+
+    def begin(self, scope: Scope, send: Send) -> None:
         user = scope.get("user")
         self.user: Any = user if is_signed_in(user) else None
         self.session: Any = scope.get("session")
@@ -82,32 +100,16 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))
         self.joins_nothing = commands.joins_nothing(query_in(scope))
-        self.transport = transport_for(send, dialect_in(scope, query_in(scope)))
+        self.transport = transport_for(self.node, send, dialect_in(scope, query_in(scope)))
         self._send = send
-        try:
-            await self.accept(scope)
-            if not self.joins_nothing:
-                await self.join(scope)
-            while not self.closing:
-                event = await receive()
-                if self.closing or event["type"] != "websocket.receive":
-                    return
-                await self.answer(event.get("text"))
-        except OSError:
-            return  # the client went away while it was written to
-        finally:
-            unwatch(self)
-            unwatch_access(self)
-            await self.transport.close()
-
-    # Connecting
 
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
-        watch(self, self._send)
+        if drain := drain_for(self.node, self._send):
+            drain.connections.add(self)
         if has_something_to_lose(self.user):
-            watch_access(self)
+            self.node.part(Revalidator).watch(self)
 
     async def join(self, scope: Scope) -> None:
         """Subscribes to the group of the address; without it there is nothing to stay for."""
@@ -125,7 +127,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
             raise Refused(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
         try:
-            position, recovered = await current_hub().join(self.transport, group, after, epoch)
+            position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable as error:
             raise Refused("Messages cannot be read right now. Try again.", error.code) from None
         self.transport.unfollow(group)
@@ -162,7 +164,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if kept or self.signed_names:
             self.signed_names = kept
         if has_something_to_lose(self.user, kept.get(group, "")):
-            watch_access(self)
+            self.node.part(Revalidator).watch(self)
 
     # Gaining and losing
 
@@ -184,8 +186,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         return await arequire(self.read, self.user, action, name)
 
     async def read(self, question: Callable[[], T], /) -> T:
-        """Asks the database in the hub's threads. Raises LogUnavailable."""
-        threads = await current_hub().threads()
+        """Asks the database in the node's threads. Raises LogUnavailable."""
+        threads = await self.node.database.threads()
         return await threads.read(reading, question)
 
     async def sign_out(self, after: float) -> None:
@@ -217,7 +219,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.transport.write(fields)
         await self.transport.disconnect(code)
 
-    async def leave(self, after: float) -> None:
+    async def go_away(self, after: float) -> None:
         """Sends the client away because this process ends: it comes back to another ``after`` seconds later."""
         await self.bye(RESTARTING, "The server restarts.", after)
 
@@ -281,7 +283,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def relay(self, draft: Draft) -> Message:
         try:
-            return await relay(draft)
+            return await relay(self.node, draft)
         except LogUnavailable as error:
             text = UNCERTAIN if isinstance(error, OutcomeUnknown) else NOT_SENT
             raise Refused(text, error.code, retry_after=error.retry_after) from None
@@ -290,11 +292,3 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 def is_strike(error: Refused) -> bool:
     """True if an error counts towards MAX_STRIKES: a refused subscription does not, nor does a log that is away."""
     return error.code != "unavailable" and not (error.code == "forbidden" and error.group is not None)
-
-
-def comes_from_here(scope: Scope) -> bool:
-    headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
-    accepted = accepts_origin(headers, scope.get("scheme", "ws"))
-    if not accepted:
-        logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"])
-    return accepted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,13 +10,11 @@ from django.utils.functional import Promise
 from .access.audiences import group_for
 from .access.identity import identity_of
 from .api import UNSET, Item
-from .engine.publish import publish
-from .engine.storage.log import Draft
+from .engine.process import current_process
+from .engine.storage.records import Draft
 from .engine.validation import checked_body, checked_data, checked_group, checked_ref, shown
 from .exceptions import InvalidMessage
 from .groups import DEFAULT_GROUP
-
-__all__ = ["audience", "draft_of", "drafts_of", "publish"]
 
 ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
 
@@ -62,6 +59,6 @@ def draft_of(body: object, group: object, author: Any, data: object, ref: object
         user_id=user_id,
         body=checked_body(body),
         data=None if data is None else checked_data(data),
-        ref=uuid.uuid4() if ref is None else checked_ref(ref),
+        ref=current_process().system.uuid() if ref is None else checked_ref(ref),
         has_client_ref=ref is not None,
     )

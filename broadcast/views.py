@@ -23,6 +23,7 @@ from .elements.texts import translated
 from .engine.commands import checked_name, publish_of
 from .engine.frames import checked_epoch, checked_offset, message_fields
 from .engine.history import latest, since
+from .engine.process import current_process
 from .engine.publish import publish
 from .engine.validation import shown
 from .exceptions import BroadcastError, InvalidMessage, Refused
@@ -166,7 +167,7 @@ def sent(request: HttpRequest) -> Message:
     user = visitor(request)
     if not is_announcement(fields):
         require(user, "publish", group, unknown="not_found")
-        return publish([draft_by(user, said, group)])[0]
+        return publish(current_process(), [draft_by(user, said, group)])[0]
     require(user, "announce", group, unknown="not_found")
     if said.author is not None:
         raise InvalidMessage("The author of an announcement is the site itself. Leave author out.")

@@ -21,13 +21,11 @@ from django.urls import re_path
 from broadcast import asend, asend_many
 from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, UNAVAILABLE, BroadcastConsumer
-from broadcast.engine.health import log_failing, no_log
-from broadcast.engine.storage import log
-from broadcast.engine.storage.pruning import erase
+from broadcast.engine.process import this_process
 from broadcast.exceptions import OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
-from tests.engine.layers import only_in_memory
+from tests.kit.layers import only_in_memory
 
 WELCOME = {"author": "Server", "body": "Welcome!"}
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
@@ -73,10 +71,9 @@ class Browser:
 
 
 @pytest.fixture(autouse=True)
-def a_fresh_process(monkeypatch: pytest.MonkeyPatch, settings) -> None:
+def a_fresh_process(settings) -> None:
     """What the process has said before must not silence what it says now."""
-    monkeypatch.setattr(no_log, "_places", set())
-    monkeypatch.setattr(log_failing, "_places", set())
+    this_process.reset()
     settings.BROADCAST = {"GROUPS": {"broadcast": OPEN}}
     settings.CHANNEL_LAYERS = {
         **settings.CHANNEL_LAYERS
@@ -381,7 +378,7 @@ async def test_a_position_beyond_the_end_is_not_recovered(browser, transactional
 
 async def test_a_position_that_was_pruned_goes_on_from_what_is_kept(browser, transactional_db):
     epoch = await sent(*"abcdef")
-    await sync_to_async(log.prune)("broadcast", 2, None)
+    await sync_to_async(this_process.pruning.prune)("broadcast", 2, None)
     visitor = await browser(f"/ws?v=1&after=1&epoch={epoch}")
     assert (visitor.welcome["offset"], visitor.welcome["recovered"]) == (4, False)
     assert [(await visitor.hear())["body"] for _ in range(2)] == ["e", "f"]
@@ -953,7 +950,7 @@ async def test_the_first_message_of_a_new_log_is_no_duplicate(browser, transacti
     for body in ("one", "two", "three"):
         await ann.ask(body=body)
         await bob.hear()
-    await sync_to_async(erase)("broadcast")
+    await sync_to_async(this_process.pruning.erase)("broadcast")
     await ann.say(body="new")
     for visitor in (ann, bob):
         assert (await visitor.hear())["type"] == "reset"
@@ -962,7 +959,7 @@ async def test_the_first_message_of_a_new_log_is_no_duplicate(browser, transacti
 
 
 async def test_a_commit_whose_outcome_nobody_knows_is_not_called_a_failure(browser, monkeypatch):
-    async def lost(draft: log.Draft) -> None:
+    async def lost(*args: object) -> None:
         raise OutcomeUnknown("the database went away during COMMIT")
 
     visitor = await browser(V1)

@@ -284,7 +284,7 @@ def test_a_layer_that_ends_at_the_process(settings, layers, text, debug, level):
 
 
 def test_a_layer_that_cannot_be_made(settings):
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.engine.layers.Unmade"}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.kit.layers.Unmade"}}
     finding = found(doctor.layer)
     assert (finding.level, finding.text) == ("error", "The channel layer cannot be made: no hosts.")
 

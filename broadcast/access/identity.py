@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,8 +12,9 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 
 from ..engine.commands import Publish
+from ..engine.process import current_process
 from ..engine.storage.database import alias, lacks_tables
-from ..engine.storage.log import Draft
+from ..engine.storage.records import Draft
 from ..engine.validation import MAX_AUTHOR, checked_author, is_servers_name
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
@@ -65,8 +65,16 @@ def draft_by(user: Any, said: Publish, group: str) -> Draft:
     author = (said.author or "Guest") if user is None else str(user.get_username())
     if is_servers_name(author):
         raise InvalidMessage(f"{author!r} is the name under which this site speaks. Take another.", "forbidden")
-    draft = Draft(group, source, author, said.body, said.data, None if user is None else user.pk)
-    return draft if said.ref is None else replace(draft, ref=said.ref, has_client_ref=True)
+    return Draft(
+        group=group,
+        source=source,
+        author=author,
+        body=said.body,
+        ref=said.ref or current_process().system.uuid(),
+        data=said.data,
+        user_id=None if user is None else user.pk,
+        has_client_ref=said.ref is not None,
+    )
 
 
 def identity_of(author: Any) -> tuple[str, str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -10,10 +12,21 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
+logger = logging.getLogger("broadcast")
+
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 PURPOSE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+
+
+def accepts_handshake(scope: Mapping[str, Any]) -> bool:
+    """``accepts_origin`` for an ASGI scope; the log says which origin was refused."""
+    headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
+    accepted = accepts_origin(headers, scope.get("scheme", "ws"))
+    if not accepted:
+        logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"])
+    return accepted
 
 
 def accepts_origin(headers: Mapping[bytes, bytes], scheme: str = "ws") -> bool:

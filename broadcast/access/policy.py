@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
 from ..conf import Policy, conf
+from ..engine.process import current_process
 from ..groups import rule_for
 from .identity import is_signed_in
 
@@ -30,8 +31,6 @@ Action = Literal["subscribe", "publish", "announce"]
 ACTIONS: tuple[Action, ...] = ("subscribe", "publish", "announce")
 WORDS = ("anyone", "authenticated", "staff", "nobody", "self")
 PERMISSION = re.compile(r"perm:\w+\.\S+")
-
-MAX_CAUSES = 100
 
 
 def is_word(who: object) -> bool:
@@ -83,15 +82,11 @@ def policy() -> Policy:
     return found
 
 
-causes: set[str] = set()
-
-
 def complain(error: Exception) -> None:
     """Logs what is wrong with the ``POLICY``, once per cause: it is asked again and again."""
     frames = traceback.extract_tb(error.__traceback__)
     cause = f"{type(error).__name__} in {frames[-1].filename}:{frames[-1].lineno}" if frames else str(error)
-    if cause not in causes and len(causes) < MAX_CAUSES:
-        causes.add(cause)
+    if current_process().is_first_time(cause):
         logger.error('BROADCAST["POLICY"] failed, so what it was asked for is denied: %s', error, exc_info=error)
 
 

@@ -23,8 +23,8 @@ from django.db.migrations.executor import MigrationExecutor
 from ..api import asend
 from ..checks.environment import lacks_write_ahead_log
 from ..conf import conf
-from ..engine.hints.hint import current_layer
-from ..engine.hub.hub import current_hub
+from ..engine.hints.layer import current_layer
+from ..engine.process import current_process
 from ..engine.storage.database import alias, log_access
 from ..exceptions import BroadcastError, LogUnavailable, NoLog
 from .probe import ProbeResult, probe_websocket
@@ -261,15 +261,16 @@ class Listener:
 async def send_and_receive() -> tuple[float, float]:
     """The seconds until a message was in the log, and until a hub had delivered it."""
     listener = Listener()
-    async with asyncio.timeout(PATIENCE):
-        position, _ = await current_hub().join(listener, GROUP)
-        try:
-            begun = time.monotonic()
-            message = await asend("Is everything well?", group=GROUP, author="Doctor")
-            if message.offset is None:
-                raise NoLog("it was not logged")
-            logged = time.monotonic() - begun
-            await listener.heard.wait()
-            return logged, time.monotonic() - begun
-        finally:
-            position.leave()
+    with current_process().node() as node:
+        async with asyncio.timeout(PATIENCE):
+            position, _ = await node.hub.join(listener, GROUP)
+            try:
+                begun = time.monotonic()
+                message = await asend("Is everything well?", group=GROUP, author="Doctor")
+                if message.offset is None:
+                    raise NoLog("it was not logged")
+                logged = time.monotonic() - begun
+                await listener.heard.wait()
+                return logged, time.monotonic() - begun
+            finally:
+                position.leave()

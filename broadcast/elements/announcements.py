@@ -16,7 +16,7 @@ from ..engine.frames import utc
 from ..engine.history import heads
 from ..engine.storage import log
 from ..engine.storage.database import reading
-from ..engine.storage.log import Head
+from ..engine.storage.records import Head
 from ..exceptions import NoLog
 from ..models import Message
 from .texts import TEXTS

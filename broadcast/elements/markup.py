@@ -18,8 +18,8 @@ from ..access.identity import sign_in_url, visitor
 from ..access.refusals import may
 from ..access.signed_names import plain_name, signed_name
 from ..conf import conf, is_count, is_number
-from ..engine.health import log_failing
 from ..engine.history import latest
+from ..engine.process import current_process
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..groups import DEFAULT_GROUP
 from .announcements import COOKIE, Place, current_announcements, dismissed
@@ -80,7 +80,7 @@ def announcements(request: HttpRequest | None, options: Options, page_state: Pag
             [plain_name(name) for name in names], timeout, limit, gone | page_state.announcements
         )
     except LogUnavailable as error:
-        log_failing.fail(error)  # the page is worth more than what is announced on it
+        current_process().health.log.fail(error)  # the page is worth more than what is announced on it
         return ""
     page_state.announcements |= {one.place for one in current.announcements}
     return render_to_string(
@@ -138,7 +138,7 @@ def feed(request: HttpRequest | None, options: Options, page_state: PageState) -
             return ""
         context = feed_context(request, name, limit, write=write, title=str(asked["title"] or ""))
     except LogUnavailable as error:
-        log_failing.fail(error)
+        current_process().health.log.fail(error)
         return ""
     return render_to_string("broadcast/feed.html", {**context, "links": page_state.is_first("feed")})
 

@@ -2,129 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..exceptions import InvalidMessage, LogUnavailable, NoLog
 from ..models import Message
-from .commit import after_append, append_alone, append_together
 from .frames import Frame, message_frame
-from .health import SENDING, log_failing, no_log
+from .health import SENDING
 from .hints.hint import ephemeral_hints
-from .hints.publisher import tell
-from .hub.hub import current_hub
-from .hub.write_scheduler import sends
-from .storage import log
-from .storage.database import alias, in_callers_transaction, log_access
-from .storage.log import Draft
+from .node import Node
+from .process import Process
+from .storage.database import in_callers_transaction, in_transaction, open_log
+from .storage.log import message_of
+from .storage.records import Draft
+from .storage.threads import OwnThreads
 from .validation import shown
 
-listeners: list[Callable[[Sequence[Message]], None]] = []
-"""Told of whatever this process sends, in the sender's thread; how tests capture messages."""
 
+def publish(process: Process, drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
+    """Writes drafts to the log, or into the caller's transaction, and hints; or publishes them live only.
 
-def publish(drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
-    """Writes drafts to the log, or into the caller's transaction, and hints; or shows them live only."""
+    Raises as ``send`` does.
+    """
     if not isinstance(persist, bool):
         raise InvalidMessage(f"persist must be True or False; it came as {shown(persist)}.")
     if not drafts:
         return []
-    with sends:
-        messages = written(drafts) if persist else publish_ephemeral(drafts)
-    notice(messages)
+    with process.in_flight:
+        messages = logged(process, drafts) if persist else publish_ephemeral(process, drafts)
+    if process.listeners:
+        notify_listeners(process, messages)
     return messages
 
 
-def written(drafts: Sequence[Draft]) -> list[Message]:
+def logged(process: Process, drafts: Sequence[Draft]) -> list[Message]:
+    """Writes to the log; where there is none, publishes live only."""
+    health = process.health
     try:
-        with log_access() as connection:
-            if in_callers_transaction(connection):
-                messages = insert(drafts, hooked=connection.in_atomic_block)
-            elif connection.in_atomic_block:  # a TestCase's own transaction: nobody else's business
-                messages = append_alone(drafts)
-            else:
-                messages = append_together(drafts)
+        connection = open_log()
+        if not in_transaction(connection):
+            messages = process.commit.append(drafts, connection)
+        elif in_callers_transaction(connection):
+            messages = insert(process, drafts, connection)
+        else:  # a TestCase's own transaction: nobody else's business
+            messages = process.commit.append_alone(drafts, connection)
     except SynchronousOnlyOperation:
         raise SynchronousOnlyOperation(
             "send() and send_many() write to the database; in async code use: await asend(…)"
         ) from None
     except NoLog as error:
-        no_log.fail(error)
-        return publish_ephemeral(drafts)
+        health.no_log.fail(error)
+        return publish_ephemeral(process, drafts)
     except LogUnavailable as error:
-        log_failing.fail(error, SENDING)
+        health.log.fail(error, SENDING)
         raise
-    tell_it_is_well()
+    if health.failing:
+        health.log_works()
     return messages
 
 
-def tell_it_is_well() -> None:
-    """Whoever has written to the log can also read it."""
-    no_log.recover()
-    log_failing.recover(SENDING)
-    log_failing.recover()
-
-
-def publish_ephemeral(drafts: Sequence[Draft]) -> list[Message]:
+def publish_ephemeral(process: Process, drafts: Sequence[Draft]) -> list[Message]:
     """Hints and nothing else: whoever is live sees the messages, nobody else ever will."""
-    messages = [draft.message() for draft in drafts]
+    messages = [message_of(draft) for draft in drafts]
     by_group: dict[str, list[Frame]] = {}
     for message in messages:
         by_group.setdefault(message.group_id, []).append(message_frame(message))
     for group, frames in by_group.items():
         for hint in ephemeral_hints(group, frames):
-            tell(hint)
+            process.hints.publish(hint)
     return messages
 
 
-def notice(messages: Sequence[Message]) -> None:
+def notify_listeners(process: Process, messages: Sequence[Message]) -> None:
     new = [message for message in messages if not message.is_repeated]
-    for listener in list(listeners) if new else []:
+    for listener in list(process.listeners) if new else []:
         listener(new)
 
 
 # Inside the caller's transaction
 
 
-def insert(drafts: Sequence[Draft], hooked: bool) -> list[Message]:
-    """Inserts the drafts; their offsets come with the commit, or else with the next look of any hub."""
-    messages = log.insert_waiting(drafts)
-    if hooked:
-        transaction.on_commit(partial(sequence, messages), using=alias(), robust=True)
+def insert(process: Process, drafts: Sequence[Draft], connection: BaseDatabaseWrapper) -> list[Message]:
+    """Inserts the drafts; their offsets come with the commit, or else with the next poll of any hub."""
+    messages = process.log.insert_waiting(drafts)
+    if connection.in_atomic_block:
+        transaction.on_commit(partial(sequence, process, messages), using=connection.alias, robust=True)
     return messages
 
 
-def sequence(messages: Sequence[Message]) -> None:
-    """Gives committed messages their offsets, and hints. If this fails, a hub's next look does it."""
+def sequence(process: Process, messages: Sequence[Message]) -> None:
+    """Gives committed messages their offsets, and hints. If this fails, the next poll of any hub does it."""
     try:
-        if not log.settle(messages):
-            after_append(log.sequence({message.group_id for message in messages}))
-            log.settle(messages)
+        if not process.log.fill_in_offsets(messages):
+            process.after_append(process.log.sequence({message.group_id for message in messages}))
+            process.log.fill_in_offsets(messages)
     except LogUnavailable as error:
-        log_failing.fail(error, SENDING)
+        process.health.log.fail(error, SENDING)
 
 
 # From a connection
 
 
-async def relay(draft: Draft) -> Message:
-    """Sends what a client said, in the threads of this loop's hub. Raises LogUnavailable."""
-    hub = current_hub()
-    threads = await hub.threads()
-    if threads.are_callers:
-        return (await threads.write(publish, [draft]))[0]
+async def relay(node: Node, draft: Draft) -> Message:
+    """Sends what a client said, in the threads of its node. Raises LogUnavailable."""
+    process = node.process
+    threads = await node.database.threads()
+    if not isinstance(threads, OwnThreads):
+        return (await threads.write(publish, process, [draft]))[0]
     try:
-        messages = [await hub.relays.send(draft)]
+        with process.in_flight:
+            messages = [await process.commit.relay(draft, threads)]
     except NoLog as error:
-        no_log.fail(error)
-        messages = publish_ephemeral([draft])
+        process.health.no_log.fail(error)
+        messages = publish_ephemeral(process, [draft])
     except LogUnavailable as error:
-        log_failing.fail(error, SENDING)
+        process.health.log.fail(error, SENDING)
         raise
     else:
-        tell_it_is_well()
-    notice(messages)
+        process.health.log_works()
+    notify_listeners(process, messages)
     return messages[0]

@@ -6,8 +6,8 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db import OperationalError
 
-from broadcast.access import policy
 from broadcast.access.policy import ACTIONS, allows, explain, is_word, needs_database
+from broadcast.engine.process import this_process
 from broadcast.groups import is_group_name, is_group_pattern, retention, rule_for
 
 
@@ -180,9 +180,9 @@ def test_a_site_may_have_other_rules_for_them(rules):
 
 
 @pytest.fixture
-def site_policy(settings, monkeypatch):
-    """Sets the ``POLICY`` of a site where anyone may write to "open"."""
-    monkeypatch.setattr(policy, "causes", set())
+def site_policy(settings):
+    """Sets the ``POLICY`` of a site where anyone may write to "open"; nothing was said of it yet."""
+    this_process.reset()
 
     def write(function):
         settings.BROADCAST = {"POLICY": function, "GROUPS": {"open": {"publish": "anyone"}}}

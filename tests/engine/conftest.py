@@ -1,4 +1,4 @@
-"""Each test begins like a process in which nothing is known to be away."""
+"""Each test begins like a process that has just been started."""
 
 from collections.abc import Iterator
 
@@ -6,15 +6,13 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
-from broadcast.engine.health import layer_failing, log_failing, no_log
-from broadcast.engine.hints.publisher import layer_publisher
+from broadcast.engine.process import this_process
 
 
 @pytest.fixture(autouse=True)
-def all_is_well() -> Iterator[None]:
-    for outage in (no_log, log_failing, layer_failing):
-        outage._places.clear()
+def new_process() -> Iterator[None]:
+    this_process.reset()
     yield
-    layer_publisher.flush()
+    this_process.hints.flush()
     # The thread in which async tests use the database outlives them; its connection need not.
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()

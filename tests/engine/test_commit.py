@@ -14,7 +14,8 @@ from broadcast.engine.storage import log
 from broadcast.engine.storage.log import Draft
 from broadcast.exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from broadcast.models import Message
-from tests.engine import elsewhere, python, together, until
+from tests.kit.processes import elsewhere, python, together
+from tests.kit.waiting import wait_until as until
 
 User = get_user_model()
 

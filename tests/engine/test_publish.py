@@ -31,7 +31,8 @@ from broadcast.engine.storage import log
 from broadcast.engine.storage.log import Draft
 from broadcast.exceptions import InvalidMessage, LogUnavailable
 from broadcast.models import Group, Message
-from tests.engine import elsewhere, ended, python, together, until
+from tests.kit.processes import elsewhere, ended, python, together
+from tests.kit.waiting import wait_until as until
 
 User = get_user_model()
 

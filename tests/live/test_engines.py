@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.engine import ended, python
+from tests.kit.processes import ended, python
 from tests.services import Postgres, Redis, throwaway
 from tests.site import ROOT, SITE_VARIABLES
 

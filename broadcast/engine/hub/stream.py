@@ -129,7 +129,7 @@ class GroupStream:
 
     # Hints
 
-    def take(self, hint: Hint) -> bool:
+    def apply_hint(self, hint: Hint) -> bool:
         """Appends what follows; whether something is missing, so that the log must be asked."""
         if hint.head is None:
             for frame in hint.frames:

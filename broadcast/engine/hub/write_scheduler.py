@@ -4,50 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
-
-from ..forks import after_fork
 
 logger = logging.getLogger("broadcast")
 
 MAX_PAUSE = 0.1  # seconds
 PATIENCE = 8  # times as long as the last round took
+WAIT_FOR_MORE = 0.002  # seconds
 MAX_TURN = 0.02  # seconds that a round may hold the event loop
-
-
-SEND_GAP = 0.002  # seconds: who sends in a loop has begun the next one by then
-
-
-class InFlightSends:
-    """Counts what is being sent; entered by each sender."""
-
-    def __init__(self) -> None:
-        self.reset()
-        after_fork(self.reset)
-
-    def reset(self) -> None:
-        self._lock = threading.Lock()
-        self._count = 0
-        self._ended = 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._count += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._count -= 1
-            self._ended = time.monotonic()
-
-    def are_under_way(self) -> bool:
-        """Whether something is being sent, or was a moment ago."""
-        return self._count > 0 or time.monotonic() < self._ended + SEND_GAP
-
-
-sends = InFlightSends()
 
 
 class Writer(Protocol):
@@ -64,9 +29,7 @@ class WriteScheduler:
     write while other work has its share of the time.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, more_is_coming: Callable[[], bool] = sends.are_under_way
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, more_is_coming: Callable[[], bool]) -> None:
         self._loop = loop
         self._more_is_coming = more_is_coming
         self._waiting: dict[Writer, None] = {}
@@ -91,7 +54,7 @@ class WriteScheduler:
 
     def _run(self) -> None:
         if self._loop.time() < self._at_last and self._more_is_coming():
-            self._next = self._loop.call_later(SEND_GAP, self._run)
+            self._next = self._loop.call_later(WAIT_FOR_MORE, self._run)
             return
         self._took = 0.0
         # Turned round, for a dict gives up its last item at once, but takes ever longer to find its first.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,12 +22,13 @@ from django.db.transaction import Atomic, TransactionManagementError
 
 from ...exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Message
+from ..system import System
 
 T = TypeVar("T")
 
 TRIES = 6
 CONFLICT_TRIES = 3  # of what a constraint refuses: another sender's ref is found by the next try
-RETRY_FOR = 5.0  # seconds
+RETRY_SECONDS = 5.0
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
 
@@ -39,14 +38,8 @@ def alias() -> str:
     return router.db_for_write(Message)
 
 
-@contextmanager
-def log_access() -> Iterator[BaseDatabaseWrapper]:
-    """The log's connection. Raises NoLog where there is no log, LogUnavailable where it fails.
-
-    What the database refuses for its content, such as a user who is gone, is an InvalidMessage. What
-    breaks the caller's own transaction, be it the caller or a conflict with another one, is told as
-    Django tells it: the caller may know to try it again.
-    """
+def open_log() -> BaseDatabaseWrapper:
+    """The log's connection, alive. Raises NoLog where the database may not be used, LogUnavailable where it is away."""
     connection = connections[alias()]
     try:
         # A test without database access refuses right here, each framework in its own way.
@@ -55,8 +48,18 @@ def log_access() -> Iterator[BaseDatabaseWrapper]:
         raise NoLog(f"the database may not be used ({error})") from error
     except (DatabaseError, InterfaceError):
         reconnect(connection)
+    return connection
+
+
+@contextmanager
+def log_errors(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Raises what the database raises as the log's errors: NoLog without its tables, LogUnavailable where it fails.
+
+    What the database refuses for its content, such as a user who is gone, is an InvalidMessage. Errors that
+    abort the caller's own transaction are raised unchanged, so that the caller can try it again.
+    """
     try:
-        yield connection
+        yield
     except TransactionManagementError:
         raise
     except (IntegrityError, DataError) as error:
@@ -67,6 +70,14 @@ def log_access() -> Iterator[BaseDatabaseWrapper]:
         if isinstance(error, DatabaseError) and lacks_tables(connection):
             raise NoLog("its tables do not exist; run: python manage.py migrate") from error
         raise LogUnavailable(f"The message log cannot be used right now: {error}") from error
+
+
+@contextmanager
+def log_access() -> Iterator[BaseDatabaseWrapper]:
+    """The log's connection, with the log's errors."""
+    connection = open_log()
+    with log_errors(connection):
+        yield connection
 
 
 def reading(work: Callable[[], T]) -> T:
@@ -102,6 +113,11 @@ def lacks_tables(connection: BaseDatabaseWrapper) -> bool:
         return False
 
 
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether any transaction is under way that is not the engine's own."""
+    return connection.in_atomic_block or not connection.get_autocommit()
+
+
 def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Whether what is written now becomes visible only by the caller's commit.
 
@@ -116,24 +132,22 @@ def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
         return True
 
 
-def savepoint() -> Atomic:
+def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
     """Undoes what fails inside it, so that the transaction around it stays sound.
 
     With autocommit off, the first savepoint on SQLite would be the transaction, and its end the commit.
     """
-    connection = connections[alias()]
     usable = connection.vendor != "sqlite" or connection.connection.in_transaction
     return transaction.atomic(using=connection.alias, savepoint=usable)
 
 
-def in_own_transaction(work: Callable[[bool], T]) -> T:
+def in_own_transaction(connection: BaseDatabaseWrapper, system: System, work: Callable[[bool], T]) -> T:
     """Runs ``work(again)`` in a short transaction, again on conflicts and lost connections.
 
     ``again`` is true when an earlier try may have been committed: ``work`` must then look for what
     it wrote. Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
     """
-    connection = connections[alias()]
-    deadline = time.monotonic() + RETRY_FOR
+    deadline = system.monotonic() + RETRY_SECONDS
     uncertain = False
     attempt = 0
     while True:
@@ -143,7 +157,8 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
         try:
             with transaction.atomic(using=connection.alias):
                 used = connection.connection
-                read_committed(connection)
+                if connection.vendor == "postgresql":
+                    read_committed(connection)
                 result = work(attempt > 1)
                 committing = True
             return result
@@ -152,7 +167,7 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
             replaced = used is not None and connection.connection is not used
             broken = replaced or is_broken(connection, error)
             uncertain = uncertain or (committing and broken)
-            if time.monotonic() > deadline or attempt >= tries(error, broken):
+            if system.monotonic() > deadline or attempt >= tries(error, broken):
                 if uncertain:
                     raise OutcomeUnknown(
                         "The database went away during COMMIT: the message may or may not have "
@@ -161,12 +176,12 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
                 raise
             if broken:
                 connection.close()
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+            system.sleep(system.uniform(0, 0.01 * 2**attempt))
 
 
 def read_committed(connection: BaseDatabaseWrapper) -> None:
     """Lets this transaction see what others committed meanwhile, whatever the site configured."""
-    if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
+    if len(connection.savepoint_ids) == 0:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
 

@@ -13,8 +13,8 @@ from broadcast.engine.hints import publisher as hints
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.storage.log import NewMessages
 from broadcast.models import Message
-from tests.engine import until
-from tests.engine.layers import only_in_memory, use
+from tests.kit.layers import only_in_memory, use
+from tests.kit.waiting import wait_until as until
 
 
 class Ear:

@@ -13,8 +13,9 @@ from broadcast import send
 from broadcast.engine.hints import publisher as module
 from broadcast.engine.hints.publisher import LayerPublisher
 from broadcast.engine.hints.publisher import layer_publisher as the_sender
-from tests.engine import ended, python, until
-from tests.engine.layers import use
+from tests.kit.layers import use
+from tests.kit.processes import ended, python
+from tests.kit.waiting import wait_until as until
 
 
 class Networked(BaseChannelLayer):

@@ -13,8 +13,9 @@ from broadcast.engine.hints import receiver as notices
 from broadcast.engine.hints.hint import EVENT, TRIES, Hint
 from broadcast.engine.hints.hint import origin as this_process
 from broadcast.engine.hints.receiver import LayerReceiver
-from tests.engine.layers import Failing, Gated, HardOfHearing, Impatient, Unmade, Watched, only_in_memory, use
-from tests.engine.listening import foreign_event, until
+from tests.kit.layers import Failing, Gated, HardOfHearing, Impatient, Unmade, Watched, only_in_memory, use
+from tests.kit.streams import foreign_event
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.layer_contract
 

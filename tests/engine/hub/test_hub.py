@@ -22,18 +22,9 @@ from broadcast.engine.storage import log
 from broadcast.engine.storage.pruning import erase
 from broadcast.exceptions import LogUnavailable, NoLog
 from broadcast.models import Group, Message
-from tests.engine.layers import Failing, Gated, Watched, only_in_memory, use
-from tests.engine.listening import (
-    Client,
-    append,
-    drafts,
-    elsewhere,
-    end,
-    foreign_event,
-    frame,
-    hint_for,
-    until,
-)
+from tests.kit.layers import Failing, Gated, Watched, only_in_memory, use
+from tests.kit.streams import Client, append, drafts, elsewhere, end, foreign_event, frame, hint_for
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -28,7 +28,7 @@ from broadcast.engine.hub.hub import hubs
 from broadcast.engine.storage import log
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Group, Message
-from tests.engine.listening import Client, drafts, frame
+from tests.kit.streams import Client, drafts, frame
 
 GROUPS = ("a", "b")
 POLL = 1.0  # seconds of the machine's clock

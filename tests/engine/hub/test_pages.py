@@ -9,7 +9,8 @@ from broadcast.engine.frames import Frame
 from broadcast.engine.hub import pages as pages_module
 from broadcast.engine.hub.pages import PAGE, Pages
 from broadcast.exceptions import LogUnavailable
-from tests.engine.listening import frame, until
+from tests.kit.streams import frame
+from tests.kit.waiting import until
 
 
 class Log:

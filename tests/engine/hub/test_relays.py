@@ -10,7 +10,7 @@ from broadcast.engine.storage import log
 from broadcast.engine.storage.log import Draft
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Message
-from tests.engine.listening import until
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

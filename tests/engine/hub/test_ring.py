@@ -4,7 +4,7 @@ import pytest
 
 from broadcast.engine.hub import ring as ring_module
 from broadcast.engine.hub.ring import Ring
-from tests.engine.listening import frame
+from tests.kit.streams import frame
 
 
 def ring_of(*offsets: int | None) -> Ring:

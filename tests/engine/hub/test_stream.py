@@ -12,7 +12,7 @@ from broadcast.engine.hub import ring as ring_module
 from broadcast.engine.hub import stream as stream_module
 from broadcast.engine.hub.stream import GroupStream, Position
 from broadcast.exceptions import LogUnavailable
-from tests.engine.listening import frame, is_live
+from tests.kit.streams import frame, is_live
 
 
 class Log:

@@ -9,7 +9,7 @@ import pytest
 
 from broadcast.engine.hub import write_scheduler as rounds_module
 from broadcast.engine.hub.write_scheduler import MAX_PAUSE, MAX_TURN, PATIENCE, SEND_GAP, WriteScheduler
-from tests.engine.listening import until
+from tests.kit.waiting import until
 
 
 class Writer:

@@ -31,7 +31,7 @@ from broadcast.engine.storage.database import (
 from broadcast.engine.storage.log import Draft
 from broadcast.exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from broadcast.models import Group, Message
-from tests.engine import elsewhere, ended, python, together
+from tests.kit.processes import elsewhere, ended, python, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

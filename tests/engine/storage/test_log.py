@@ -14,7 +14,7 @@ from broadcast.engine.storage import log
 from broadcast.engine.storage.locking import open_group
 from broadcast.engine.storage.log import Draft
 from broadcast.models import Group, Message
-from tests.engine import elsewhere, ended, python, together
+from tests.kit.processes import elsewhere, ended, python, together
 
 pytestmark = pytest.mark.log_contract
 

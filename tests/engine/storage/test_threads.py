@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, connections
 
 from broadcast.engine.storage import threads as threads_module
 from broadcast.engine.storage.threads import CallersThread, DatabaseThreads, database_threads
-from tests.engine.listening import until
+from tests.kit.waiting import until
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub.stream import BATCH_FRAMES, Batch, GroupStream, Position
 from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.exceptions import LogUnavailable, NoLog
-from tests.engine.listening import Client, frame, until
+from tests.kit.streams import Client, frame
+from tests.kit.waiting import until
 
 
 class Log:

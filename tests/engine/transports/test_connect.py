@@ -15,7 +15,8 @@ from broadcast.engine.hub.stream import GroupStream, Position
 from broadcast.engine.transports import connect as connecting
 from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.engine.transports.connect import say, transport_for
-from tests.engine.listening import frame, is_live, until
+from tests.kit.streams import frame, is_live
+from tests.kit.waiting import until
 
 
 class WriteBackpressure:

@@ -56,7 +56,7 @@ from broadcast.engine.transports.daphne.receive import (
     read_little_of,
 )
 from broadcast.engine.transports.direct import DirectTransport
-from tests.engine.listening import until
+from tests.kit.waiting import until
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -16,7 +16,8 @@ from broadcast.engine.hub.stream import GroupStream, Position
 from broadcast.engine.hub.write_scheduler import WriteScheduler
 from broadcast.engine.transports.direct import DirectTransport
 from broadcast.exceptions import LogUnavailable
-from tests.engine.listening import frame, is_live, until
+from tests.kit.streams import frame, is_live
+from tests.kit.waiting import until
 
 ENDLESS = 10**9
 

@@ -12,7 +12,7 @@ from .internals import OF_ANY_TRANSPORT, below_tls, has_all, protocol_within, se
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 MAX_FRAGMENTS = 16 * 1024  # pieces of one message
 FRAME_COST = 512  # bytes of memory that a frame takes beside its text
-LOOK_EVERY = 0.05  # seconds
+UNREAD_CHECK_SECONDS = 0.05
 READ_BYTES = 8 * 1024  # of a client at a time; Twisted also holds a producer up when so much is unsent
 
 OF_INPUT = ("application_queue", "dropConnection", "muted", "onMessageFrame")
@@ -52,7 +52,7 @@ class ReceiveLimit:
             protocol.dropConnection(abort=True)
 
     def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
+        self._look = asyncio.get_running_loop().call_later(UNREAD_CHECK_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
@@ -81,7 +81,7 @@ def read_little_of(transport: Any) -> None:
 
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
-LOOK_EVERY = 0.002  # seconds
+QUEUE_CHECK_SECONDS = 0.002
 
 
 class HandshakeThrottle:
@@ -126,7 +126,7 @@ class HandshakeThrottle:
         return len(self._under_way) < AT_ONCE
 
     def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
+        self._look = asyncio.get_running_loop().call_later(QUEUE_CHECK_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None

@@ -1,7 +1,8 @@
-"""What the tests of the hub's side share: frames, connections whose sockets a test opens and shuts, waiting."""
+"""Streams as tests drive them: frames, drafts, and connections whose sockets a test opens and shuts."""
 
 import asyncio
 import json
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,9 +10,10 @@ from django.db import connections
 
 from broadcast.engine.frames import Dialect, Frame
 from broadcast.engine.hints.hint import EVENT, Hint
-from broadcast.engine.hub.hub import Hub, current_hub
 from broadcast.engine.hub.stream import Position
-from broadcast.engine.storage import log
+from broadcast.engine.node import Node
+from broadcast.engine.process import current_process
+from broadcast.engine.storage.records import Draft, NewMessages
 from broadcast.engine.transports.asgi import AsgiTransport
 
 T = TypeVar("T")
@@ -21,8 +23,14 @@ def frame(offset: int | None, body: str = "hi", **more: Any) -> Frame:
     return Frame({"type": "message", "author": "Ann", "body": body, "offset": offset, **more})
 
 
-def drafts(*bodies: str, group: str = "broadcast") -> list[log.Draft]:
-    return [log.Draft(group, "server", "Server", body) for body in bodies]
+def draft(body: str = "hi", group: str = "broadcast", ref: uuid.UUID | None = None, **more: Any) -> Draft:
+    """A draft of the server's; with a ``ref``, one that the sender chose."""
+    fields = {"source": "server", "author": "Server", "has_client_ref": ref is not None, **more}
+    return Draft(group=group, body=body, ref=ref or uuid.uuid4(), **fields)
+
+
+def drafts(*bodies: str, group: str = "broadcast") -> list[Draft]:
+    return [draft(body, group=group) for body in bodies]
 
 
 def foreign_event(**fields: Any) -> dict[str, Any]:
@@ -33,13 +41,6 @@ def foreign_event(**fields: Any) -> dict[str, Any]:
 def is_live(position: Position) -> bool:
     """Whether a position has nothing left to read."""
     return position.index == position.stream.ring.end and position.epoch == position.stream.epoch
-
-
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Waits for a condition; fails if it does not come true in time."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
 
 
 async def elsewhere(function: Callable[..., T], *args: Any) -> T:
@@ -54,12 +55,12 @@ async def elsewhere(function: Callable[..., T], *args: Any) -> T:
     return await asyncio.to_thread(work)
 
 
-async def append(*bodies: str, group: str = "broadcast") -> log.NewMessages:
+async def append(*bodies: str, group: str = "broadcast") -> NewMessages:
     """Appends to the log as another process whose hints are lost."""
-    return (await elsewhere(log.append, drafts(*bodies, group=group))).news[0]
+    return (await elsewhere(current_process().log.append, drafts(*bodies, group=group))).news[0]
 
 
-def hint_for(new_messages: log.NewMessages) -> Hint:
+def hint_for(new_messages: NewMessages) -> Hint:
     frames = [
         Frame({"type": "message", "author": "a", "body": m.body, "offset": m.offset}) for m in new_messages.messages
     ]
@@ -70,6 +71,7 @@ class Client:
     """A connection as the hub sees it; what it received is in ``received``, unless its socket is shut."""
 
     def __init__(self, dialect: Dialect = Dialect.V1) -> None:
+        self.node = current_process().node()
         self.received: list[dict[str, Any]] = []
         self.close_code: int | None = None
         self.socket = asyncio.Event()
@@ -84,7 +86,7 @@ class Client:
             self.received.append(json.loads(event["text"]))
 
     async def join(self, group: str = "broadcast", after: int | None = None, epoch: str = "") -> Position:
-        position, self.recovered = await current_hub().join(self.transport, group, after, epoch)
+        position, self.recovered = await self.node.hub.join(self.transport, group, after, epoch)
         self.welcome = position.epoch, position.offset
         self.transport.follow(position)
         return position
@@ -102,8 +104,8 @@ class Client:
         return [fields for fields in self.received if fields["type"] == "reset"]
 
 
-async def end(hub: Hub) -> None:
-    """Ends a hub at once, as the end of its loop does."""
-    if hub._polling is not None:
-        hub._polling.cancel()
-        await asyncio.wait([hub._polling])
+async def end(node: Node) -> None:
+    """Ends a node at once, as the end of its loop does."""
+    if node._running is not None:
+        node._running.cancel()
+        await asyncio.wait([node._running])
