@@ -507,17 +507,6 @@ async def test_who_speaks_too_fast_is_told_when_to_go_on(application, browser, s
         assert (await visitor.hear())["code"] == "rate_limited"
 
 
-async def test_a_little_patience_is_enough(browser, settings):
-    settings.BROADCAST = {**settings.BROADCAST, "MESSAGE_RATE": 5, "MESSAGE_BURST": 1}
-    visitor = await browser(V1)
-    await visitor.ask(body="one")
-    answer = await visitor.ask(body="two")
-    while answer["type"] == "error":
-        await asyncio.sleep(answer["retry_after_ms"] / 1000)
-        answer = await visitor.ask(body="two")
-    assert answer["body"] == "two"
-
-
 async def test_by_default_a_burst_of_sixty_passes(browser):
     visitor = await browser(V1)
     for _ in range(60):
@@ -792,15 +781,10 @@ async def test_it_is_not_for_writing(browser):
 
 async def test_a_name_that_was_signed_for_somebody_else_is_refused(application, browser):
     visitor = await browser(V1, application)
-    for name in (
-        signed_name("ticket.1", ann_of_the_staff()),
-        signed_name("ticket.2").replace("2", "1", 1),
-        "ticket.1:x" + "x" * 400,
-        "ticket.1:x",
-    ):
-        answer = await visitor.ask(type="subscribe", group=name)
-        assert (answer["code"], answer["group"]) == ("forbidden", "ticket.1")
-        assert answer["body"].startswith("The signed name of 'ticket.1' is not for you")
+    name = signed_name("ticket.1", ann_of_the_staff())
+    answer = await visitor.ask(type="subscribe", group=name)
+    assert (answer["code"], answer["group"]) == ("forbidden", "ticket.1")
+    assert answer["body"].startswith("The signed name of 'ticket.1' is not for you")
     assert (await visitor.ask(type="subscribe", group=signed_name("ticket.1")))["type"] == "welcome"
     stranger = await browser(f"/ws/{name}?v=1", application)
     assert (stranger.welcome["type"], stranger.welcome["code"]) == ("bye", FORBIDDEN)

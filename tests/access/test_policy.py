@@ -8,7 +8,6 @@ from django.db import OperationalError
 
 from broadcast.access.policy import ACTIONS, allows, explain, is_word, needs_database
 from broadcast.engine.process import this_process
-from broadcast.groups import is_group_name, is_group_pattern, retention, rule_for
 
 
 @dataclass
@@ -43,27 +42,7 @@ def rules(settings):
     return write
 
 
-# Names
-
-
-@pytest.mark.parametrize("name", ["a", "broadcast", "user.7", "A_b-c.9", "x" * 80])
-def test_group_names(name):
-    assert is_group_name(name)
-
-
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "a*", "é", "a\n", "x" * 81, None, 5, b"a"])
-def test_what_is_no_group_name(name):
-    assert not is_group_name(name)
-
-
-@pytest.mark.parametrize("name", ["*", "user.*", "x" * 80 + "*"])
-def test_patterns(name):
-    assert is_group_pattern(name)
-
-
-@pytest.mark.parametrize("name", ["user", "us*er", "**", "a b*", "", None, "user.?", "x" * 81 + "*"])
-def test_what_is_no_pattern(name):
-    assert not is_group_pattern(name)
+# Words
 
 
 @pytest.mark.parametrize("who", ["anyone", "authenticated", "staff", "nobody", "self", "perm:news.add_story"])
@@ -74,36 +53,6 @@ def test_words(who):
 @pytest.mark.parametrize("who", ["", "everyone", "perm:", "perm:add_story", "perm:news.", "perm:a.b c", None, True])
 def test_what_is_no_word(who):
     assert not is_word(who)
-
-
-# Which rule holds
-
-
-def test_a_name_comes_before_any_pattern(rules):
-    rules({"*": {}, "user.*": {}, "user.7": {"publish": "staff"}})
-    assert rule_for("user.7") == ("user.7", {"publish": "staff"})
-
-
-@pytest.mark.parametrize("order", [["*", "user.*", "user.admin.*"], ["user.admin.*", "user.*", "*"]])
-def test_a_longer_pattern_comes_before_a_shorter_one(rules, order):
-    rules({pattern: {} for pattern in order})
-    assert rule_for("user.admin.1") == ("user.admin.*", {})
-    assert rule_for("user.1") == ("user.*", {})
-    assert rule_for("news") == ("*", {})
-
-
-def test_what_no_rule_names_has_none(rules):
-    rules({"user.*": {}, "news": {}})
-    assert rule_for("newsroom") is None
-    assert rule_for("use") is None
-    assert rule_for("my.user.1") is None
-
-
-def test_only_a_star_at_the_end_makes_a_pattern(rules):
-    rules({"us*r": {}, "room.[ab]": {}, "hall.?": {}})
-    assert rule_for("user") is None
-    assert rule_for("room.a") is None
-    assert rule_for("hall.1") is None
 
 
 # Who
@@ -303,18 +252,3 @@ def test_a_refusal_says_when_there_is_no_such_group(rules):
     assert explain("subscribe", "nwes") == (
         "There is no group 'nwes' here. A site names its groups in BROADCAST[\"GROUPS\"]; 'nwes' is not among them."
     )
-
-
-# How long
-
-
-def test_a_rule_says_how_much_is_kept(rules):
-    rules({"news": {"keep_messages": 5, "keep_seconds": 60}, "room.*": {"keep_messages": None}})
-    assert retention("news") == (5, 60)
-    assert retention("room.1") == (None, 30 * 24 * 3600)
-
-
-def test_what_no_rule_says_the_settings_say(settings):
-    settings.BROADCAST = {"KEEP_MESSAGES": 7, "KEEP_SECONDS": None}
-    assert retention("broadcast") == (7, None)
-    assert retention("other") == (7, None)
