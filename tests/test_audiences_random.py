@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 
 from broadcast import asend
 from broadcast.access import revalidation as revocation
-from broadcast.access.audiences import group_for
+from broadcast.audiences import group_for
 from tests.tabs import Tab, after_looks, signed_in
 
 CHANGES = 30

@@ -12,15 +12,14 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
 from django.db import connections
 
-from broadcast import consumers
+from broadcast import asend, asend_many, consumers
 from broadcast.access import revalidation as revocation
 from broadcast.consumers import BroadcastConsumer
 from broadcast.engine import throttle as rate
+from broadcast.engine.frames import STALLED
 from broadcast.engine.health import log_failing, no_log
-from broadcast.engine.publish import asend, asend_many
 from broadcast.engine.storage import locking
 from broadcast.engine.storage.pruning import erase
-from broadcast.engine.transports.asgi import STALLED
 from tests.site import ROOT
 
 DOCS = (ROOT / "docs" / "protocol.md").read_text()

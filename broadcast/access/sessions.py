@@ -1,4 +1,4 @@
-"""Whether the session that signed somebody in still does: asked of its engine, and judged as Django judges it."""
+"""Sessions: asked of their engine, and judged as Django judges them, for the users that they still sign in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..engine.process import current_process
 
 
 def signs_in(session: Any) -> bool:
-    """Whether this is a session under which somebody is signed in, and not one of a guest or of another kind."""
+    """True if this is a session under which somebody is signed in, and not one of a guest or of another kind."""
     return bool(getattr(session, "session_key", None)) and bool(session.get(SESSION_KEY))
 
 
@@ -45,12 +45,12 @@ def has_ended(session: Any) -> bool:
 
 
 def is_kept_by_client(session: Any) -> bool:
-    """Whether the session is in its cookie alone, so that nobody here can see when it is signed out of."""
+    """True if the session is in its cookie alone, so that nobody here can see when it is signed out of."""
     return not session.__class__(session.session_key).exists(session.session_key)
 
 
 def is_of_password(session: Any, user: Any) -> bool:
-    """Whether a session was begun under the password that its user has now, as Django's ``get_user`` finds it."""
+    """True if a session was begun under the password that its user has now, as Django's ``get_user`` finds it."""
     is_anothers = session[SESSION_KEY] != user._meta.pk.value_to_string(user)
     if is_anothers or not hasattr(user, "get_session_auth_hash"):
         return True

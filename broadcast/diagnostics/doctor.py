@@ -20,11 +20,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..api import asend
 from ..checks.environment import lacks_write_ahead_log
 from ..conf import conf
 from ..engine.hints.layer import current_layer
 from ..engine.process import current_process
-from ..engine.publish import asend
 from ..engine.storage.database import alias, log_access
 from ..exceptions import BroadcastError, LogUnavailable, NoLog
 from .probe import ProbeResult, probe_websocket

@@ -13,13 +13,15 @@ from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-from ..access.audiences import group_for, is_user, plain_name, signed_name
+from ..access.audiences import group_for, is_user
+from ..access.identity import sign_in_url, visitor
+from ..access.refusals import may
+from ..access.signed_names import plain_name, signed_name
 from ..conf import conf, is_count, is_number
 from ..engine.history import latest
 from ..engine.process import current_process
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..groups import DEFAULT_GROUP
-from ..http import allows, sign_in_url, visitor
 from .announcements import COOKIE, Place, current_announcements, dismissed
 from .texts import differing, translated
 
@@ -111,7 +113,7 @@ def name_for(to: Any, user: Any) -> str:
     try:
         group = group_for(to)
         goes_by_rules = isinstance(to, str) or is_user(to)
-        if goes_by_rules and allows(user, "subscribe", group):
+        if goes_by_rules and may(user, "subscribe", group):
             return group
         return "" if isinstance(to, str) or to == user else signed_name(to, user)
     except InvalidMessage as error:
@@ -146,7 +148,7 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
     group = plain_name(name)
     user = visitor(request)
     history = latest(group, limit)
-    may_publish = write and allows(user, "publish", group)
+    may_publish = write and may(user, "publish", group)
     return {
         **common(),
         "name": name,

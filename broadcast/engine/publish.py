@@ -1,23 +1,17 @@
-"""What sending does: check, append to the log, hint. The only way in for views, admin, commands and consumers."""
+"""Publishing: append drafts to the log, and hint. The only way in for views, admin, commands and consumers."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils.functional import Promise
 
-from ..access.audiences import UNSET, group_for
 from ..exceptions import InvalidMessage, LogUnavailable, NoLog
-from ..groups import DEFAULT_GROUP
 from ..models import Message
 from .frames import Frame, message_frame
 from .health import SENDING
@@ -26,183 +20,14 @@ from .storage.database import in_callers_transaction, open_log
 from .storage.log import message_of
 from .storage.records import Draft
 from .storage.threads import OwnThreads
-from .validation import (
-    MAX_AUTHOR,
-    SERVER,
-    checked_author,
-    checked_body,
-    checked_data,
-    checked_group,
-    checked_ref,
-    is_servers_name,
-    shown,
-)
+from .validation import shown
 
 if TYPE_CHECKING:
     from .node import Node
     from .process import Process
     from .system import System
 
-Item = str | Mapping[str, Any]
-"""One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref)."""
-
 SEND_GAP = 0.002  # seconds: who sends in a loop has begun the next one by then
-
-ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
-
-
-def send(
-    body: str,
-    *,
-    group: str = DEFAULT_GROUP,
-    to: Any = UNSET,
-    author: Any = SERVER,
-    data: Mapping[str, Any] | None = None,
-    ref: uuid.UUID | str | None = None,
-    persist: bool = True,
-) -> Message:
-    """Sends one message to everyone who listens to ``group``, now or when they come back.
-
-    Outside a transaction the message is in the log when this returns. Inside one (``atomic()``,
-    ``ATOMIC_REQUESTS``) it becomes part of it: a rollback takes it along, and until the commit its
-    ``offset`` and ``sent_at`` are None. It never waits for listeners, however many or slow.
-
-    ``to`` says whom it is for instead of ``group``: a user (all their tabs and nobody else), a saved
-    instance of any model (whoever may see that object) or a group's name. None is refused, so that
-    what was meant for one never goes to all.
-
-    ``body`` is text, at most ``MAX_BODY`` characters. ``author`` is a name, or a user, whose name
-    then is the author. ``data`` is a JSON object of at most ``MAX_DATA`` bytes. ``ref`` is a UUID:
-    the same author's second message with it in the same group is not sent again, and the first is
-    returned. With ``persist=False`` the message is not logged but only shown to whoever is live
-    right now, transaction or not: for typing notices and progress.
-
-    Where there is no log (before ``migrate``, in a test without database access) messages are
-    delivered live only, with ``offset`` None; the log of the process says so once.
-
-    Raises InvalidMessage for arguments that will not do, LogUnavailable if the log cannot be
-    written (then nothing was sent), and its subclass OutcomeUnknown if the connection was lost
-    during COMMIT and nobody can say.
-    """
-    return publish(current_process(), [draft_of(body, audience(group, to), author, data, ref)], persist)[0]
-
-
-async def asend(
-    body: str,
-    *,
-    group: str = DEFAULT_GROUP,
-    to: Any = UNSET,
-    author: Any = SERVER,
-    data: Mapping[str, Any] | None = None,
-    ref: uuid.UUID | str | None = None,
-    persist: bool = True,
-) -> Message:
-    """``send`` for async code. Like the async ORM, it works in the thread of thread-sensitive calls.
-
-    With ``persist=False`` there may be nothing to wait for; then it does not give way to other tasks.
-    """
-    if persist is False and isinstance(author, str) and asyncio.get_running_loop() in current_process().nodes:
-        return send(body, group=group, to=to, author=author, data=data, ref=ref, persist=False)
-    return await sync_to_async(send)(body, group=group, to=to, author=author, data=data, ref=ref, persist=persist)
-
-
-def send_many(
-    messages: Iterable[Item],
-    *,
-    group: str = DEFAULT_GROUP,
-    to: Any = UNSET,
-    author: Any = SERVER,
-    data: Mapping[str, Any] | None = None,
-    persist: bool = True,
-) -> list[Message]:
-    """Sends many messages in one transaction: all of them or none, in the order given.
-
-    Each item is a body, or a dict of ``send``'s arguments, for which the keyword arguments here are
-    the defaults. Everything is checked before anything is sent. Otherwise as ``send``.
-    """
-    return publish(current_process(), drafts_of(messages, audience(group, to), author, data), persist)
-
-
-async def asend_many(
-    messages: Iterable[Item],
-    *,
-    group: str = DEFAULT_GROUP,
-    to: Any = UNSET,
-    author: Any = SERVER,
-    data: Mapping[str, Any] | None = None,
-    persist: bool = True,
-) -> list[Message]:
-    """``send_many`` for async code."""
-    return await sync_to_async(send_many)(messages, group=group, to=to, author=author, data=data, persist=persist)
-
-
-def current_process() -> Process:
-    from .process import current_process
-
-    return current_process()
-
-
-# Checking
-
-
-def drafts_of(messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
-    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
-        raise InvalidMessage(f"send_many expects a list of messages; it came as {shown(messages)}.")
-    return [draft_of(**arguments_of(item, group, author, data)) for item in messages]
-
-
-def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, Any]:
-    given = {"body": item} if isinstance(item, str) else item
-    if not isinstance(given, Mapping):
-        raise InvalidMessage(f"A message must be text or a dict; it came as {shown(given)}.")
-    if unknown := given.keys() - ITEM_KEYS:
-        expected = ", ".join(sorted(ITEM_KEYS))
-        came = ", ".join(sorted(map(shown, unknown)))
-        raise InvalidMessage(f"A message may have {expected}; it came with {came}.")
-    if "to" in given:
-        given = {**given, "group": audience(given.get("group", DEFAULT_GROUP), given["to"])}
-    wanted = {key: value for key, value in given.items() if key != "to"}
-    return {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
-
-
-def audience(group: str, to: object) -> str:
-    """The group that a message goes to, by its name or by whom it is for."""
-    if to is UNSET:
-        return group
-    if group != DEFAULT_GROUP:
-        raise InvalidMessage(f"Give to or group, not both; they came as {shown(to)} and {shown(group)}.")
-    return group_for(to)
-
-
-def draft_of(body: object, group: object, author: Any, data: object, ref: object) -> Draft:
-    name, source, user_id = identity_of(author)
-    if isinstance(body, Promise):  # a lazy translation
-        body = str(body)
-    return Draft(
-        group=checked_group(group),
-        source=source,
-        author=name,
-        user_id=user_id,
-        body=checked_body(body),
-        data=None if data is None else checked_data(data),
-        ref=current_process().system.uuid() if ref is None else checked_ref(ref),
-        has_client_ref=ref is not None,
-    )
-
-
-def identity_of(author: Any) -> tuple[str, str, Any]:
-    """The name, the source and the user's key that stand for an author: a name, or a saved user."""
-    if isinstance(author, type) or not hasattr(author, "get_username"):
-        return checked_author(author), Message.Source.SERVER, None
-    if not author.is_authenticated or author.pk is None:
-        raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
-    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
-    if is_servers_name(name):
-        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
-    return name, Message.Source.USER, author.pk
-
-
-# Sending
 
 
 class InFlightSends:

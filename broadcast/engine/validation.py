@@ -1,4 +1,4 @@
-"""What a message may consist of. Everything is checked all the way down before anything is written."""
+"""Validation of a message's parts, all the way down, before anything is written."""
 
 from __future__ import annotations
 
@@ -115,21 +115,21 @@ LOOKALIKES = {
     }.items()
     for char in chars
 } | {first + ord(letter) - ord("a"): letter for first in (0x1F150, 0x1F170, 0x1F1E6) for letter in "serv"}
-"""What looks like the letters of the server's name, as ``casefold`` leaves it: other scripts, digits, signs, badges."""
+"""Characters that look like the letters of the server's name after ``casefold``: of other scripts, digits, badges."""
 
 INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
 """Fillers that show nothing, though Unicode counts them among letters and symbols."""
 
 
 def is_servers_name(name: str) -> bool:
-    """Whether people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
+    """True if people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
     letters = unicodedata.normalize("NFKD", name).casefold().translate(LOOKALIKES)
     seen = "".join(char for char in letters if char.isalnum() and char not in INVISIBLE)
     return SERVER.casefold() in (seen, seen[::-1])
 
 
 def is_blank(text: str) -> bool:
-    """Whether a reader would see nothing: white space, controls, and what joins or fills."""
+    """True if a reader would see nothing: white space, controls, and what joins or fills."""
     return all(unicodedata.category(char)[0] in "CZ" or char in INVISIBLE for char in text)
 
 

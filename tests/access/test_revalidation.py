@@ -25,9 +25,9 @@ from django.utils import timezone
 from broadcast import asend, consumers
 from broadcast.access import revalidation as revocation
 from broadcast.access import signals
-from broadcast.access.audiences import signed_name
 from broadcast.access.revalidation import revalidators, snapshot_of
 from broadcast.access.snapshot import find_lost, identify
+from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer
 from broadcast.engine.health import Health
 from broadcast.engine.hub.hub import Hub
@@ -455,7 +455,7 @@ async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(tab
 
 async def test_a_cache_that_is_away_ends_nothing(tab, ann, settings, monkeypatch):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    settings.CACHES = {"default": {"BACKEND": "tests.test_revocation.BreakableCache"}}
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.BreakableCache"}}
     page = await tab("members", cookies=(await signed_in()).cookies)
     monkeypatch.setattr(BreakableCache, "is_away", True)
     await after_looks()

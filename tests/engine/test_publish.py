@@ -821,13 +821,13 @@ def test_json_is_what_hints_carry(ear):
 def test_no_user_writes_under_the_servers_name(django_user_model, db):
     user = django_user_model.objects.create_user("SERVER")
     with pytest.raises(InvalidMessage, match="under which this site speaks"):
-        publishing.send("hi", author=user)
+        send("hi", author=user)
 
 
 def test_a_lazy_translation_is_text(db):
-    assert publishing.send(gettext_lazy("Yes")).body == "Yes"
+    assert send(gettext_lazy("Yes")).body == "Yes"
 
 
 def test_persist_must_be_a_bool():
     with pytest.raises(InvalidMessage, match="persist must be True or False"):
-        publishing.send("hi", persist="no")  # type: ignore[arg-type]
+        send("hi", persist="no")  # type: ignore[arg-type]

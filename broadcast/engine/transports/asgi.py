@@ -11,16 +11,13 @@ from typing import Any
 
 from ...conf import conf
 from ...exceptions import LogUnavailable
-from ..frames import Dialect, Fields, Frame
+from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame
 from ..hub.stream import Batch, Position
 from .daphne.internals import WriteBackpressure, is_closed
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger("broadcast")
-
-STALLED = 4001
-INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
 
 
 class ClientGone(ConnectionError):

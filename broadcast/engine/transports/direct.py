@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from ...conf import conf
-from ..frames import Dialect
+from ..frames import STALLED, Dialect
 from ..hub.stream import Batch, Position
-from .asgi import STALLED, Send, Transport
+from .asgi import Send, Transport
 from .daphne.internals import DaphneSocket
 
 logger = logging.getLogger("broadcast")

@@ -18,10 +18,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils import timezone
 
+from broadcast.api import send
 from broadcast.diagnostics.doctor import examine
 from broadcast.engine.frames import Fields, checked_offset
 from broadcast.engine.hub.reader import messages
-from broadcast.engine.publish import send
 from broadcast.engine.validation import SERVER, checked_group
 from broadcast.exceptions import BroadcastError
 from broadcast.groups import DEFAULT_GROUP

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from broadcast import send_many
 from broadcast.engine.frames import message_frame
 from broadcast.engine.health import log_failing
 from broadcast.engine.hints.hint import Hint
@@ -24,7 +25,6 @@ from broadcast.engine.hub import pages as pages_module
 from broadcast.engine.hub import ring as ring_module
 from broadcast.engine.hub import stream as stream_module
 from broadcast.engine.hub.hub import hubs
-from broadcast.engine.publish import send_many
 from broadcast.engine.storage import log
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Group, Message

@@ -1,0 +1,219 @@
+"""Origins: from which pages a handshake or a request may come."""
+
+import pytest
+from django.test import RequestFactory
+
+from broadcast.access.origins import accepts_origin, is_from_another_site, is_of_this_site, is_prefetch
+
+
+def handshake(origin: str | None, host: str | None = "example.com", **more: str) -> dict[bytes, bytes]:
+    headers = {"origin": origin, "host": host} | {name.replace("_", "-"): value for name, value in more.items()}
+    return {name.encode(): value.encode("latin-1") for name, value in headers.items() if value is not None}
+
+
+@pytest.fixture(autouse=True)
+def hosts(settings):
+    settings.ALLOWED_HOSTS = ["example.com", "[2001:db8::1]"]
+    settings.CSRF_TRUSTED_ORIGINS = []
+    settings.USE_X_FORWARDED_HOST = False
+    return settings
+
+
+@pytest.mark.parametrize("host", ["example.com", "evil.example", None])
+def test_a_program_sends_no_origin(host):
+    assert accepts_origin(handshake(None, host))
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://example.com", "example.com"),
+        ("https://example.com", "example.com"),
+        ("http://example.com:8000", "example.com:8000"),
+        ("http://example.com:80", "example.com"),
+        ("http://example.com", "example.com:80"),
+        ("https://example.com:443", "example.com"),
+        ("https://example.com", "example.com:443"),
+        ("HTTP://Example.COM", "EXAMPLE.com"),
+        ("http://example.com", "example.com."),
+        ("http://[2001:db8::1]:8000", "[2001:db8::1]:8000"),
+    ],
+)
+def test_a_page_of_the_same_host_and_port_is_accepted(origin, host):
+    assert accepts_origin(handshake(origin, host))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://example.com:8000",
+        "https://example.com:80",
+        "http://example.com:443",
+        "http://evil.example",
+        "http://sub.example.com",
+        "http://example.com.evil.example",
+        "http://evilexample.com",
+        "null",
+        "",
+        "example.com",
+        "//example.com",
+        "http:",
+        "http://",
+        "ftp://example.com",
+        "file://",
+        "chrome-extension://example.com",
+        "http://[::1",
+        "http://[::1]evil",
+        "http://example.com:port",
+        "http://user@example.com",
+        "http://exa mple.com",
+        "\xff\xfe",
+    ],
+)
+def test_any_other_page_is_refused(origin):
+    assert not accepts_origin(handshake(origin))
+
+
+def test_the_host_is_one_of_the_site():
+    assert not accepts_origin(handshake("http://rebound.example", "rebound.example"))
+
+
+@pytest.mark.parametrize("host", ["", None])
+def test_without_a_host_the_origin_is_to_be_one_of_the_site(host):
+    assert accepts_origin(handshake("http://example.com:8000", host))
+    assert not accepts_origin(handshake("http://evil.example", host))
+    assert not accepts_origin(handshake("http://", host))
+
+
+@pytest.mark.parametrize("host", ["exa mple.com", "[::1", "example.com:port"])
+def test_a_garbled_host_is_refused(host):
+    assert not accepts_origin(handshake("http://example.com", host))
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "demo.localhost:8000"])
+def test_without_allowed_hosts_the_site_is_this_machine(settings, debug, host):
+    settings.DEBUG = debug
+    settings.ALLOWED_HOSTS = []
+    assert accepts_origin(handshake(f"http://{host}", host))
+    assert not accepts_origin(handshake("http://example.com"))
+
+
+def test_any_host_may_be_allowed_but_not_any_page(settings):
+    settings.ALLOWED_HOSTS = ["*"]
+    assert accepts_origin(handshake("http://anything.example", "anything.example"))
+    assert not accepts_origin(handshake("http://evil.example", "anything.example"))
+    assert not accepts_origin(handshake("http://no host", "no host"))
+
+
+def test_subdomains_may_be_allowed_but_each_only_to_itself(settings):
+    settings.ALLOWED_HOSTS = [".example.com"]
+    assert accepts_origin(handshake("https://a.example.com", "a.example.com"))
+    assert accepts_origin(handshake("https://example.com", "example.com"))
+    assert not accepts_origin(handshake("https://a.example.com", "b.example.com"))
+    assert not accepts_origin(handshake("https://evilexample.com", "evilexample.com"))
+
+
+def test_a_trusted_origin_is_accepted(settings):
+    settings.CSRF_TRUSTED_ORIGINS = ["HTTPS://Front.example", "https://dev.example:8443"]
+    assert accepts_origin(handshake("https://front.example"))
+    assert accepts_origin(handshake("https://FRONT.Example"))
+    assert accepts_origin(handshake("https://dev.example:8443"))
+    assert not accepts_origin(handshake("http://front.example"))
+    assert not accepts_origin(handshake("https://front.example:8443"))
+    assert not accepts_origin(handshake("https://dev.example"))
+    assert not accepts_origin(handshake("https://a.front.example"))
+    assert not accepts_origin(handshake("null"))
+
+
+def test_a_trusted_wildcard_accepts_the_domain_and_its_subdomains(settings):
+    settings.CSRF_TRUSTED_ORIGINS = ["https://*.front.example"]
+    assert accepts_origin(handshake("https://a.front.example"))
+    assert accepts_origin(handshake("https://a.b.front.example"))
+    assert accepts_origin(handshake("https://front.example"))
+    assert not accepts_origin(handshake("http://a.front.example"))
+    assert not accepts_origin(handshake("https://evilfront.example"))
+    assert not accepts_origin(handshake("https://evil.example/.front.example"))
+
+
+def test_a_trusted_origin_may_belong_to_an_app(settings):
+    settings.CSRF_TRUSTED_ORIGINS = ["capacitor://localhost"]
+    assert accepts_origin(handshake("capacitor://localhost"))
+    assert not accepts_origin(handshake("capacitor://elsewhere"))
+
+
+def test_a_forwarded_host_counts_only_where_the_site_says_so(settings):
+    headers = handshake("https://example.com", "backend:8000", x_forwarded_host="example.com")
+    assert not accepts_origin(headers)
+    settings.USE_X_FORWARDED_HOST = True
+    assert accepts_origin(headers)
+    assert accepts_origin(handshake("https://example.com"))
+    assert not accepts_origin(handshake("https://evil.example", "evil.example", x_forwarded_host="example.com"))
+
+
+class TestOriginOverTls:
+    @pytest.fixture(autouse=True)
+    def hosts(self, settings):
+        settings.ALLOWED_HOSTS = ["example.org"]
+
+    @pytest.mark.parametrize(("origin", "accepted"), [(b"https://example.org", True), (b"http://example.org", False)])
+    def test_a_page_must_have_come_over_tls_too(self, origin, accepted):
+        assert accepts_origin({b"origin": origin, b"host": b"example.org"}, "wss") is accepted
+
+    @pytest.mark.parametrize(("proto", "accepted"), [(b"https", False), (b"https, http", False), (b"http", True)])
+    def test_a_trusted_proxy_tells_how_the_client_came(self, settings, proto, accepted):
+        settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+        headers = {b"origin": b"http://example.org", b"host": b"example.org", b"x-forwarded-proto": proto}
+        assert accepts_origin(headers) is accepted
+
+
+@pytest.mark.parametrize(
+    ("page", "same"),
+    [
+        ("http://example.org/page", True),
+        ("http://example.org:80/", True),
+        ("http://example.org:8000/", False),
+        ("http://evil.example/", False),
+        ("https://trusted.example/", True),
+        ("about:blank", False),
+        ("http://[::1", False),
+    ],
+)
+def test_whether_a_page_is_one_of_this_site(settings, page, same):
+    settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["example.org"], ["https://trusted.example"]
+    assert is_of_this_site(page, "example.org") is same
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({}, False),
+        *(({"Sec-Fetch-Site": site}, False) for site in ("none", "same-origin")),
+        *(({"Sec-Fetch-Site": site}, True) for site in ("cross-site", "same-site", "", "something-new", "NONE")),
+        ({"Sec-Fetch-Site": "none", "Origin": "http://evil.example"}, False),
+        # Browsers send no Sec-Fetch-Site to plain http.
+        ({"Origin": "http://evil.example"}, True),
+        ({"Origin": "null"}, True),
+        ({"Origin": "http://example.com", "Referer": "http://evil.example/page"}, False),
+        ({"Referer": "http://evil.example/page"}, True),
+        ({"Referer": "http://example.com/page"}, False),
+    ],
+)
+def test_which_requests_another_sites_page_makes(headers, foreign):
+    assert is_from_another_site(RequestFactory(headers=headers).get("/", headers={"Host": "example.com"})) is foreign
+
+
+@pytest.mark.parametrize(
+    ("headers", "ahead"),
+    [
+        *(({"Sec-Purpose": purpose}, True) for purpose in ("prefetch", "prefetch;prerender", "Prefetch;anonymous-ip")),
+        *(({name: "preview"}, True) for name in ("Purpose", "X-Purpose", "X-Moz")),
+        ({"Sec-Purpose": "something-new"}, False),
+        ({}, False),
+    ],
+)
+def test_a_browser_may_ask_ahead(headers, ahead):
+    assert is_prefetch(RequestFactory().get("/", headers=headers)) is ahead
