@@ -170,7 +170,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     @cached_property
     def looks(self) -> TokenBucket:
-        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE)
+        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE, self.node.process.system.monotonic)
 
     async def require(self, action: Action, name: str) -> str:
         """The group of ``name``, if the user may; after a refusal asked once more, for the user as they are by now.
@@ -228,7 +228,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     @cached_property
     def bucket(self) -> TokenBucket:
         """The rate limit of this client's frames; made lazily, for most connections never send."""
-        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
+        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST, self.node.process.system.monotonic)
 
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""

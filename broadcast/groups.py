@@ -14,6 +14,11 @@ GROUP_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,80}")
 """What a group may be called: a Channels group name, with room for the app's own prefix."""
 
 
+def channels_group(group: str) -> str:
+    """The Channels group of a group; never one that the site uses for something else."""
+    return DEFAULT_GROUP if group == DEFAULT_GROUP else f"{DEFAULT_GROUP}.{group}"
+
+
 def is_group_name(name: object) -> bool:
     return isinstance(name, str) and GROUP_NAME.fullmatch(name) is not None
 

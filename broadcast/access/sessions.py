@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.module_loading import import_string
+
+from ..engine.process import current_process
 
 
 def signs_in(session: Any) -> bool:
@@ -27,7 +28,9 @@ def found_in_tables(sessions: Iterable[Any]) -> set[str]:
     for store, wanted in keys.items():
         table = store.get_model_class()._default_manager
         found.update(
-            table.filter(session_key__in=wanted, expire_date__gt=timezone.now()).values_list("session_key", flat=True)
+            table.filter(session_key__in=wanted, expire_date__gt=current_process().system.now()).values_list(
+                "session_key", flat=True
+            )
         )
     return found
 

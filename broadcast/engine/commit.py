@@ -6,7 +6,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -14,8 +14,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..exceptions import LogUnavailable, OutcomeUnknown
 from ..models import Message
+from .hints.publisher import HintPublisher
 from .storage.database import open_log
 from .storage.log import Log
+from .storage.pruning import EVERY, Pruning
 from .storage.records import AppendResult, Draft, NewMessages
 from .storage.threads import OwnThreads
 
@@ -101,12 +103,14 @@ class LoopRequest(CommitRequest):
 class GroupCommit:
     """The first to come commits for all who wait; when its own are in, the next in line takes over.
 
-    ``after_append`` is called with what is new, in the thread that committed it, when the next may already commit.
+    Whoever commits also follows up on what is new: those who listen are told, and what is too old goes. The next
+    may commit meanwhile.
     """
 
-    def __init__(self, log: Log, after_append: Callable[[Sequence[NewMessages]], None]) -> None:
+    def __init__(self, log: Log, hints: HintPublisher, pruning: Pruning) -> None:
         self._log = log
-        self._after_append = after_append
+        self._hints = hints
+        self._pruning = pruning
         self._lock = threading.Lock()
         self._requests: deque[CommitRequest] = deque()
         self._has_leader = False
@@ -118,6 +122,19 @@ class GroupCommit:
         """
         if threading.current_thread() is threading.main_thread():
             return self.append_alone(drafts, connection)
+        with self._lock:
+            is_alone, self._has_leader = not self._has_leader, True
+        if not is_alone:
+            return self._append_in_turn(drafts, connection)
+        try:
+            appended = self._log.append(drafts, connection)
+        finally:
+            self._hand_off()
+        self.follow_up(appended.news)
+        return appended.messages
+
+    def _append_in_turn(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper) -> list[Message]:
+        """Is committed by another, or commits for all when the turn comes."""
         request = ThreadRequest(drafts)
         if not self._put(request):
             self._wait(request)
@@ -130,8 +147,15 @@ class GroupCommit:
     def append_alone(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper | None = None) -> list[Message]:
         """Commits these drafts by themselves."""
         appended = self._log.append(drafts, connection)
-        self._after_append(appended.news)
+        self.follow_up(appended.news)
         return appended.messages
+
+    def follow_up(self, news: Sequence[NewMessages]) -> None:
+        """Tells those who listen, and prunes at every ``EVERY``th offset. Never raises."""
+        self._hints.publish_news(news)
+        for each in news:
+            if each.messages and (each.messages[-1].offset or 0) % EVERY < len(each.messages):
+                self._pruning.follow(each)
 
     async def relay(self, draft: Draft, threads: OwnThreads) -> Message:
         """Commits what a client said, in the writer of its node. Raises as the log does.
@@ -153,7 +177,7 @@ class GroupCommit:
         finally:
             resolve_in_loops(batch)
             self._hand_off()
-        self._after_append(news)
+        self.follow_up(news)
 
     def _put(self, request: CommitRequest) -> bool:
         """Queues a request; whether it leads."""

@@ -71,20 +71,17 @@ def message_fields(message: Message) -> Fields:
 
 
 class Frame:
-    """One frame for many connections, encoded once per dialect, when first asked for."""
+    """One frame for many connections, encoded once per dialect. ``size`` is about the bytes that it takes."""
 
-    __slots__ = ("bytes", "fields", "offset", "texts")
+    __slots__ = ("bytes", "fields", "offset", "size", "texts")
 
     def __init__(self, fields: Fields) -> None:
+        text = encoder.encode(fields)
         self.fields = fields
         self.offset: int | None = fields.get("offset")
-        self.texts: dict[Dialect, str] = {}
+        self.size = len(text)
+        self.texts: dict[Dialect, str] = {Dialect.V1: text}
         self.bytes: dict[Dialect, bytes] = {}
-
-    @property
-    def size(self) -> int:
-        """About how many bytes the frame takes."""
-        return len(self.text(Dialect.V1))
 
     def text(self, dialect: Dialect) -> str:
         """The frame as it is sent; empty if the dialect has no such frame."""
@@ -97,7 +94,7 @@ class Frame:
         """The frame as a server writes it to a socket; empty if the dialect has no such frame."""
         data = self.bytes.get(dialect)
         if data is None:
-            data = self.bytes[dialect] = text_frame(self.text(dialect))
+            data = self.bytes[dialect] = text_frame(self.texts.get(dialect) or self.text(dialect))
         return data
 
 

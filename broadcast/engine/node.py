@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..conf import conf
 from .hints.receiver import LayerReceiver
 from .hub.hub import Hub
-from .hub.write_scheduler import WriteScheduler
 from .storage.threads import NodeDatabase
+from .transports.direct import WriteScheduler
 
 if TYPE_CHECKING:
     from .process import Process
@@ -57,13 +57,6 @@ class Node:
             self._parts[kind] = kind(self)
         part: T = self._parts[kind]
         return part
-
-    def call_threadsafe(self, function: Callable[..., object], *args: object) -> None:
-        """Calls ``function`` in the loop, from any thread; not at all if the loop has ended."""
-        try:
-            self.loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            self.forget()
 
     def on_control(self, event: Mapping[str, Any]) -> None:
         """Hands an event to whoever registered for its type; another is ignored."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ from .commit import GroupCommit
 from .health import Health
 from .hints.publisher import HintPublisher
 from .node import Node
+from .publish import InFlightSends
 from .storage.log import Log
-from .storage.pruning import EVERY, Pruning
-from .storage.records import NewMessages
+from .storage.pruning import Pruning
 from .system import System
 
 logger = logging.getLogger("broadcast")
@@ -27,31 +26,6 @@ END_SECONDS = 2.0  # that the end of the process waits for a node
 MAX_SAID = 100  # lines that are said once
 
 Listener = Callable[[Sequence[Message]], None]
-
-
-class InFlightSends:
-    """Counts what is being sent, in whatever thread; entered by each sender. Writers may wait a little for more."""
-
-    GAP = 0.002  # seconds: who sends in a loop has begun the next one by then
-
-    def __init__(self, system: System) -> None:
-        self._monotonic = system.monotonic
-        self._lock = threading.Lock()
-        self._count = 0
-        self._ended_at = 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._count += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._count -= 1
-            self._ended_at = self._monotonic()
-
-    def are_under_way(self) -> bool:
-        """Whether something is being sent, or was a moment ago."""
-        return self._count > 0 or self._monotonic() < self._ended_at + self.GAP
 
 
 class Process:
@@ -77,7 +51,7 @@ class Process:
         self.pruning = Pruning(self.system, self.health)
         self.in_flight = InFlightSends(self.system)
         self.hints = HintPublisher(self)
-        self.commit = GroupCommit(self.log, self.after_append)
+        self.commit = GroupCommit(self.log, self.hints, self.pruning)
         self.nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self.own_channels: set[str] = set()  # of the nodes, in the channel layer
         self._said: set[str] = set()
@@ -90,16 +64,6 @@ class Process:
             self._forget_closed_loops()
             node = self.nodes[loop] = Node(self, loop)
         return node
-
-    def running_nodes(self) -> list[Node]:
-        return list(self.nodes.values())
-
-    def after_append(self, news: Sequence[NewMessages]) -> None:
-        """Follows up on a log that has grown: those who listen are told, and what is too old goes."""
-        self.hints.publish_news(news)
-        for each in news:
-            if each.messages and (each.messages[-1].offset or 0) % EVERY < len(each.messages):
-                self.pruning.follow(each)
 
     def is_first_time(self, text: str) -> bool:
         """True when ``text`` comes for the first time, so that a log says it once; false when there are too many."""
@@ -139,6 +103,5 @@ this_process = Process()
 running_process: ContextVar[Process] = ContextVar("broadcast_process", default=this_process)
 
 
-def current_process() -> Process:
-    """The process object of the code that runs."""
-    return running_process.get()
+current_process = running_process.get
+"""Returns the process object of the code that runs."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
@@ -14,13 +16,41 @@ from ..models import Message
 from .frames import Frame, message_frame
 from .health import SENDING
 from .hints.hint import ephemeral_hints
-from .node import Node
-from .process import Process
-from .storage.database import in_callers_transaction, in_transaction, open_log
+from .storage.database import in_callers_transaction, open_log
 from .storage.log import message_of
 from .storage.records import Draft
 from .storage.threads import OwnThreads
 from .validation import shown
+
+if TYPE_CHECKING:
+    from .node import Node
+    from .process import Process
+    from .system import System
+
+SEND_GAP = 0.002  # seconds: who sends in a loop has begun the next one by then
+
+
+class InFlightSends:
+    """Counts what is being sent, in whatever thread; entered by each sender. Writers may wait a little for more."""
+
+    def __init__(self, system: System) -> None:
+        self._monotonic = system.monotonic
+        self._lock = threading.Lock()
+        self._count = 0
+        self._ended_at = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+            self._ended_at = self._monotonic()
+
+    def are_under_way(self) -> bool:
+        """Whether something is being sent, or was a moment ago."""
+        return self._count > 0 or self._monotonic() < self._ended_at + SEND_GAP
 
 
 def publish(process: Process, drafts: Sequence[Draft], persist: bool = True) -> list[Message]:
@@ -44,7 +74,7 @@ def logged(process: Process, drafts: Sequence[Draft]) -> list[Message]:
     health = process.health
     try:
         connection = open_log()
-        if not in_transaction(connection):
+        if not connection.in_atomic_block and connection.get_autocommit():
             messages = process.commit.append(drafts, connection)
         elif in_callers_transaction(connection):
             messages = insert(process, drafts, connection)
@@ -98,7 +128,7 @@ def sequence(process: Process, messages: Sequence[Message]) -> None:
     """Gives committed messages their offsets, and hints. If this fails, the next poll of any hub does it."""
     try:
         if not process.log.fill_in_offsets(messages):
-            process.after_append(process.log.sequence({message.group_id for message in messages}))
+            process.commit.follow_up(process.log.sequence({message.group_id for message in messages}))
             process.log.fill_in_offsets(messages)
     except LogUnavailable as error:
         process.health.log.fail(error, SENDING)

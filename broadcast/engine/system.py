@@ -14,50 +14,48 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
 
 
+def one_thread(name: str) -> Executor:
+    """One thread that runs what it is given, in order."""
+    return ThreadPoolExecutor(1, name)
+
+
+def token() -> str:
+    """Twelve characters that nobody can guess."""
+    return secrets.token_urlsafe(9)
+
+
+def start_thread(target: Callable[[], None], name: str, daemon: bool) -> None:
+    """Raises RuntimeError where no thread can be started."""
+    threading.Thread(target=target, name=name, daemon=daemon).start()
+
+
+def after_fork(function: Callable[[], None]) -> None:
+    """Calls ``function`` in every child of this process, where the system has forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+def at_exit(function: Callable[[], None]) -> None:
+    atexit.register(function)
+
+
+@dataclass(frozen=True)
 class System:
-    """The real one: this machine and this Python."""
+    """The functions by which the engine asks its surroundings; by default those of this machine and this Python."""
 
-    def monotonic(self) -> float:
-        """Seconds of a clock that never goes back."""
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        """The time of day, as Django gives it to the site."""
-        return timezone.now()
-
-    def sleep(self, seconds: float) -> None:
-        """Blocks this thread."""
-        time.sleep(seconds)
-
-    def uniform(self, low: float, high: float) -> float:
-        return random.uniform(low, high)
-
-    def uuid(self) -> uuid.UUID:
-        return uuid.uuid4()
-
-    def token(self) -> str:
-        """Twelve characters that nobody can guess."""
-        return secrets.token_urlsafe(9)
-
-    def executor(self, name: str) -> Executor:
-        """One thread that runs what it is given, in order."""
-        return ThreadPoolExecutor(1, name)
-
-    def start_thread(self, target: Callable[[], None], name: str, daemon: bool) -> threading.Thread:
-        """Raises RuntimeError where no thread can be started."""
-        thread = threading.Thread(target=target, name=name, daemon=daemon)
-        thread.start()
-        return thread
-
-    def after_fork(self, function: Callable[[], None]) -> None:
-        """Calls ``function`` in every child of this process, where the system has forks."""
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=function)
-
-    def at_exit(self, function: Callable[[], None]) -> None:
-        atexit.register(function)
+    monotonic: Callable[[], float] = time.monotonic  # seconds of a clock that never goes back
+    now: Callable[[], datetime] = timezone.now
+    sleep: Callable[[float], None] = time.sleep  # blocks this thread, for so many seconds
+    uniform: Callable[[float, float], float] = random.uniform
+    uuid: Callable[[], uuid.UUID] = uuid.uuid4
+    token: Callable[[], str] = token
+    executor: Callable[[str], Executor] = one_thread
+    start_thread: Callable[[Callable[[], None], str, bool], None] = start_thread  # target, name, whether a daemon
+    after_fork: Callable[[Callable[[], None]], None] = after_fork
+    at_exit: Callable[[Callable[[], None]], None] = at_exit

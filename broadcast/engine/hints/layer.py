@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from channels.layers import get_channel_layer
 
 from ...conf import conf
-from ...groups import DEFAULT_GROUP
 
 T = TypeVar("T")
 
@@ -21,11 +20,6 @@ TRIES = 3
 def current_layer() -> Any:
     """The channel layer, or None where the site configured none."""
     return get_channel_layer(conf.CHANNEL_LAYER)
-
-
-def channels_group(group: str) -> str:
-    """The Channels group of a group; never one that the site uses for something else."""
-    return DEFAULT_GROUP if group == DEFAULT_GROUP else f"{DEFAULT_GROUP}.{group}"
 
 
 async def call_with_retry(seconds: float, function: Callable[..., Awaitable[T]], *args: Any) -> T:

@@ -58,7 +58,7 @@ class LayerThread:
         with self._lock:
             self._events.append((layer, group, event))
             if not self._is_running:
-                self._system.start_thread(self._work, "broadcast-layer", daemon=True)
+                self._system.start_thread(self._work, "broadcast-layer", True)
                 self._is_running = True
             elif self._loop is not None and self._wake is not None:
                 self._loop.call_soon_threadsafe(self._wake.set)

@@ -7,13 +7,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 
+from ...conf import conf
+from ...groups import channels_group
 from ..frames import message_frame
 from ..health import SENDING
 from ..storage.records import NewMessages
 from .hint import Hint, event_of
-from .layer import CONTROL_GROUP, channels_group, current_layer
+from .layer import CONTROL_GROUP
 from .layer_thread import LayerThread
 
 if TYPE_CHECKING:
@@ -40,14 +42,20 @@ class HintPublisher:
 
     def publish(self, hint: Hint) -> None:
         """Passes a hint on, from any thread."""
-        for node in self._process.running_nodes():
-            node.call_threadsafe(node.hub.on_hint, hint)
+        for node in list(self._process.nodes.values()):
+            try:
+                node.loop.call_soon_threadsafe(node.hub.on_hint, hint)
+            except RuntimeError:  # the loop has ended
+                node.forget()
         self._send_to_layer(hint.group, lambda: event_of(hint, self._process.origin))
 
     def publish_control(self, event: Mapping[str, Any]) -> None:
         """Tells every node of the site, over the layer those of other processes; each acts by the event's type."""
-        for node in self._process.running_nodes():
-            node.call_threadsafe(node.on_control, event)
+        for node in list(self._process.nodes.values()):
+            try:
+                node.loop.call_soon_threadsafe(node.on_control, event)
+            except RuntimeError:
+                node.forget()
         self._send_to_layer(CONTROL_GROUP, lambda: {**event, "origin": self._process.origin})
 
     def flush(self) -> None:
@@ -59,7 +67,7 @@ class HintPublisher:
     def _send_to_layer(self, group: str, event: Callable[[], dict[str, Any]]) -> None:
         """Sends an event to the group's nodes in other processes, if a layer reaches any."""
         try:
-            layer = current_layer()
+            layer = get_channel_layer(conf.CHANNEL_LAYER)
             if isinstance(layer, InMemoryChannelLayer):
                 members = layer.groups.get(channels_group(group))
                 if members and not self._process.own_channels.issuperset(list(members)):
@@ -74,7 +82,7 @@ class HintPublisher:
         try:
             loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
-            loops = [node.loop for node in self._process.running_nodes()]
+            loops = [node.loop for node in list(self._process.nodes.values())]
             loop = next((loop for loop in loops if loop.is_running()), None)
         if loop is None:
             async_to_sync(layer.group_send)(group, event)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from channels.exceptions import ChannelFull
 
+from ...groups import channels_group
 from ..health import LISTENING
 from .hint import Hint, hint_of
-from .layer import CONTROL_GROUP, TRIES, call_with_retry, channels_group, current_layer
+from .layer import CONTROL_GROUP, TRIES, call_with_retry, current_layer
 
 if TYPE_CHECKING:
     from ..process import Process

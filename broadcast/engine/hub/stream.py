@@ -141,17 +141,18 @@ class GroupStream:
         for frame in hint.frames:
             self.put(frame)
         self.notify()
-        return hint.head > self.head
+        return hint.head > self.ring.last
 
     def put(self, frame: Frame) -> None:
         """Appends a frame of the log if it is the next one; keeps it if it is early, drops it if late."""
         offset = frame.offset or 0
-        if offset > self.head + 1 and len(self.out_of_order) < MAX_OUT_OF_ORDER:
+        ring = self.ring
+        if offset > ring.last + 1 and len(self.out_of_order) < MAX_OUT_OF_ORDER:
             self.out_of_order[offset] = frame
-        elif offset == self.head + 1:
-            self.ring.append(frame)
-            while following := self.out_of_order.pop(self.head + 1, None):
-                self.ring.append(following)
+        elif offset == ring.last + 1:
+            ring.append(frame)
+            while self.out_of_order and (following := self.out_of_order.pop(ring.last + 1, None)):
+                ring.append(following)
 
     def apply_page(self, frames: list[Frame], asked: int, head: int) -> None:
         """Takes what the log has after ``asked``, up to ``head``; what it should have and has not is gone."""
@@ -218,15 +219,15 @@ class GroupStream:
         frames: list[Frame] = []
         marks: list[Mark] = []
         room = BATCH_CHARACTERS
-        for number, frame in enumerate(self.ring.since(index, BATCH_FRAMES), index):
+        for number, (frame, last) in enumerate(self.ring.after(index, BATCH_FRAMES), index):
             if frame.offset is None and number < ephemeral_from:
                 continue
             room -= frame.size
             if room < 0 and frames:
                 break
             frames.append(frame)
-            marks.append((number + 1, self.ring.mark(number)))
-        is_last = bool(marks) and marks[-1][0] == self.ring.end
+            marks.append((number + 1, last))
+        is_last = bool(marks) and marks[-1][0] == self.ring.start + len(self.ring.frames)
         return Batch(self.epoch, frames, marks, is_last)
 
     async def older_batch(self, position: Position) -> Batch:

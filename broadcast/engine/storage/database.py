@@ -40,7 +40,7 @@ def alias() -> str:
 
 def open_log() -> BaseDatabaseWrapper:
     """The log's connection, alive. Raises NoLog where the database may not be used, LogUnavailable where it is away."""
-    connection = connections[alias()]
+    connection = connections[router.db_for_write(Message)]
     try:
         # A test without database access refuses right here, each framework in its own way.
         connection.cursor().close()
@@ -111,11 +111,6 @@ def lacks_tables(connection: BaseDatabaseWrapper) -> bool:
             return Message._meta.db_table not in connection.introspection.table_names(cursor)
     except (DatabaseError, InterfaceError):
         return False
-
-
-def in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether any transaction is under way that is not the engine's own."""
-    return connection.in_atomic_block or not connection.get_autocommit()
 
 
 def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:

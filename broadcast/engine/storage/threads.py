@@ -102,7 +102,7 @@ class OwnThreads(DatabaseThreads):
         try:
             self._writer.submit(function)
         except RuntimeError:
-            self._system.start_thread(lambda: run_and_disconnect(function), "broadcast-late-writer", daemon=False)
+            self._system.start_thread(lambda: run_and_disconnect(function), "broadcast-late-writer", False)
 
     def close(self) -> None:
         self._reader.close()

@@ -133,7 +133,7 @@ class Drain:
             self.system.sleep(seconds)
             force_exit()
 
-        self.system.start_thread(watch, "broadcast-exit-watchdog", daemon=True)
+        self.system.start_thread(watch, "broadcast-exit-watchdog", True)
 
 
 def force_exit() -> None:

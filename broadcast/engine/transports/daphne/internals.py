@@ -152,23 +152,21 @@ class DaphneSocket(WriteBackpressure):
     buffers, which lie all over the memory, are looked at only when it has written since the last look.
     """
 
-    __slots__ = ("_has_news", "_send", "protocol")
+    __slots__ = ("has_news", "protocol", "send_now")
 
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol.transport)
         self.protocol = protocol
-        self._has_news = True
+        self.has_news = True  # the server may have written since the last look
         self.transport.write = self.hand_over
         if self.transport.connected:  # else it is never ready
-            self._send = self.transport.getHandle().send
+            self.send_now: Callable[[bytes], int] = self.transport.getHandle().send  # how many bytes the kernel took
             limit_kernel_buffer(self.transport)
 
-    @property
     def is_ready(self) -> bool:
-        """Whether it is open and clear, so that a frame may be written."""
-        if self._has_news:
-            self._has_news = not (self.is_open and self.is_clear)
-        return not self._has_news
+        """Whether it is open and clear, so that a frame may be written; without news it still is."""
+        self.has_news = not (self.is_open and self.is_clear)
+        return not self.has_news
 
     @property
     def is_open(self) -> bool:
@@ -186,17 +184,9 @@ class DaphneSocket(WriteBackpressure):
         transport = self.transport
         return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue)
 
-    def write_some(self, data: bytes) -> int:
-        """Gives bytes to the kernel; how many it took. Never raises: what is wrong shows to the server too."""
-        try:
-            taken: int = self._send(data)
-        except OSError:
-            return 0  # nothing for now, or nothing ever again: the server tries once more, and acts on it
-        return taken
-
     def hand_over(self, rest: bytes) -> None:
         """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
-        self._has_news = True
+        self.has_news = True
         type(self.transport).write(self.transport, rest)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
