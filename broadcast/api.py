@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
+from .exceptions import InvalidMessage
+
 if TYPE_CHECKING:
+    from .engine.process import Process
+    from .engine.storage.records import Draft
     from .models import Message
 
 __all__ = ["asend", "asend_many", "send", "send_many"]
@@ -22,6 +26,8 @@ UNSET: Any = object()
 
 Item = str | Mapping[str, Any]
 """One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref)."""
+
+ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
 
 
 def send(
@@ -57,11 +63,13 @@ def send(
     written (then nothing was sent), and its subclass OutcomeUnknown if the connection was lost
     during COMMIT and nobody can say.
     """
-    from .drafts import audience, draft_of
     from .engine.process import current_process
     from .engine.publish import publish
+    from .engine.validation import checked_draft
 
-    return publish(current_process(), [draft_of(body, audience(group, to), author, data, ref)], persist)[0]
+    process = current_process()
+    draft = checked_draft(process, body, audience(group, to), author, data, ref)
+    return publish(process, [draft], persist)[0]
 
 
 async def asend(
@@ -100,11 +108,11 @@ def send_many(
     Each item is a body, or a dict of ``send``'s arguments, for which the keyword arguments here are
     the defaults. Everything is checked before anything is sent. Otherwise as ``send``.
     """
-    from .drafts import audience, drafts_of
     from .engine.process import current_process
     from .engine.publish import publish
 
-    return publish(current_process(), drafts_of(messages, audience(group, to), author, data), persist)
+    process = current_process()
+    return publish(process, drafts_of(process, messages, audience(group, to), author, data), persist)
 
 
 async def asend_many(
@@ -118,3 +126,39 @@ async def asend_many(
 ) -> list[Message]:
     """``send_many`` for async code."""
     return await sync_to_async(send_many)(messages, group=group, to=to, author=author, data=data, persist=persist)
+
+
+def drafts_of(process: Process, messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
+    from .engine.validation import checked_draft, shown
+
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
+        raise InvalidMessage(f"send_many expects a list of messages; it came as {shown(messages)}.")
+    return [checked_draft(process, **arguments_of(item, group, author, data)) for item in messages]
+
+
+def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, Any]:
+    from .engine.validation import shown
+
+    given = {"body": item} if isinstance(item, str) else item
+    if not isinstance(given, Mapping):
+        raise InvalidMessage(f"A message must be text or a dict; it came as {shown(given)}.")
+    if unknown := given.keys() - ITEM_KEYS:
+        expected = ", ".join(sorted(ITEM_KEYS))
+        came = ", ".join(sorted(map(shown, unknown)))
+        raise InvalidMessage(f"A message may have {expected}; it came with {came}.")
+    if "to" in given:
+        given = {**given, "group": audience(given.get("group", "broadcast"), given["to"])}
+    wanted = {key: value for key, value in given.items() if key != "to"}
+    return {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
+
+
+def audience(group: str, to: object) -> str:
+    """The group that a message goes to, by its name or by whom it is for."""
+    if to is UNSET:
+        return group
+    from .access.audiences import group_for
+    from .engine.validation import shown
+
+    if group != "broadcast":
+        raise InvalidMessage(f"Give to or group, not both; they came as {shown(to)} and {shown(group)}.")
+    return group_for(to)
