@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
+from .exceptions import InvalidMessage
+
 if TYPE_CHECKING:
+    from .engine.process import Process
     from .engine.storage.records import Draft
     from .models import Message
 
@@ -21,10 +24,10 @@ __all__ = ["asend", "asend_many", "send", "send_many"]
 UNSET: Any = object()
 """The default of ``to``. None is no audience: it is what a relation that leads nowhere gives."""
 
-ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
-
 Item = str | Mapping[str, Any]
 """One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref)."""
+
+ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
 
 
 def send(
@@ -62,8 +65,11 @@ def send(
     """
     from .engine.process import current_process
     from .engine.publish import publish
+    from .engine.validation import checked_draft
 
-    return publish(current_process(), [draft_of(body, audience(group, to), author, data, ref)], persist)[0]
+    process = current_process()
+    draft = checked_draft(process, body, audience(group, to), author, data, ref)
+    return publish(process, [draft], persist)[0]
 
 
 async def asend(
@@ -105,7 +111,8 @@ def send_many(
     from .engine.process import current_process
     from .engine.publish import publish
 
-    return publish(current_process(), drafts_of(messages, audience(group, to), author, data), persist)
+    process = current_process()
+    return publish(process, drafts_of(process, messages, audience(group, to), author, data), persist)
 
 
 async def asend_many(
@@ -121,21 +128,16 @@ async def asend_many(
     return await sync_to_async(send_many)(messages, group=group, to=to, author=author, data=data, persist=persist)
 
 
-# Checking: arguments become drafts, users and objects become names and groups
-
-
-def drafts_of(messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
-    from .engine.validation import shown
-    from .exceptions import InvalidMessage
+def drafts_of(process: Process, messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
+    from .engine.validation import checked_draft, shown
 
     if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InvalidMessage(f"send_many expects a list of messages; it came as {shown(messages)}.")
-    return [draft_of(**arguments_of(item, group, author, data)) for item in messages]
+    return [checked_draft(process, **arguments_of(item, group, author, data)) for item in messages]
 
 
 def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, Any]:
     from .engine.validation import shown
-    from .exceptions import InvalidMessage
 
     given = {"body": item} if isinstance(item, str) else item
     if not isinstance(given, Mapping):
@@ -156,29 +158,7 @@ def audience(group: str, to: object) -> str:
         return group
     from .access.audiences import group_for
     from .engine.validation import shown
-    from .exceptions import InvalidMessage
 
     if group != "broadcast":
         raise InvalidMessage(f"Give to or group, not both; they came as {shown(to)} and {shown(group)}.")
     return group_for(to)
-
-
-def draft_of(body: object, group: object, author: Any, data: object, ref: object) -> Draft:
-    from django.utils.functional import Promise
-
-    from .access.identity import identity_of
-    from .engine.process import current_process
-    from .engine.storage.records import Draft
-    from .engine.validation import checked_body, checked_data, checked_group, checked_ref
-
-    name, source, user_id = ("Server", "server", None) if author == "Server" else identity_of(author)
-    return Draft(
-        group=checked_group(group),
-        source=source,
-        author=name,
-        user_id=user_id,
-        body=checked_body(str(body) if isinstance(body, Promise) else body),  # it may be a lazy translation
-        data=None if data is None else checked_data(data),
-        ref=current_process().system.uuid() if ref is None else checked_ref(ref),
-        has_client_ref=ref is not None,
-    )

@@ -15,11 +15,9 @@ from ..engine.commands import Publish
 from ..engine.process import current_process
 from ..engine.storage.database import alias, lacks_tables
 from ..engine.storage.records import Draft
-from ..engine.validation import MAX_AUTHOR, checked_author, is_servers_name
+from ..engine.validation import is_servers_name
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
-
-# Who asks
 
 
 def is_signed_in(user: Any) -> bool:
@@ -52,9 +50,6 @@ def sign_in_url(request: HttpRequest) -> str:
     return url + ("&" if "?" in url else "?") + urlencode({"next": request.get_full_path()})
 
 
-# Who speaks
-
-
 def draft_by(user: Any, said: Publish, group: str) -> Draft:
     """A client's message to a group, under a name that nobody can forge.
 
@@ -75,15 +70,3 @@ def draft_by(user: Any, said: Publish, group: str) -> Draft:
         user_id=None if user is None else user.pk,
         has_client_ref=said.ref is not None,
     )
-
-
-def identity_of(author: Any) -> tuple[str, str, Any]:
-    """The name, the source and the user's key that stand for an author of ``send``: a name, or a saved user."""
-    if isinstance(author, type) or not hasattr(author, "get_username"):
-        return checked_author(author), Message.Source.SERVER, None
-    if not author.is_authenticated or author.pk is None:
-        raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
-    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
-    if is_servers_name(name):
-        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
-    return name, Message.Source.USER, author.pk
