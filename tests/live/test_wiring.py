@@ -50,6 +50,7 @@ BROADCAST = {
 INSTALLED_APPS = ["daphne", *INSTALLED_APPS, "broadcast"]
 ASGI_APPLICATION = "mysite.asgi.application"
 DEBUG, ALLOWED_HOSTS = False, ["localhost"]
+SILENCED_SYSTEM_CHECKS = ["mail.E001"]  # Django 6.1's, of the mail that startproject sets up
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 BROADCAST = {"GROUPS": {"lobby": {"publish": "anyone"}}}
 """,
