@@ -21,16 +21,10 @@ from ..conf import conf, is_count, is_number
 from ..engine.history import latest
 from ..engine.process import current_process
 from ..exceptions import InvalidMessage, LogUnavailable
-from ..groups import DEFAULT_GROUP
 from .announcements import COOKIE, Place, current_announcements, dismissed
 from .texts import differing, translated
 
 logger = logging.getLogger("broadcast")
-
-Options = dict[str, Any]
-
-ANNOUNCEMENT_OPTIONS: Options = {"group": DEFAULT_GROUP, "personal": True, "as": "toasts", "timeout": None, "max": None}
-FEED_OPTIONS: Options = {"write": False, "limit": None, "title": ""}
 
 TIMEOUT = {"toasts": 10.0, "banner": 0.0}  # seconds; 0: until it is dismissed
 MAX = {"toasts": 4, "banner": 1}
@@ -57,22 +51,30 @@ class PageState:
 # Announcements
 
 
-def announcements(request: HttpRequest | None, options: Options, page_state: PageState) -> str:
+def announcements(
+    request: HttpRequest | None,
+    page_state: PageState,
+    group: Any,
+    shape: Any,
+    *,
+    personal: Any,
+    timeout: Any,
+    limit: Any,
+) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
 
     Nothing for who may see none. While the log cannot be read, and on a page that is made without a
     request, as Django makes that of an error 500, the page goes without.
     """
-    asked = ANNOUNCEMENT_OPTIONS | options
-    shape = one_of(asked["as"], TIMEOUT, "as")
-    timeout = TIMEOUT[shape] if asked["timeout"] is None else seconds(asked["timeout"], "timeout")
-    personal = switch(asked["personal"], "personal")
-    limit = MAX[shape] if asked["max"] is None else count(asked["max"], "max")
+    shape = one_of(shape, TIMEOUT, "as")
+    timeout = TIMEOUT[shape] if timeout is None else seconds(timeout, "timeout")
+    personal = switch(personal, "personal")
+    limit = MAX[shape] if limit is None else count(limit, "max")
     if request is None:
         logger.warning("broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
     try:
-        names = audience(request, asked["group"], personal)
+        names = audience(request, group, personal)
         if not names:
             return ""
         gone = dismissed(request.COOKIES.get(COOKIE, ""))
@@ -123,20 +125,19 @@ def name_for(to: Any, user: Any) -> str:
 # The feed
 
 
-def feed(request: HttpRequest | None, options: Options, page_state: PageState) -> str:
+def feed(request: HttpRequest | None, page_state: PageState, group: Any, *, write: Any, limit: Any, title: Any) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
-    asked = FEED_OPTIONS | options
-    write = switch(asked["write"], "write")
-    limit = conf.PAGE_MESSAGES if asked["limit"] is None else count(asked["limit"], "limit")
+    write = switch(write, "write")
+    limit = conf.PAGE_MESSAGES if limit is None else count(limit, "limit")
     if request is None:
         raise ImproperlyConfigured(
             "broadcast_feed must know who asks: render the template with the request, as render() does."
         )
     try:
-        name = name_for(asked["group"], visitor(request))
+        name = name_for(group, visitor(request))
         if not name:
             return ""
-        context = feed_context(request, name, limit, write=write, title=str(asked["title"] or ""))
+        context = feed_context(request, name, limit, write=write, title=str(title or ""))
     except LogUnavailable as error:
         current_process().health.log.fail(error)
         return ""

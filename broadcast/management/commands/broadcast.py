@@ -45,7 +45,8 @@ class Command(BaseCommand):
         tailing = actions.add_parser("tail", help="print messages as they come, until Ctrl-C")
         add_group(tailing)
         tailing.add_argument("--after", type=int, metavar="OFFSET", help="first those with offsets above this one")
-        actions.add_parser("doctor", help="say what is wrong with this deployment, and how to mend it")
+        doctor = actions.add_parser("doctor", help="say what is wrong with this deployment, and how to mend it")
+        doctor.set_defaults(skip_checks=True)  # it says itself what they find
 
     def handle(self, *, action: str, **options: Any) -> None:
         actions: dict[str, Callable[..., None]] = {"send": self.send, "tail": self.tail, "doctor": self.doctor}
