@@ -27,12 +27,9 @@ from broadcast.diagnostics import doctor
 from broadcast.diagnostics import probe as probe_websocket
 from broadcast.diagnostics.doctor import Finding, examine
 from broadcast.exceptions import LogUnavailable
-from tests.engine.conftest import all_is_well
 from tests.live.fleet import new_database
 from tests.services import Redis
 from tests.site import Site
-
-__all__ = ["all_is_well"]
 
 broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
@@ -40,7 +37,7 @@ MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays(all_is_well: None) -> Iterator[None]:
+def _nothing_stays() -> Iterator[None]:
     yield
     connections.close_all()
 

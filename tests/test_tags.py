@@ -20,7 +20,7 @@ from django.utils import timezone, translation
 from rest_framework.request import Request
 
 from broadcast import send, send_many
-from broadcast.engine.storage import log
+from broadcast.engine.process import this_process
 from broadcast.models import Group, Message
 
 ANNOUNCEMENTS, FEED = "broadcast-announcements", "broadcast-feed"
@@ -522,13 +522,13 @@ def test_a_transaction_goes_on_after_a_new_groups_page(page, transactional_db):
 
 def test_a_message_that_comes_between_head_and_list_is_there_once(page, transactional_db, monkeypatch):
     send("before", group="lobby")
-    newest = log.newest
+    newest = this_process.log.newest
 
     def later(group: str, limit: int) -> list[Message]:
         send("between", group="lobby")
         return newest(group, limit)
 
-    monkeypatch.setattr(log, "newest", later)
+    monkeypatch.setattr(this_process.log, "newest", later)
     it = page('broadcast_feed "lobby"')
     assert (it.texts.count("between"), it.one(FEED)["offset"]) == (1, "2")
 
