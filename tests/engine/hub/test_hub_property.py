@@ -266,12 +266,8 @@ class HubMachine(RuleBasedStateMachine):
         known = self.truth.groups.get(group)
         after = None if back is None else max(0, (known.head if known else 0) - back)
         epoch = known.epoch if known and is_current else "old"
-        witness = Witness(group)
-        if shut:
-            witness.socket.clear()
-        try:
-            self.runner.run(witness.join(group, after, epoch))
-        except LogUnavailable:
+        witness = self.runner.run(self.joining(group, after, epoch, shut))
+        if witness is None:
             assert self.outage.statements_left is not None
             return
         witness.epoch, witness.offset = witness.welcome
@@ -283,6 +279,18 @@ class HubMachine(RuleBasedStateMachine):
             assert is_current
             assert witness.offset == after
         self.run()
+
+    async def joining(self, group: str, after: int | None, epoch: str, shut: bool) -> Witness | None:
+        """Whoever joined; None if the log did not let them."""
+        witness = Witness(group)
+        if shut:
+            witness.socket.clear()
+        try:
+            await witness.join(group, after, epoch)
+        except LogUnavailable:
+            await witness.leave()
+            return None
+        return witness
 
     @precondition(lambda self: self.witnesses)
     @rule(number=somebody)

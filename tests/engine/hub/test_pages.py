@@ -30,7 +30,8 @@ async def asking(pages: Pages, log: PageLog, *afters: int, head: int = 1000) -> 
 
 
 @pytest.mark.parametrize(
-    ("after", "head", "first", "last"), [(0, 250, 1, 100), (95, 250, 96, 100), (100, 250, 101, 200), (240, 248, 241, 248)]
+    ("after", "head", "first", "last"),
+    [(0, 250, 1, 100), (95, 250, 96, 100), (100, 250, 101, 200), (240, 248, 241, 248)],
 )
 async def test_what_follows_on_the_page_and_no_more(after: int, head: int, first: int, last: int) -> None:
     pages = Pages("g", log_of(250).read)
@@ -109,7 +110,7 @@ async def test_a_failure_that_nobody_waits_for_is_not_left_behind() -> None:
     [
         ("MAX_PAGES", 2, 2, [100, 200]),
         ("MAX_CHARACTERS", 250_000, 1000, [100, 200]),
-        ("MAX_CHARACTERS", 250_000, 10_000, [100, 200, 300]),  # however large the last one is, those who want it share it
+        ("MAX_CHARACTERS", 250_000, 10_000, [100, 200, 300]),  # one is kept, however large
     ],
 )
 async def test_few_pages_are_kept(

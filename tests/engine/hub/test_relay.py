@@ -1,15 +1,17 @@
-"""Relays: what clients say at the same time is committed together, and nobody's fault is another's."""
+"""Relaying: what clients say at the same time is committed together, and nobody's fault is another's."""
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from broadcast.engine.hub.hub import current_hub
-from broadcast.engine.storage import log
-from broadcast.engine.storage.log import Draft
+from broadcast.engine.process import current_process, this_process
+from broadcast.engine.storage.records import AppendResult, Draft
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Message
+from tests.kit.streams import draft, elsewhere
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,27 +31,32 @@ class Commits:
         self.sizes: list[int] = []
         self.go_on = threading.Event()
         self.error: Exception | None = None
-        self._append = log.append
+        self._append = this_process.log.append
 
-    def append(self, drafts: list[Draft]) -> log.AppendResult:
+    def append(self, drafts: list[Draft], connection: Any = None) -> AppendResult:
         self.sizes.append(len(drafts))
         if len(self.sizes) == 1:
             self.go_on.wait()
         elif self.error is not None:
             raise self.error
-        return self._append(drafts)
+        return self._append(drafts, connection)
 
 
 @pytest.fixture
-def commits(monkeypatch):
+def commits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commits]:
     commits = Commits()
-    monkeypatch.setattr(log, "append", commits.append)
+    monkeypatch.setattr(this_process.log, "append", commits.append)
     yield commits
     commits.go_on.set()
 
 
-def say(body: str, **fields: object) -> asyncio.Task[Message]:
-    return asyncio.create_task(current_hub().relays.send(Draft("broadcast", "guest", "Ann", body, **fields)))
+async def relay(body: str, **fields: Any) -> Message:
+    with current_process().node() as node:
+        return await node.process.commit.relay(draft(body, **fields), await node.database.threads())  # type: ignore[arg-type]
+
+
+def say(body: str, **fields: Any) -> asyncio.Task[Message]:
+    return asyncio.create_task(relay(body, **fields))
 
 
 async def say_during_a_commit(commits: Commits, *bodies: str) -> list[asyncio.Task[Message]]:
@@ -61,32 +68,32 @@ async def say_during_a_commit(commits: Commits, *bodies: str) -> list[asyncio.Ta
     return said
 
 
-async def test_what_comes_during_a_commit_is_committed_together(commits):
+async def test_what_comes_during_a_commit_is_committed_together(commits: Commits) -> None:
     said = await say_during_a_commit(commits, "a", "b", "c")
     commits.go_on.set()
     assert [message.offset for message in await asyncio.gather(*said)] == [1, 2, 3, 4]
     assert commits.sizes == [1, 3]
 
 
-async def test_one_that_cannot_be_written_fails_alone(commits):
+async def test_one_that_cannot_be_written_fails_alone(commits: Commits) -> None:
     said = [*await say_during_a_commit(commits, "a"), say("b", user_id=Stranger()), say("c")]
     await asyncio.sleep(0)
     commits.go_on.set()
     results = await asyncio.gather(*said, return_exceptions=True)
     assert [type(result) for result in results] == [Message, Message, ArithmeticError, Message]
-    assert await asyncio.to_thread(Message.objects.count) == 3
+    assert await elsewhere(Message.objects.count) == 3
 
 
-async def test_one_who_leaves_before_its_turn_takes_it_back(commits):
+async def test_one_who_leaves_before_its_turn_takes_it_back(commits: Commits) -> None:
     said = await say_during_a_commit(commits, "a", "b")
     said[1].cancel()
     await asyncio.wait([said[1]])
     commits.go_on.set()
     assert (await said[2]).offset == 2
-    assert await asyncio.to_thread(lambda: list(Message.objects.values_list("body", flat=True))) == ["b", "first"]
+    assert await elsewhere(lambda: sorted(Message.objects.values_list("body", flat=True))) == ["b", "first"]
 
 
-async def test_a_log_that_fails_is_told_to_all_and_tried_again_for_the_next(commits):
+async def test_a_log_that_fails_is_told_to_all_and_tried_again_for_the_next(commits: Commits) -> None:
     commits.error = LogUnavailable("no disk")
     said = await say_during_a_commit(commits, "a", "b")
     commits.go_on.set()
