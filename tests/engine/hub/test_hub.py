@@ -645,9 +645,7 @@ async def test_a_group_is_not_dropped_from_under_someone_who_is_joining(
     await until(lambda: client.bodies == ["b", "c"])
 
 
-async def test_a_slow_opening_is_not_dropped_either(
-    away: Away, polling: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_opening_is_not_dropped_either(away: Away, polling: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group begins to linger when it is open, however long that took."""
     monkeypatch.setattr(hub_module, "LINGER", 0.1)
     away.gate.clear()
