@@ -35,7 +35,7 @@ class Networked(BaseChannelLayer):  # type: ignore[misc]
         self.threads.append(threading.current_thread())
         self.loops.add(asyncio.get_running_loop())
         self.tries.append(message["body"])
-        while not self.gate.is_set():
+        while not self.gate.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         if self.error is not None:
             raise self.error
