@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from django.db import connections
 
 from broadcast.engine.frames import Dialect, Frame
 from broadcast.engine.hints.hint import EVENT, Hint
+from broadcast.engine.hub import pages
 from broadcast.engine.hub.stream import Position
 from broadcast.engine.node import Node
 from broadcast.engine.process import current_process
@@ -43,6 +45,26 @@ def is_live(position: Position) -> bool:
     return position.index == position.stream.ring.end and position.epoch == position.stream.epoch
 
 
+class PageLog:
+    """A log in memory, read by pages; it notes where it was read, fails while ``error`` is set, waits at its gate."""
+
+    def __init__(self, *offsets: int, size: int = 2) -> None:
+        self.offsets = list(offsets)
+        self.size = size
+        self.reads: list[int] = []
+        self.error: BaseException | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read(self, group: str, after: int) -> list[Frame]:
+        self.reads.append(after)
+        page = [offset for offset in self.offsets if after < offset <= after + pages.PAGE]
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return [frame(offset, "x" * self.size) for offset in page]
+
+
 async def elsewhere(function: Callable[..., T], *args: Any) -> T:
     """Runs ``function`` as another process would: in a thread and on a connection of its own."""
 
@@ -60,6 +82,13 @@ async def append(*bodies: str, group: str = "broadcast") -> NewMessages:
     return (await elsewhere(current_process().log.append, drafts(*bodies, group=group))).news[0]
 
 
+async def publish(*bodies: str, group: str = "broadcast") -> NewMessages:
+    """Appends to the log and tells, as this process does."""
+    news = await append(*bodies, group=group)
+    current_process().hints.publish_news([news])
+    return news
+
+
 def hint_for(new_messages: NewMessages) -> Hint:
     frames = [
         Frame({"type": "message", "author": "a", "body": m.body, "offset": m.offset}) for m in new_messages.messages
@@ -68,10 +97,13 @@ def hint_for(new_messages: NewMessages) -> Hint:
 
 
 class Client:
-    """A connection as the hub sees it; what it received is in ``received``, unless its socket is shut."""
+    """A connection as the hub sees it; what it received is in ``received``, unless its socket is shut.
+
+    It holds its node from the beginning until it leaves.
+    """
 
     def __init__(self, dialect: Dialect = Dialect.V1) -> None:
-        self.node = current_process().node()
+        self.node = current_process().node().__enter__()
         self.received: list[dict[str, Any]] = []
         self.close_code: int | None = None
         self.socket = asyncio.Event()
@@ -91,6 +123,10 @@ class Client:
         self.transport.follow(position)
         return position
 
+    async def leave(self) -> None:
+        await self.transport.close()
+        self.node.__exit__()
+
     @property
     def offsets(self) -> list[int | None]:
         return [fields["offset"] for fields in self.received if fields["type"] == "message"]
@@ -102,6 +138,11 @@ class Client:
     @property
     def resets(self) -> list[dict[str, Any]]:
         return [fields for fields in self.received if fields["type"] == "reset"]
+
+
+def database_threads() -> list[threading.Thread]:
+    """The threads in which nodes use the database."""
+    return [each for each in threading.enumerate() if each.name.startswith(("broadcast-reader", "broadcast-writer"))]
 
 
 async def end(node: Node) -> None:

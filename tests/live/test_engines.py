@@ -47,9 +47,9 @@ PAIRS = [pair for pair in product(DATABASES, LAYERS) if pair != ("SQLite", "memo
 
 
 FILES = {
-    "hub_contract": ["delivery/test_hub.py"],
-    "log_contract": ["storage/test_log.py", "storage/test_database.py", "test_publishing.py"],
-    "layer_contract": ["hinting/test_membership.py"],
+    "hub_contract": ["hub/test_hub.py"],
+    "log_contract": ["storage/test_log.py", "storage/test_database.py", "test_publish.py"],
+    "layer_contract": ["hints/test_receiver.py"],
 }
 
 

@@ -170,7 +170,8 @@ class Hub:
     async def tick(self) -> None:
         """One poll: compares every stream with its head in the log. Never raises; the next poll makes up for it."""
         try:
-            await self._look(list(self.streams.values()))
+            if self.streams:  # otherwise a node that is only held or kept needs no database
+                await self._look(list(self.streams.values()))
         except Exception as error:
             report(error)
         self._drop_idle()
@@ -178,7 +179,8 @@ class Hub:
             self._tidying = asyncio.create_task(self._tidy())
 
     def close(self) -> None:
-        """Ends what is under way."""
+        """Ends what is under way, and lets nothing more begin."""
+        self.streams.clear()
         for task in [*self._opening.values(), *self._catching_up.values(), self._tidying]:
             if task is not None:
                 task.cancel()
