@@ -185,7 +185,7 @@ async def test_who_sends_during_a_commit_is_committed_together(line, log, news):
     log.gate.set()
     assert [await outcome(each) for each in sent] == [[1], [2], [3, 4], [5]]
     assert log.batches == ["a", "bcde"]
-    assert [message.offset for each in news for message in each.messages] == [1, 2, 3, 4, 5]
+    await until(lambda: [message.offset for each in news for message in each.messages] == [1, 2, 3, 4, 5])
 
 
 async def test_a_batch_has_a_size_which_only_a_single_request_may_exceed(line, log, monkeypatch):
@@ -391,7 +391,7 @@ async def test_however_many_cannot_lead_the_next_who_can_goes_on(line, log):
     await until(lambda: len(line.commit._requests) == 1500)
     last = line.thread("c")
     log.gate.set()
-    assert (await first, await last) == ([1], [2])
+    assert [await outcome(first), await outcome(last)] == [[1], [2]]
     assert {await outcome(client) for client in clients} == {LogUnavailable}
 
 
