@@ -59,7 +59,6 @@ ENVIRONMENTS = {
     "PostgreSQL, serializable": Environment([HUB, LOG], "serializable", sessions=SERIALIZABLE),
     "Redis, pubsub": Environment([HUB, LAYER], layer="pubsub"),
     "Redis, core": Environment([HUB, LAYER], layer="core"),
-    "PostgreSQL and Redis": Environment([HUB], "both", layer="pubsub"),
 }
 
 
