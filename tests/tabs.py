@@ -1,17 +1,17 @@
 """Pages of browsers as the server sees them: through the whole stack, with the cookie of a real sign-in."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 from channels.testing import WebsocketCommunicator
 from django.test import AsyncClient
 
 from broadcast import asend
-from broadcast.access.revalidation import revalidators
+from broadcast.access.revalidation import Revalidator
 from broadcast.consumers import USER_CHANGED
+from broadcast.engine.process import current_process
 from project.asgi import application as whole_stack
+from tests.kit.waiting import until
 
 WAIT = 10  # seconds, for a machine that is busy
 
@@ -27,8 +27,7 @@ class Tab:
     async def follow(self, *groups: str) -> "Tab":
         assert (await self.line.connect(WAIT))[0]
         for group in groups:
-            await self.line.send_to(text_data=json.dumps({"type": "subscribe", "group": group}))
-            welcome = await self.hear()
+            welcome = await self.ask(type="subscribe", group=group)
             assert welcome["type"] == "welcome", welcome
             self.user = welcome["user"]
         return self
@@ -36,8 +35,11 @@ class Tab:
     async def hear(self) -> Any:
         return json.loads(await self.line.receive_from(WAIT))
 
-    async def ask(self, **fields: Any) -> Any:
+    async def say(self, **fields: Any) -> None:
         await self.line.send_to(text_data=json.dumps(fields))
+
+    async def ask(self, **fields: Any) -> Any:
+        await self.say(**fields)
         return await self.hear()
 
     async def hears_that_it_has_to_come_back(self) -> None:
@@ -69,14 +71,22 @@ async def signed_in(name: str = "ann") -> AsyncClient:
     return client
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT):
-        while not condition():  # noqa: ASYNC110 (nobody tells)
-            await asyncio.sleep(0.01)
+def revalidator() -> Revalidator:
+    """That of this loop's node."""
+    return current_process().node().part(Revalidator)
 
 
-async def after_looks() -> None:
-    """Waits until whole looks are over that began after this."""
-    guard = revalidators[asyncio.get_running_loop()]
-    begun = guard.looks
-    await until(lambda: guard.looks >= begun + 3)
+async def after_passes() -> None:
+    """Waits until whole passes are over that began after this, and clients were told what was found."""
+    passes = 0
+    watched = revalidator()
+    make_pass = watched._pass
+
+    async def counted() -> None:
+        nonlocal passes
+        await make_pass()
+        passes += 1
+
+    watched._pass = counted  # type: ignore[method-assign]
+    await until(lambda: passes >= 2, WAIT)
+    watched._pass = make_pass  # type: ignore[method-assign]

@@ -10,9 +10,9 @@ from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User
 
 from broadcast import asend
-from broadcast.access import revalidation as revocation
-from broadcast.audiences import group_for
-from tests.tabs import Tab, after_looks, signed_in
+from broadcast.access import revalidation
+from broadcast.access.audiences import group_for
+from tests.tabs import Tab, after_passes, signed_in
 
 CHANGES = 30
 GROUPS = {
@@ -78,8 +78,8 @@ class Visitor:
 @pytest.fixture
 async def visitors(settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Visitor]]:
     settings.BROADCAST = {"GROUPS": GROUPS, "POLICY": may, "MESSAGE_BURST": 10_000}
-    monkeypatch.setattr(revocation, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(revocation, "HINT_DELAY", 0.0)
+    monkeypatch.setattr(revalidation, "PASS_SECONDS", 0.02)
+    monkeypatch.setattr(revalidation, "EVENT_DELAY", 0.0)
     invited.clear()
     groups = ["broadcast", "members", "editors", "staff", "ticket.1", "ticket.2", "ticket.3"]
     found = [Visitor(name, groups) for name in ("ann", "bob", "guest")]
@@ -143,7 +143,7 @@ async def test_each_gets_what_is_theirs_and_nothing_else(visitors, seed):
         for visitor in visitors:
             await visitor.ask_for_everything()
         await change(rng, visitors)
-        await after_looks()
+        await after_passes()
         for visitor in visitors:
             await visitor.hears_of_losses()
             await visitor.ask_for_everything()

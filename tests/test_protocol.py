@@ -13,13 +13,11 @@ from django.contrib.auth.models import User
 from django.db import connections
 
 from broadcast import asend, asend_many, consumers
-from broadcast.access import revalidation as revocation
+from broadcast.access import revalidation
 from broadcast.consumers import BroadcastConsumer
-from broadcast.engine import throttle as rate
-from broadcast.engine.frames import STALLED
-from broadcast.engine.health import log_failing, no_log
-from broadcast.engine.storage import locking
-from broadcast.engine.storage.pruning import erase
+from broadcast.engine import throttle
+from broadcast.engine.process import this_process
+from broadcast.engine.transports.asgi import STALLED
 from tests.site import ROOT
 
 DOCS = (ROOT / "docs" / "protocol.md").read_text()
@@ -39,16 +37,15 @@ def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
         "GROUPS": {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}},
         "POLL_INTERVAL": 0.05,
     }
-    monkeypatch.setattr(revocation, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(no_log, "_places", set())
-    monkeypatch.setattr(log_failing, "_places", set())
+    monkeypatch.setattr(revalidation, "PASS_SECONDS", 0.05)
+    this_process.reset()
 
 
 @pytest.fixture
 def epochs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tags that logs get: the page's first, and its second once the first is given up."""
     given = EPOCHS[:1]
-    monkeypatch.setattr(locking, "new_epoch", lambda: given[-1])
+    monkeypatch.setattr(this_process.system, "token", lambda: given[-1])
     return given
 
 
@@ -82,7 +79,7 @@ class Play:
     async def site(self, what: str) -> None:
         if what == DELETED:
             self.epochs.append(EPOCHS[1])
-            await sync_to_async(erase)("broadcast")
+            await sync_to_async(this_process.pruning.erase)("broadcast")
         elif what == COMES:
             self.user = await User.objects.acreate(username="ann", is_staff=True)
         elif what == LEAVES:
@@ -125,7 +122,7 @@ class Play:
 async def test_the_examples_are_true(example, database, epochs, settings, monkeypatch):
     if "rate_limited" in example:
         settings.BROADCAST = {**settings.BROADCAST, "MESSAGE_BURST": 1}
-        monkeypatch.setattr(rate, "time", SimpleNamespace(monotonic=lambda: 0.0))
+        monkeypatch.setattr(throttle, "time", SimpleNamespace(monotonic=lambda: 0.0))
     play = Play(epochs)
     does = {"site": play.site, "open": play.open, "->": play.says, "<-": play.hears, "close": play.close}
     for text in example.splitlines():

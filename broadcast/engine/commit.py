@@ -88,7 +88,7 @@ class LoopRequest(CommitRequest):
         self._result = result
 
     def lead(self) -> None:
-        self._threads.submit_write(self._commit.commit)
+        self._threads.submit_write(self._commit_if_leading)
 
     def resolve(self) -> None:
         """Hands the result to whoever awaits the future; in its loop."""
@@ -98,6 +98,11 @@ class LoopRequest(CommitRequest):
             self.future.set_exception(self._result)
         else:
             self.future.set_result(self._result[0])
+
+    def _commit_if_leading(self) -> None:
+        """Commits, unless the lead was passed on because it seemed that no thread could be started."""
+        if self.has_lead:
+            self._commit.commit()
 
 
 class GroupCommit:
@@ -209,25 +214,35 @@ class GroupCommit:
         return batch
 
     def _hand_off(self) -> None:
-        """Gives the lead to the next in line."""
+        """Gives the lead to the next in line who can take it."""
+        while (following := self._next_in_line()) is not None:
+            if self._can_lead(following):
+                return
+
+    def _next_in_line(self) -> CommitRequest | None:
         with self._lock:
             following = self._requests[0] if self._requests else None
             self._has_leader = following is not None
             if following is not None:
                 following.has_lead = True
-        if following is not None:
-            self._lead(following)
+        return following
 
     def _lead(self, request: CommitRequest) -> None:
+        if not self._can_lead(request):
+            self._hand_off()
+
+    def _can_lead(self, request: CommitRequest) -> bool:
         """Lets a request lead; one that cannot fails, and nobody else."""
         try:
             request.lead()
         except RuntimeError as error:  # no thread can be started
             with self._lock, suppress(ValueError):
+                request.has_lead = False
                 self._requests.remove(request)
             request.finish(LogUnavailable(f"Nothing can be sent right now: {error}"))
             resolve_in_loops([request])
-            self._hand_off()
+            return False
+        return True
 
     def _commit_batch(
         self, batch: Sequence[CommitRequest], connection: BaseDatabaseWrapper | None
