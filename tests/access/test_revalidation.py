@@ -25,14 +25,15 @@ from django.utils import timezone
 
 from broadcast import asend, consumers
 from broadcast.access import revalidation
-from broadcast.access.audiences import signed_name
 from broadcast.access.revalidation import snapshot_of
 from broadcast.access.signals import REVOKE
 from broadcast.access.snapshot import find_lost, identify
+from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer
-from broadcast.engine.hints.layer import CONTROL_GROUP, channels_group
+from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
+from broadcast.groups import channels_group
 from tests.kit.waiting import until
 from tests.tabs import WAIT, Tab, after_passes, revalidator, signed_in
 

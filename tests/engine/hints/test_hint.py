@@ -7,8 +7,9 @@ import pytest
 from broadcast.engine.frames import Frame
 from broadcast.engine.hints import hint as module
 from broadcast.engine.hints.hint import EVENT, Hint, ephemeral_hints, event_of, hint_of
-from broadcast.engine.hints.layer import CONTROL_GROUP, channels_group
+from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.exceptions import InvalidMessage
+from broadcast.groups import channels_group
 from tests.kit import streams
 from tests.kit.streams import foreign_event
 

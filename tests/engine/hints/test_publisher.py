@@ -11,10 +11,11 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from broadcast import asend, send, send_many
 from broadcast.engine.hints.hint import Hint
-from broadcast.engine.hints.layer import CONTROL_GROUP, channels_group
+from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.node import Node
 from broadcast.engine.process import this_process
 from broadcast.engine.storage.records import NewMessages
+from broadcast.groups import channels_group
 from broadcast.models import Message
 from tests.kit.layers import Unmade, only_in_memory, use
 from tests.kit.streams import frame

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from broadcast import send_many
 from broadcast.engine.frames import message_frame
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub import hub as hub_module
@@ -23,7 +24,6 @@ from broadcast.engine.hub import pages as pages_module
 from broadcast.engine.hub import ring as ring_module
 from broadcast.engine.hub import stream as stream_module
 from broadcast.engine.process import this_process
-from broadcast.engine.publish import send_many
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Group, Message
 from tests.kit.streams import Client, database_threads, drafts, frame

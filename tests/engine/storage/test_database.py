@@ -35,10 +35,9 @@ from broadcast.engine.storage.database import (
 from broadcast.engine.system import System
 from broadcast.exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from broadcast.models import Group, Message
-from tests.kit.log import NoNaps, autocommit_off, failing, failing_if, leave_waiting, stored, wrapper_of
+from tests.kit.log import NoNaps, autocommit_off, failing, failing_if, stored, wrapper_of
 from tests.kit.processes import elsewhere, together
 from tests.kit.streams import draft, drafts
-from tests.kit.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -157,7 +157,9 @@ class TestSequencing:
     def test_waiting_messages_are_sequenced_in_the_order_of_their_insertion(self, log):
         leave_waiting(draft("a"), draft("b"))
         leave_waiting(draft("c", group="other"))
-        news = {each.group: [message.offset for message in each.messages] for each in log.sequence({"broadcast", "other"})}
+        news = {
+            each.group: [message.offset for message in each.messages] for each in log.sequence({"broadcast", "other"})
+        }
         assert news == {"broadcast": [1, 2], "other": [1]}
         assert log.sequence(["broadcast"])[0].messages == []
 

@@ -13,8 +13,7 @@ from broadcast.engine.frames import Dialect, Frame
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub import stream as stream_module
 from broadcast.engine.hub.stream import GroupStream, Position
-from broadcast.engine.hub.write_scheduler import WriteScheduler
-from broadcast.engine.transports.direct import DirectTransport
+from broadcast.engine.transports.direct import DirectTransport, WriteScheduler
 from broadcast.exceptions import LogUnavailable
 from tests.kit.streams import frame, is_live
 from tests.kit.waiting import until
