@@ -1,4 +1,4 @@
-"""Who a connection is from: the site's user by the session, as ``AuthMiddleware`` of Channels has it."""
+"""The user of a connection: the site's user by the session, as ``AuthMiddleware`` of Channels has it."""
 
 from __future__ import annotations
 

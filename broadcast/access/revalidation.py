@@ -117,7 +117,7 @@ class Revalidator:
             await self._revalidate([each for key, _, each in found if everyone or key in due], signed_out)
         except NoLog:
             return
-        except Exception as error:  # whatever it is, nobody loses anything by it, and the next look follows
+        except Exception as error:  # whatever it is, nobody loses anything by it, and the next pass follows
             self._health.fail(error)
         else:
             self._health.recover()
@@ -195,5 +195,5 @@ def key_of(user: Any) -> str:
 
 
 def has_something_to_lose(user: Any, signed_name: str = "") -> bool:
-    """Whether a connection must be revalidated: guests in groups that are open to anyone need not."""
+    """True if a connection must be revalidated: guests in groups that are open to anyone need not."""
     return user is not None or bool(signed_name) or conf.POLICY is not None

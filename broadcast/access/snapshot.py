@@ -16,7 +16,7 @@ from .refusals import refusal
 
 @dataclass(slots=True)
 class AccessSnapshot:
-    """One connection as it is when a look begins, and what the look finds."""
+    """One connection as it is when a pass begins, and what the pass finds out."""
 
     connection: Any
     user: Any
@@ -66,7 +66,7 @@ def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, in_tables: set[s
 
 
 def find_lost(snapshots: Iterable[AccessSnapshot], answers: CachedRefusals) -> None:
-    """Notes which groups each may no longer follow, and why. What was asked before in this look is in ``answers``."""
+    """Notes which groups each may no longer follow, and why. ``answers`` has what was asked before in this pass."""
     for snapshot in snapshots:
         snapshot.lost = []
         for group, position in snapshot.followed.items():

@@ -1,4 +1,4 @@
-"""What is wrong with this deployment, in plain words and with the fix: ``manage.py broadcast doctor``."""
+"""The doctor: finds what is wrong with this deployment and says how to mend it. ``manage.py broadcast doctor``."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def limits(found: Any) -> Iterator[Finding]:
 
 
 def application() -> Iterator[Finding]:
-    """Whether ASGI_APPLICATION, where it is set, answers a WebSocket at SOCKET_PATH, and how it would be written to."""
+    """Looks if ASGI_APPLICATION, where it is set, answers a WebSocket at SOCKET_PATH, and how it would be written to."""
     if not getattr(settings, "ASGI_APPLICATION", None):
         return
     try:
@@ -215,7 +215,7 @@ def way(answer: ProbeResult) -> Finding:
 
 
 def static_files() -> Iterator[Finding]:
-    """Whether the page's script would be found by whatever serves static files here."""
+    """Looks for the page's script, as whatever serves static files here would."""
     if not apps.is_installed("django.contrib.staticfiles"):
         fix = "Add django.contrib.staticfiles to INSTALLED_APPS."
         yield Finding("warning", "The app's static files are served by nothing that Django knows of.", fix)

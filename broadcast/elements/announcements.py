@@ -103,7 +103,7 @@ def current_announcements(
 
 
 def said_by_site(group: str, head: int) -> list[Message]:
-    """What the site itself said last, oldest first, up to the offset that the page goes on from."""
+    """The site's own last messages, oldest first, up to the offset that the page goes on from."""
     rows = log.messages().filter(
         group_id=group,
         offset__gt=head - AMONG,
@@ -116,7 +116,7 @@ def said_by_site(group: str, head: int) -> list[Message]:
 
 
 def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
-    """What a message looks like; whatever in its ``data`` will not do counts as left out."""
+    """A message as an announcement; a value in its ``data`` that is not acceptable counts as left out."""
     data: dict[str, Any] = message.data if isinstance(message.data, dict) else {}
     level, title, url, own = (data.get(key) for key in ("level", "title", "url", "timeout"))
     message.sent_at = sent_at = utc(message.sent_at or timezone.now())
@@ -132,6 +132,6 @@ def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
 
 
 def dismissed(cookie: str) -> set[Place]:
-    """What was dismissed, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
+    """The dismissed announcements, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
     entries = [entry.partition(":") for entry in cookie.split("~")]
     return {(epoch, offset) for epoch, _, offsets in entries for offset in offsets.split(".")}

@@ -36,13 +36,13 @@ class InvalidOption(ValueError):
 
 @dataclass(slots=True)
 class PageState:
-    """What a page has already: kinds of elements, and announcements."""
+    """The elements and announcements that a page has already."""
 
     kinds: set[str] = field(default_factory=set)
     announcements: set[Place] = field(default_factory=set)
 
     def is_first(self, kind: str) -> bool:
-        """Whether the page has no element of this kind yet: the first brings style sheet and script along."""
+        """True for the page's first element of a kind, which brings style sheet and script along."""
         is_first = kind not in self.kinds
         self.kinds.add(kind)
         return is_first
@@ -145,7 +145,7 @@ def feed(request: HttpRequest | None, page_state: PageState, group: Any, *, writ
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
-    """What the feed's template is drawn from. Raises LogUnavailable."""
+    """The context of the feed's template. Raises LogUnavailable."""
     group = plain_name(name)
     user = visitor(request)
     history = latest(group, limit)
@@ -168,7 +168,7 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
 
 
 def post_url() -> str:
-    """Where a form goes without a script; empty in a site that has not mounted the app's addresses."""
+    """The address to which a form is posted without a script; empty in a site that has not mounted the app's addresses."""
     try:
         return reverse("broadcast:log")
     except NoReverseMatch:
@@ -194,7 +194,7 @@ def one_of(value: Any, expected: Iterable[str], option: str) -> str:
 
 
 def switch(value: Any, option: str) -> bool:
-    """Whether an option is on: what an ``if`` would say, but text is a mistake, for "False" would count as true.
+    """True if an option is on, as an ``if`` would say. Text is refused, for "False" would count as true.
 
     A variable that does not exist comes as the empty text, and is off.
     """

@@ -49,7 +49,7 @@ class InFlightSends:
             self._ended_at = self._monotonic()
 
     def are_under_way(self) -> bool:
-        """Whether something is being sent, or was a moment ago."""
+        """True while something is being sent, and for a moment after."""
         return self._count > 0 or self._monotonic() < self._ended_at + SEND_GAP
 
 

@@ -25,7 +25,7 @@ def broadcast_announcements(
     max: Any = None,  # noqa: A002
     **others: Any,
 ) -> str:
-    """What the site says, as toasts or a banner, on every page that has this tag.
+    """The site's announcements, as toasts or a banner, on every page that has this tag.
 
     ``{% broadcast_announcements as="banner" timeout=0 %}``. docs/tags.md has all the options.
     """
@@ -62,7 +62,7 @@ def named(tag: str) -> Iterator[None]:
 
 
 def page_state_of(context: template.Context) -> PageState:
-    """What the page has already.
+    """The state of the page that is being rendered.
 
     It goes with one rendering, includes and all. A request may see several: an error page comes after one that failed.
     """

@@ -42,7 +42,7 @@ class Hub:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a group is followed, was a moment ago, or is about to be."""
+        """True if a group is followed, was a moment ago, or is about to be."""
         return bool(self.streams or self._opening)
 
     # Joining
@@ -65,7 +65,7 @@ class Hub:
             stream.joining -= 1
 
     async def open(self, group: str) -> GroupStream:
-        """The feed of a group; the first to ask for it adds the hub to the group, then reads its head."""
+        """The stream of a group. The first to ask for it joins the Channels group, then reads the head."""
         if group in self.streams:
             return self.streams[group]
         if group not in self._opening:
@@ -96,7 +96,7 @@ class Hub:
     # Hints
 
     def on_hint(self, hint: Hint) -> None:
-        """Delivers a hint to the group's feed; what it shows to be missing is read from the log."""
+        """Delivers a hint to the group's stream; what it shows to be missing is read from the log."""
         stream = self.streams.get(hint.group)
         if stream is None:
             if opening := self._opening.get(hint.group):
@@ -112,7 +112,7 @@ class Hub:
     # Catching up with the log
 
     async def catch_up(self, stream: GroupStream) -> None:
-        """Reads what the log has beyond the feed; those who ask meanwhile wait for the same read."""
+        """Reads what the log has beyond the stream; those who ask meanwhile wait for the same read."""
         await asyncio.shield(self._start_catching_up(stream))
 
     def _start_catching_up(self, stream: GroupStream) -> asyncio.Task[None]:
@@ -212,4 +212,4 @@ class Hub:
 def report(error: BaseException | None) -> None:
     """Logs a failure that the next poll makes up for; that the log is away has been logged."""
     if error is not None and not isinstance(error, LogUnavailable):
-        logger.error("A look at the message log failed; the next follows", exc_info=error)
+        logger.error("A poll of the message log failed; the next follows", exc_info=error)

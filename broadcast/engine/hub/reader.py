@@ -14,7 +14,7 @@ from .stream import Position
 
 
 class Reader:
-    """Follows one feed at the pace of whoever asks for the next frames."""
+    """Follows one stream at the pace of whoever asks for the next frames."""
 
     def __init__(self, node: Node) -> None:
         self._hub = node.hub
@@ -33,7 +33,7 @@ class Reader:
                 await asyncio.sleep(conf.POLL_INTERVAL)
 
     async def next_frames(self, position: Position) -> list[Frame]:
-        """What follows the position, as soon as there is something; while the log is away, it waits."""
+        """The frames after the position, as soon as there are any; while the log is away, it waits."""
         while True:
             self._news.clear()
             try:

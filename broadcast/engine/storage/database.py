@@ -1,4 +1,4 @@
-"""How the log uses the database: transactions of its own, retries, and what an error means."""
+"""The log's use of the database: transactions of its own, retries, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def lacks_tables(connection: BaseDatabaseWrapper) -> bool:
 
 
 def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether what is written now becomes visible only by the caller's commit.
+    """True if what is written now becomes visible only by the caller's commit.
 
     The wrapper that a ``TestCase`` puts around a test does not count, so tests see messages at once.
     """
@@ -182,14 +182,14 @@ def read_committed(connection: BaseDatabaseWrapper) -> None:
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:
-    """Whether the connection is gone, rather than a statement refused."""
+    """True if the connection is gone, rather than a statement refused."""
     if isinstance(error, InterfaceError):
         return True
     return isinstance(error, OperationalError) and not (connection.vendor == "sqlite" or connection.is_usable())
 
 
 def tries(error: Exception, broken: bool) -> int:
-    """How often the same work is worth trying: after a lost connection, a conflict, a busy database."""
+    """The number of tries that the same work is worth: after a lost connection, a conflict, a busy database."""
     if isinstance(error, IntegrityError):
         return CONFLICT_TRIES
     busy = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
@@ -197,5 +197,5 @@ def tries(error: Exception, broken: bool) -> int:
 
 
 def is_conflict(error: Exception) -> bool:
-    """Whether the database ended this transaction in favour of another one."""
+    """True if the database ended this transaction in favour of another one."""
     return getattr(error.__cause__, "sqlstate", None) in RETRYABLE_SQLSTATES

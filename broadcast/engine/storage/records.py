@@ -28,7 +28,7 @@ class Draft:
 
 @dataclass(slots=True, frozen=True)
 class Head:
-    """How far a group's log has got: its newest offset; where its epoch began; up to where nothing is kept."""
+    """The head of a group's log: its newest offset, the one at which its epoch began, the last that is not kept."""
 
     epoch: str
     offset: int
@@ -48,7 +48,7 @@ class NewMessages:
 
 @dataclass(slots=True, frozen=True)
 class AppendResult:
-    """What became of some drafts: the message of each, and what is new in each group."""
+    """The result of an append: the message of each draft, and what is new in each group."""
 
     messages: list[Message]
     news: list[NewMessages]

@@ -1,4 +1,4 @@
-"""How bytes leave: each connection reads its groups' feeds at the speed of its own socket."""
+"""Transports by ASGI: each connection reads its groups' streams at the speed of its own socket."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Transport(ABC):
         self.unfollow_all()
 
     async def next_batch(self, position: Position) -> Batch | None:
-        """What a position gets next, from the log if need be; None if the log cannot say right now."""
+        """The next batch for a position, from the log if need be; None if the log cannot be read right now."""
         try:
             return position.stream.batch(position) or await position.stream.older_batch(position)
         except LogUnavailable:

@@ -153,7 +153,7 @@ def shown_offset(fields: Fields) -> str:
 
 
 def shown_time(fields: Fields) -> str:
-    """When it was sent, in the site's time zone; now for what is only live."""
+    """The time of sending, in the site's time zone; now for what is only live."""
     sent_at = fields.get("sent_at")
     when = datetime.fromisoformat(sent_at) if sent_at else timezone.now()
     return (timezone.localtime(when) if timezone.is_aware(when) else when).isoformat(timespec="seconds")

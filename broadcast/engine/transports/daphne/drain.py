@@ -107,7 +107,7 @@ class Drain:
             await asyncio.sleep(CHECK_SECONDS)
 
     def _is_busy(self) -> bool:
-        """Whether a request is being answered. WebSockets of the site's own would never end by themselves."""
+        """True while a request is being answered. WebSockets of the site's own would never end by themselves."""
         answering = any(is_answering(*each) for each in self._daphne_connections().items())
         return answering or any(is_sending(transport) for transport in twisted_reactor().getWriters())
 
@@ -147,7 +147,7 @@ def is_answering(protocol: Any, details: dict[str, Any]) -> bool:
 
 
 def is_sending(transport: Any) -> bool:
-    """Whether a transport with something to write is one of HTTP: the rest of an answer."""
+    """True if a transport that has something to write belongs to HTTP: the rest of an answer."""
     protocol = getattr(transport, "protocol", None)
     return not is_websocket(getattr(protocol, "wrappedProtocol", protocol))
 

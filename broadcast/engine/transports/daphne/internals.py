@@ -48,7 +48,7 @@ def reply_behind(send: Any) -> Reply | None:
 
 
 def below_channels(send: Any) -> Any:
-    """What the middleware of Channels has wrapped; None if there is no end of it."""
+    """The ``send`` below the middleware of Channels; None if there is no end of it."""
     for _ in range(MAX_DEPTH):
         inner = getattr(getattr(send, "__self__", None), "real_send", None)
         if inner is None:
@@ -69,7 +69,7 @@ def reply_within(send: Any) -> Reply | None:
 
 
 def wrapped_in(wrapper: Any) -> list[Any]:
-    """What a wrapper of ``send`` may pass on to: a function holds it in its closure, an object in an attribute."""
+    """The callables that a wrapper of ``send`` may pass on to: in a closure, or in an attribute."""
     held = [*getattr(getattr(wrapper, "__self__", wrapper), "__dict__", {}).values()]
     for cell in getattr(wrapper, "__closure__", None) or ():
         with suppress(ValueError):  # it is empty
@@ -80,7 +80,7 @@ def wrapped_in(wrapper: Any) -> list[Any]:
 
 
 def is_closed(error: Exception) -> bool:
-    """Whether daphne's ``send`` failed because the connection is closed. ASGI has an OSError for it."""
+    """True if daphne's ``send`` failed because the connection is closed. ASGI has an OSError for it."""
     kind = getattr(sys.modules.get("autobahn.exception"), "Disconnected", None)
     return kind is not None and isinstance(error, kind)
 
@@ -105,7 +105,7 @@ OF_TRANSPORT = (
 
 
 class WriteBackpressure:
-    """How a client of daphne takes what it is sent: whether much of it waits, and when none does any more.
+    """Write backpressure of one daphne connection: is its buffer full, and when has it drained?
 
     It takes the transport's place for a producer, which tells both. The HTTP channel that had it wants
     nothing of it once the connection is a WebSocket.
@@ -164,7 +164,7 @@ class DaphneSocket(WriteBackpressure):
             limit_kernel_buffer(self.transport)
 
     def is_ready(self) -> bool:
-        """Whether it is open and clear, so that a frame may be written; without news it still is."""
+        """True if it is open and clear, so that a frame may be written; without news it stays so."""
         self.has_news = not (self.is_open and self.is_clear)
         return not self.has_news
 
@@ -180,7 +180,7 @@ class DaphneSocket(WriteBackpressure):
 
     @property
     def is_clear(self) -> bool:
-        """Whether nothing that was written before waits for the kernel to take it."""
+        """True if nothing that was written before still waits for the kernel."""
         transport = self.transport
         return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue)
 
@@ -239,7 +239,7 @@ def socket_behind(send: Any) -> DaphneSocket | None:
 
 
 def backpressure_behind(send: Any) -> WriteBackpressure | None:
-    """What tells whether the client behind an ASGI ``send`` of daphne takes what it is sent, also with TLS.
+    """The write backpressure of a daphne connection that is written to by ASGI, also with TLS.
 
     daphne's ``send`` itself never waits. None on another server.
     """

@@ -1,4 +1,4 @@
-"""What clients of daphne say, and how much of it may wait."""
+"""Limits of what daphne's clients may send: unread bytes, fragments, handshakes under way."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class HandshakeThrottle:
         self._look: asyncio.TimerHandle | None = None
 
     def build_protocol(self, address: Any) -> Any:
-        """What daphne's factory builds for a connection; its requests for an upgrade wait here."""
+        """Builds daphne's protocol for a connection; its requests for an upgrade wait here."""
         protocol = self._build(address)
         if has_all(protocol, ("requestFactory",)):
             if self._request_factory is None:
@@ -152,12 +152,12 @@ def waiting(kind: Any, arrivals: HandshakeThrottle) -> Any:
 
 
 def protocol_on(transport: Any) -> Any:
-    """What a transport's bytes go to now; with TLS it is wrapped. A transport whose client is gone has none."""
+    """The protocol that gets a transport's bytes; with TLS it is wrapped. None when the client is gone."""
     return getattr(transport, "wrappedProtocol", None) or getattr(transport, "protocol", None)
 
 
 def is_shaking_hands(protocol: Any) -> bool:
-    """Whether it is a WebSocket that has been neither accepted nor refused."""
+    """True for a WebSocket that has been neither accepted nor refused."""
     return getattr(protocol, "state", None) == getattr(protocol, "STATE_CONNECTING", ...)
 
 
