@@ -177,7 +177,7 @@ def limits(found: Any) -> Iterator[Finding]:
 
 
 def application() -> Iterator[Finding]:
-    """Looks if ASGI_APPLICATION, where it is set, answers a WebSocket at SOCKET_PATH, and how it would be written to."""
+    """Looks if ASGI_APPLICATION, where it is set, answers a WebSocket at SOCKET_PATH, and how that is written to."""
     if not getattr(settings, "ASGI_APPLICATION", None):
         return
     try:

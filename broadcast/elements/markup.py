@@ -21,7 +21,7 @@ from ..conf import conf, is_count, is_number
 from ..engine.history import latest
 from ..engine.process import current_process
 from ..exceptions import InvalidMessage, LogUnavailable
-from .announcements import COOKIE, Place, current_announcements, dismissed
+from .announcements import COOKIE, MessageKey, current_announcements, dismissed
 from .texts import differing, translated
 
 logger = logging.getLogger("broadcast")
@@ -39,7 +39,7 @@ class PageState:
     """The elements and announcements that a page has already."""
 
     kinds: set[str] = field(default_factory=set)
-    announcements: set[Place] = field(default_factory=set)
+    announcements: set[MessageKey] = field(default_factory=set)
 
     def is_first(self, kind: str) -> bool:
         """True for the page's first element of a kind, which brings style sheet and script along."""
@@ -63,7 +63,7 @@ def announcements(
 ) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
 
-    Nothing for who may see none. While the log cannot be read, and on a page that is made without a
+    Empty for visitors who may see none. While the log cannot be read, and on a page that is made without a
     request, as Django makes that of an error 500, the page goes without.
     """
     shape = one_of(shape, TIMEOUT, "as")
@@ -84,7 +84,7 @@ def announcements(
     except LogUnavailable as error:
         current_process().health.log.fail(error)  # the page is worth more than what is announced on it
         return ""
-    page_state.announcements |= {one.place for one in current.announcements}
+    page_state.announcements |= {one.key for one in current.announcements}
     return render_to_string(
         "broadcast/announcements.html",
         {
@@ -168,7 +168,7 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
 
 
 def post_url() -> str:
-    """The address to which a form is posted without a script; empty in a site that has not mounted the app's addresses."""
+    """The address that a form is posted to without a script; empty where the app's addresses are not mounted."""
     try:
         return reverse("broadcast:log")
     except NoReverseMatch:

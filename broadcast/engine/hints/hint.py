@@ -31,7 +31,7 @@ class Hint:
 
 
 def ephemeral_hints(group: str, frames: list[Frame]) -> Iterator[Hint]:
-    """Ephemeral frames as hints that an event holds whole: what it left out nobody could read anywhere."""
+    """Hints of ephemeral frames, each small enough for one event: what an event leaves out could be read nowhere."""
     while frames:
         count = 1 + len(frames_that_fit(frames))
         yield Hint(group, frames[:count])

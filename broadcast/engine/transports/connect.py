@@ -15,7 +15,7 @@ from .direct import DirectTransport
 
 logger = logging.getLogger("broadcast")
 
-# Gathers what ``send`` has become on its way through the site's middleware, for whoever knocks to see that.
+# Collects each ``send`` as it arrives, wrapped by the site's middleware; set by a probe.
 captured_sends: ContextVar[list[Send] | None] = ContextVar("captured_sends", default=None)
 
 

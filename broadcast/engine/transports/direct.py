@@ -64,7 +64,7 @@ class WriteScheduler:
             self._next = self._loop.call_later(WAIT_FOR_MORE, self._run)
             return
         self._took = 0.0
-        # Turned round, for a dict gives up its last item at once, but takes ever longer to find its first.
+        # Reversed, because popitem() takes the last item: connections are visited in the order in which they came.
         self._visiting, self._waiting = dict.fromkeys(reversed(self._waiting)), {}
         self._visit()
 

@@ -162,7 +162,7 @@ def is_shaking_hands(protocol: Any) -> bool:
 
 
 def throttle_handshakes(send: Any) -> None:
-    """Has those wait in line who come in a crowd to the daphne behind an ASGI ``send``; nothing on another server."""
+    """Throttles the handshakes of the daphne behind an ASGI ``send``; nothing on another server."""
     factory = getattr(server_behind(send), "http_factory", None)
     if factory is None or not has_all(factory, ("buildProtocol",)):
         return
