@@ -1,6 +1,7 @@
 """The suite on every version that pyproject.toml names: `nox --list` shows the cells, `nox --session NAME` runs one."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -49,7 +50,7 @@ def lowest(django: str, python: str) -> list[Requirement]:
 
 def declared_floors(django: str, python: str) -> dict[str, Version]:
     """The lowest version of each dependency, extras included, that pyproject.toml allows on this Python."""
-    lines = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), []), f"Django>={django}"]
+    lines = [f"Django>={django}", *PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
     floors: dict[str, Version] = {}
     for asked in map(Requirement, lines):
         if asked.marker is None or asked.marker.evaluate({"python_version": python}):
@@ -69,9 +70,8 @@ def add_session(django: str, pythons: list[str], requirements: Requirements) -> 
 
     @nox.session(name=f"django{django}-{requirements.__name__}", python=pythons)
     def suite(session: nox.Session) -> None:
-        """Run the suite with warnings as errors; what follows -- goes to pytest instead of the usual choice of tests."""
-        assert isinstance(session.python, str)
-        session.install(*map(str, requirements(django, session.python)))
+        """Run the suite, strictly. Arguments after -- go to pytest, in place of the choice of tests made here."""
+        session.install(*map(str, requirements(django, str(session.python))))
         session.run("python", "-m", "pip", "freeze", silent=False)
         session.run("python", "-m", "pytest", "-W", "error", *(session.posargs or TESTS))
 

@@ -61,4 +61,6 @@ def test_every_migration_after_the_first_is_one_that_the_release_before_can_live
         for operation in migration.operations
         if not is_harmless(operation)
     }
-    assert harmful == set(), "Make new columns nullable or give them db_default, take nothing away, or show here why it does no harm"
+    assert harmful == set(), (
+        "Make new columns nullable or give them db_default, take nothing away, or show here why it does no harm"
+    )
