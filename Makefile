@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -W error
 AT_ONCE := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test bench chaos screenshots lint format clean
+.PHONY: help run admin test matrix bench chaos screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -33,6 +33,10 @@ test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
 	@.ci/system-packages
 	$(PYTEST) $(AT_ONCE) -m 'not alone' --cov --cov-report= $(ARGS) || [ $$? -eq 5 ]
 	$(PYTEST) -m alone --cov --cov-append --cov-fail-under=95 $(ARGS) || [ $$? -eq 5 ]
+
+matrix: $(INSTALLED) ## run the tests on all versions of Python, Django and the rest (ARGS=--list, ARGS='--session NAME')
+	@.ci/system-packages
+	$(BIN)/nox $(ARGS)
 
 bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look, ARGS=--help for more)
 	$(BIN)/python -m bench $(ARGS)
@@ -56,7 +60,7 @@ format: $(INSTALLED) ## put the code in shape
 	$(BIN)/ruff format
 
 clean: ## remove the environment, the caches and the demo's database
-	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist htmlcov db.sqlite3*
+	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .nox .pytest_cache .ruff_cache dist htmlcov db.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.txt

@@ -24,6 +24,8 @@ STOP_SECONDS = 20
 class Site:
     """A database, an environment, and the processes that run on them."""
 
+    root = ROOT  # of the code that runs
+
     def __init__(self, database: Path, **env: str) -> None:
         self.database = database
         inherited = {name: value for name, value in os.environ.items() if name not in SITE_VARIABLES}
@@ -41,7 +43,7 @@ class Site:
         """Runs `manage.py args`. An exit other than 0 fails the test, unless `check` is off."""
         done = subprocess.run(
             [sys.executable, "manage.py", *args],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.env,
             capture_output=True,
             text=True,
@@ -55,7 +57,7 @@ class Site:
     def spawn(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
         """Starts a Python program, such as `manage.py broadcast tail`, that runs until it ends or the test does."""
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=self.env, stdin=subprocess.DEVNULL, text=True, **options
+            [sys.executable, *command], cwd=self.root, env=self.env, stdin=subprocess.DEVNULL, text=True, **options
         )
         self.processes.append(process)
         return process
