@@ -85,10 +85,11 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.levelname for record in caplog.records]
 
 
-def test_what_is_sent_reaches_the_layer_in_order(layer: Networked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.5)
+def test_what_is_sent_reaches_the_layer_in_order(layer: Networked) -> None:
+    layer.gate.clear()
     for number in range(20):
         send(str(number), group="news", persist=False)
+    layer.gate.set()
     wait_until(lambda: layer.sent == [("broadcast.news", str(number)) for number in range(20)])
     assert {thread.name for thread in layer.threads} == {"broadcast-layer"}
     assert len(layer.loops) == 1
@@ -136,6 +137,7 @@ def test_a_layer_that_cancels_ends_nothing(layer: Networked, sender: LayerThread
 def test_the_oldest_events_go_when_too_many_wait(
     layer: Networked, sender: LayerThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "SEND_TIMEOUT", 30.0)
     layer.gate.clear()
     sender.put(layer, "g", event("first"))
     wait_until(lambda: layer.tries)
