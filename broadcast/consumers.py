@@ -25,7 +25,7 @@ from .engine.process import current_process
 from .engine.publish import relay
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
-from .engine.transports.daphne.drain import Drain, drain_for
+from .engine.transports.daphne.drain import Drain
 from .engine.validation import SERVER
 from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from .groups import DEFAULT_GROUP
@@ -99,8 +99,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
-        if drain := drain_for(self.node, self._send):
-            drain.connections.add(self)
+        if self.transport.drain is not None:
+            self.transport.drain.connections.add(self)
         if has_something_to_lose(self.user):
             self.node.part(Revalidator).watch(self)
 
