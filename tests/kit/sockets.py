@@ -258,8 +258,8 @@ class Connection:
         self.kernel.room = room
 
     async def end(self) -> None:
-        self.kernel.room = ENDLESS
         self.client.close()
+        self.transport.abortConnection()
         await until(lambda: not self.transport.connected)
         for details in self.server.connections.values():
             details["application_instance"].cancel()

@@ -25,6 +25,14 @@ REPORTED = "could not be written to"
 drops_stalled = pytest.mark.parametrize("kind", [kind for kind in PEERS if kind != "asgi"])
 
 
+async def stall(peer: Peer, stream: GroupStream, *offsets: int) -> None:
+    """Has a client that takes nothing follow a stream, and waits until something waits for it."""
+    peer.take(0)
+    peer.follow(stream)
+    push(stream, *offsets)
+    await until(lambda: peer.buffered)
+
+
 # Keeping up
 
 
@@ -123,10 +131,7 @@ async def test_what_the_ring_no_longer_has_comes_from_the_log(
 
 
 async def test_what_nobody_has_any_more_is_told_by_a_reset(peer: Peer, stream: GroupStream) -> None:
-    peer.take(0)
-    peer.follow(stream)
-    push(stream, 11)
-    await until(lambda: peer.buffered)
+    await stall(peer, stream, 11)
     stream.restart("new", 3, 0)
     peer.take()
     await until(lambda: peer.types == ["message", "reset"])
@@ -162,10 +167,7 @@ async def test_a_far_resume_on_a_slow_socket(peer: Peer, stream: GroupStream, lo
 async def test_nothing_more_comes_of_a_group_that_is_left_while_the_socket_is_slow(
     peer: Peer, stream: GroupStream
 ) -> None:
-    peer.take(0)
-    peer.follow(stream)
-    push(stream, *range(11, 20))
-    await until(lambda: peer.buffered)
+    await stall(peer, stream, *range(11, 20))
     peer.transport.unfollow("g")
     peer.transport.unfollow("g")
     assert not stream.positions
@@ -178,10 +180,7 @@ async def test_nothing_more_comes_of_a_group_that_is_left_while_the_socket_is_sl
 async def test_what_an_earlier_position_was_about_to_deliver_does_not_mix_with_the_new_one(
     peer: Peer, stream: GroupStream
 ) -> None:
-    peer.take(0)
-    peer.follow(stream)
-    push(stream, *range(11, 20))
-    await until(lambda: peer.buffered)
+    await stall(peer, stream, *range(11, 20))
     position = peer.follow(stream, after=12)
     peer.take()
     await until(lambda: peer.offsets == [11, *range(13, 20)])
@@ -313,10 +312,7 @@ async def test_one_that_vanishes_is_no_error_and_costs_nobody_else(
 
 @drops_stalled
 async def test_who_takes_nothing_for_long_is_sent_away(peer: Peer, stream: GroupStream, clock: Clock) -> None:
-    peer.take(0)
-    peer.follow(stream)
-    push(stream, 11, 12)
-    await until(lambda: peer.buffered)
+    await stall(peer, stream, 11, 12)
     clock.advance(conf.STALLED_TIMEOUT + 1)
     await until(lambda: peer.close_codes == [STALLED])
     peer.take()
