@@ -37,7 +37,6 @@ from .engine.storage.database import reading
 from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
-from .engine.transports.daphne.drain import Drain, drain_for
 from .engine.validation import SERVER
 from .exceptions import LogUnavailable, OutcomeUnknown, Refused
 from .groups import DEFAULT_GROUP
@@ -86,7 +85,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             except OSError:
                 return  # the client went away while it was written to
             finally:
-                self.node.part(Drain).connections.discard(self)
+                if self.transport.drain is not None:
+                    self.transport.drain.connections.discard(self)
                 self.node.part(Revalidator).unwatch(self)
                 await self.transport.close()
 
@@ -106,8 +106,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
-        if drain := drain_for(self.node, self._send):
-            drain.connections.add(self)
+        if self.transport.drain is not None:
+            self.transport.drain.connections.add(self)
         if has_something_to_lose(self.user):
             self.node.part(Revalidator).watch(self)
 

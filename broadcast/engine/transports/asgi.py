@@ -7,13 +7,16 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...conf import conf
 from ...exceptions import LogUnavailable
 from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame
 from ..hub.stream import Batch, Position
 from .daphne.internals import WriteBackpressure, is_closed
+
+if TYPE_CHECKING:
+    from .daphne.drain import Drain
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -25,14 +28,18 @@ class ClientGone(ConnectionError):
 
 
 class Transport(ABC):
-    """One connection: its dialect, its positions, and the way its bytes leave."""
+    """One connection: its dialect, its positions, and the way its bytes leave.
 
-    __slots__ = ("dialect", "positions", "send")
+    ``drain`` is where the connection signs on to be sent away when its server ends, if it is on daphne.
+    """
+
+    __slots__ = ("dialect", "drain", "positions", "send")
 
     def __init__(self, send: Send, dialect: Dialect) -> None:
         self.dialect = dialect
         self.positions: dict[str, Position] = {}
         self.send = send
+        self.drain: Drain | None = None
 
     async def write(self, fields: Fields) -> None:
         """Writes one frame for this connection alone."""

@@ -9,11 +9,15 @@ from ...conf import conf
 from ..frames import Dialect
 from ..node import Node
 from .asgi import AsgiTransport, Send, Transport
-from .daphne.internals import backpressure_behind, socket_behind
+from .daphne.drain import drain_for
+from .daphne.internals import DaphneConnection, backpressure_of, daphne_behind, socket_of
 from .daphne.receive import limit_unread, throttle_handshakes
 from .direct import DirectTransport
 
 logger = logging.getLogger("broadcast")
+
+DIRECTLY = "Connections are written to directly (daphne)"
+BY_ASGI = "Connections are written to by the server (ASGI send)"
 
 # Collects each ``send`` as it arrives, wrapped by the site's middleware; set by a probe.
 captured_sends: ContextVar[list[Send] | None] = ContextVar("captured_sends", default=None)
@@ -26,13 +30,23 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
     """
     if (sends := captured_sends.get()) is not None:
         sends.append(send)
-    throttle_handshakes(send)
-    limit_unread(send)
-    socket = socket_behind(send) if conf.DIRECT_WRITES else None
+    daphne = daphne_behind(send)
+    if daphne is None:
+        say(node, BY_ASGI)
+        return AsgiTransport(send, dialect)
+    throttle_handshakes(daphne.server)
+    limit_unread(daphne.protocol)
+    transport = daphne_transport(node, send, dialect, daphne)
+    transport.drain = drain_for(node, daphne.server)
+    return transport
+
+
+def daphne_transport(node: Node, send: Send, dialect: Dialect, daphne: DaphneConnection) -> Transport:
+    socket = socket_of(daphne) if conf.DIRECT_WRITES else None
     if socket is None:
-        say(node, "Connections are written to by the server (ASGI send)")
-        return AsgiTransport(send, dialect, backpressure_behind(send))
-    say(node, "Connections are written to directly (daphne)")
+        say(node, BY_ASGI)
+        return AsgiTransport(send, dialect, backpressure_of(daphne))
+    say(node, DIRECTLY)
     return DirectTransport(send, dialect, socket, node.scheduler)
 
 

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from ....conf import conf
 from ...node import Node
-from .internals import server_behind
 
 logger = logging.getLogger("broadcast")
 
@@ -162,10 +161,9 @@ def twisted_reactor() -> Any:
     return reactor
 
 
-def drain_for(node: Node, send: Any) -> Drain | None:
-    """The drain of the daphne behind an ASGI ``send``, set up by the first who asks; None on another server."""
-    server = server_behind(send)
-    if server is None or threading.current_thread() is not threading.main_thread():
+def drain_for(node: Node, server: Any) -> Drain | None:
+    """The drain of a daphne server, set up by the first who asks; None in a thread that gets no signals."""
+    if threading.current_thread() is not threading.main_thread():
         return None
     drain = node.part(Drain)
     if server not in drain.servers:

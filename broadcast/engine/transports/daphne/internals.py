@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 MAX_DEPTH = 16  # of middleware around ``send``
 MAX_WRAPPERS = 64  # looked into for a ``send`` that middleware of another kind has wrapped
@@ -19,32 +19,27 @@ def has_all(thing: Any, names: tuple[str, ...]) -> bool:
     return all(hasattr(thing, name) for name in names)
 
 
-def server_behind(send: Any) -> Any:
-    """The daphne server that an ASGI ``send`` belongs to, or None."""
-    found = reply_within(send)
-    return found.func.__self__ if found is not None else None  # type: ignore[attr-defined]
+class DaphneConnection(NamedTuple):
+    """Where an ASGI ``send`` of daphne ends."""
+
+    server: Any
+    protocol: Any  # of the WebSocket; None for a request, and if it is not daphne's own
+    is_wrapped: bool  # by middleware that may change what it passes on, so that nothing may be written past it
 
 
-def protocol_behind(send: Any) -> Any:
-    """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None; with Channels' middleware between."""
-    return protocol_of(reply_behind(send))
+def daphne_behind(send: Any) -> DaphneConnection | None:
+    """The connection of daphne that an ASGI ``send`` replies to, through any middleware; None on another server."""
+    below = below_channels(send)
+    reply = below if is_reply(below) else reply_within(send)
+    if reply is None:
+        return None
+    return DaphneConnection(reply.func.__self__, protocol_of(reply), reply is not below)  # type: ignore[attr-defined]
 
 
-def protocol_within(send: Any) -> Any:
-    """The same with any middleware between. It may change what it passes on, so it is not to be written past."""
-    return protocol_of(reply_within(send))
-
-
-def protocol_of(reply: Reply | None) -> Any:
-    protocol = reply.args[0] if reply is not None and reply.args else None
+def protocol_of(reply: Reply) -> Any:
+    protocol = reply.args[0] if reply.args else None
     kind = getattr(sys.modules.get("daphne.ws_protocol"), "WebSocketProtocol", None)
     return protocol if kind is not None and isinstance(protocol, kind) and hasattr(protocol, "transport") else None
-
-
-def reply_behind(send: Any) -> Reply | None:
-    """daphne's ``partial(server.handle_reply, protocol)`` below the middleware of Channels that wrapped ``send``."""
-    found = below_channels(send)
-    return found if is_reply(found) else None
 
 
 def below_channels(send: Any) -> Any:
@@ -58,7 +53,7 @@ def below_channels(send: Any) -> Any:
 
 
 def reply_within(send: Any) -> Reply | None:
-    """The same, wherever it is within what wraps ``send``."""
+    """daphne's ``partial(server.handle_reply, protocol)``, wherever it is within what wraps ``send``."""
     wrappers = [send] if "daphne.server" in sys.modules else []
     for wrapper in wrappers:
         if is_reply(wrapper):
@@ -221,14 +216,14 @@ def below_tls(transport: Any) -> Any:
     return transport
 
 
-def socket_behind(send: Any) -> DaphneSocket | None:
-    """The socket that an ASGI ``send`` of daphne ends in; None if it is not one to write to directly.
+def socket_of(daphne: DaphneConnection) -> DaphneSocket | None:
+    """The socket of a connection; None if it is not one to write to directly.
 
     That is for the types to say: daphne's TLS transport passes unknown attributes on to the raw
     socket, where plain bytes would end up in the middle of the TLS stream.
     """
-    protocol = protocol_behind(send)
-    if protocol is None or not has_all(protocol, OF_PROTOCOL):
+    protocol = daphne.protocol
+    if daphne.is_wrapped or protocol is None or not has_all(protocol, OF_PROTOCOL):
         return None
     from twisted.internet import tcp
 
@@ -238,12 +233,9 @@ def socket_behind(send: Any) -> DaphneSocket | None:
     return DaphneSocket(protocol) if has_all(transport, OF_TRANSPORT) else None
 
 
-def backpressure_behind(send: Any) -> WriteBackpressure | None:
-    """The write backpressure of a daphne connection that is written to by ASGI, also with TLS.
-
-    daphne's ``send`` itself never waits. None on another server.
-    """
-    protocol = protocol_within(send)
+def backpressure_of(daphne: DaphneConnection) -> WriteBackpressure | None:
+    """Write backpressure where a connection is written to by ASGI, also with TLS: daphne's ``send`` never waits."""
+    protocol = daphne.protocol
     if protocol is None or not has_all(protocol.transport, OF_ANY_TRANSPORT):
         return None
     below = below_tls(protocol.transport)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .internals import OF_ANY_TRANSPORT, below_tls, has_all, protocol_within, server_behind
+from .internals import OF_ANY_TRANSPORT, below_tls, has_all
 
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 MAX_FRAGMENTS = 16 * 1024  # pieces of one message
@@ -62,10 +62,9 @@ class ReceiveLimit:
             self._look_later()
 
 
-def limit_unread(send: Any) -> None:
-    """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
-    protocol = protocol_within(send)
-    if protocol is None or not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
+def limit_unread(protocol: Any) -> None:
+    """Bounds what waits of the client of a WebSocket protocol; leaves one of another make alone."""
+    if not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
         return
     if isinstance(protocol.application_queue, asyncio.Queue):
         protocol.application_queue = inbox = ReceiveLimit(protocol)
@@ -161,9 +160,9 @@ def is_shaking_hands(protocol: Any) -> bool:
     return getattr(protocol, "state", None) == getattr(protocol, "STATE_CONNECTING", ...)
 
 
-def throttle_handshakes(send: Any) -> None:
-    """Throttles the handshakes of the daphne behind an ASGI ``send``; nothing on another server."""
-    factory = getattr(server_behind(send), "http_factory", None)
+def throttle_handshakes(server: Any) -> None:
+    """Throttles the handshakes of a daphne server; does nothing on another server."""
+    factory = getattr(server, "http_factory", None)
     if factory is None or not has_all(factory, ("buildProtocol",)):
         return
     if not isinstance(getattr(factory.buildProtocol, "__self__", None), HandshakeThrottle):
