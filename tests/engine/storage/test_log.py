@@ -100,23 +100,9 @@ class TestRefs:
         finally:
             connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, usual)
 
-    def test_the_same_ref_from_many_threads(self, log, transactional_db):
-        sends = [lambda: log.append([draft(ref=REF)]).messages[0].offset] * 8
-        assert together(*sends) == [1] * 8
-        assert stored() == [(1, "hi")]
-
 
 @pytest.mark.django_db(transaction=True)
 class TestConcurrency:
-    def test_threads_leave_no_gap(self):
-        def some(name: int):
-            return [appended(f"{name}.{number}")[0].offset for number in range(10)]
-
-        results = together(*(lambda name=name: some(name) for name in range(8)))
-        assert sorted(offset for offsets in results for offset in offsets) == list(range(1, 81))
-        assert all(offsets == sorted(offsets) for offsets in results)
-        assert [offset for offset, _ in stored()] == list(range(1, 81))
-
     def test_processes_leave_no_gap(self):
         processes = [
             python(f"input()\nfor number in range(10): assert send(f'{name}.{{number}}').offset") for name in range(3)
@@ -157,7 +143,9 @@ class TestSequencing:
     def test_waiting_messages_are_sequenced_in_the_order_of_their_insertion(self, log):
         leave_waiting(draft("a"), draft("b"))
         leave_waiting(draft("c", group="other"))
-        news = {each.group: [message.offset for message in each.messages] for each in log.sequence({"broadcast", "other"})}
+        news = {
+            each.group: [message.offset for message in each.messages] for each in log.sequence({"broadcast", "other"})
+        }
         assert news == {"broadcast": [1, 2], "other": [1]}
         assert log.sequence(["broadcast"])[0].messages == []
 
