@@ -105,7 +105,7 @@ class TestRefs:
 class TestConcurrency:
     def test_processes_leave_no_gap(self):
         processes = [
-            python(f"input()\nfor number in range(10): assert send(f'{name}.{{number}}').offset") for name in range(3)
+            python(f"input()\nfor number in range(10): assert send(f'{name}.{{number}}').offset") for name in range(2)
         ]
         for process in processes:
             process.stdin.write("\n")
@@ -113,8 +113,8 @@ class TestConcurrency:
         for process in processes:
             ended(process)
         log_of_all = stored()
-        assert [offset for offset, _ in log_of_all] == list(range(1, 31))
-        for name in "012":
+        assert [offset for offset, _ in log_of_all] == list(range(1, 21))
+        for name in "01":
             own = [body for _, body in log_of_all if body.startswith(name)]
             assert own == [f"{name}.{number}" for number in range(10)]
 
