@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User, update_last_login
 from django.contrib.auth.signals import user_logged_out
@@ -19,7 +20,6 @@ from django.core import signing
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import OperationalError, connection, transaction
 from django.db.transaction import TransactionManagementError
-from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -153,30 +153,21 @@ async def test_who_was_closed_meanwhile_is_refused_and_no_more(page):
 # Who somebody is
 
 
-async def sign_out(client: AsyncClient, ann: User) -> None:
-    await client.post("/admin/logout/")
-
-
-async def change_password(client: AsyncClient, ann: User) -> None:
-    ann.set_password("another")
-    await ann.asave()
-
-
-async def deactivate(client: AsyncClient, ann: User) -> None:
-    ann.is_active = False
-    await ann.asave()
-
-
-async def delete(client: AsyncClient, ann: User) -> None:
-    await ann.adelete()
-
-
-async def delete_sessions(client: AsyncClient, ann: User) -> None:
-    await sync_to_async(lambda: client.session.flush())()
+async def save(user: User, **fields: Any) -> None:
+    for name, value in fields.items():
+        setattr(user, name, value)
+    await user.asave()
 
 
 ENGINES = ["db", "cached_db", "cache", "file", "signed_cookies"]
-ENDS = [*product(ENGINES, [sign_out, change_password, delete_sessions]), ("db", deactivate), ("db", delete)]
+SIGN_OUT, NEW_PASSWORD, DELETE_SESSION, DEACTIVATE, DELETE = ACTS = {
+    "sign-out": lambda client, ann: client.post("/admin/logout/"),
+    "new password": lambda client, ann: save(ann, password=make_password("another")),
+    "deleted session": lambda client, ann: sync_to_async(lambda: client.session.flush())(),
+    "deactivated": lambda client, ann: save(ann, is_active=False),
+    "deleted": lambda client, ann: ann.adelete(),
+}
+ENDS = [*product(ENGINES, [SIGN_OUT, NEW_PASSWORD, DELETE_SESSION]), ("db", DEACTIVATE), ("db", DELETE)]
 
 
 @pytest.fixture
@@ -190,9 +181,9 @@ def engine(request: pytest.FixtureRequest, settings, tmp_path) -> str:
 
 @pytest.mark.parametrize(("engine", "act"), ENDS, indirect=["engine"])
 async def test_whoever_is_no_longer_who_they_were_comes_back_as_they_are(found_by, engine, act, tab, ann):
-    if found_by == "a pass" and engine == "signed_cookies" and act is not change_password:
+    if found_by == "a pass" and engine == "signed_cookies" and act != NEW_PASSWORD:
         pytest.skip("Nobody but the browser knows")
-    if found_by == "an event" and act is delete_sessions:
+    if found_by == "an event" and act == DELETE_SESSION:
         pytest.skip("Django tells nobody")
     client = await signed_in()
     personal = f"user.{ann.pk}"
@@ -202,44 +193,23 @@ async def test_whoever_is_no_longer_who_they_were_comes_back_as_they_are(found_b
     if found_by == "a pass":
         await after_passes()
     await page.hears(personal)
-    await act(client, ann)
+    await ACTS[act](client, ann)
     await page.hears_that_it_has_to_come_back()
     await guest.hears("broadcast")
     back = await tab("broadcast", cookies=client.cookies)
-    if found_by == "a pass" or act is sign_out:
+    if found_by == "a pass" or act == SIGN_OUT:
         assert back.user is None
         assert (await back.ask(type="subscribe", group=personal))["code"] == "forbidden"
 
 
-async def expire(settings) -> None:
-    await Session.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
-
-
-async def shorten(settings) -> None:
-    settings.SESSION_COOKIE_AGE = 0
-
-
-@pytest.mark.parametrize(
-    ("engine", "act"), [("db", expire), ("signed_cookies", shorten), ("file", shorten)], indirect=["engine"]
-)
-async def test_a_session_that_has_expired_ends(page, engine, act, settings):
+@pytest.mark.parametrize("engine", ["db", "signed_cookies", "file"], indirect=True)
+async def test_a_session_that_has_expired_ends(page, engine, settings):
     opened = await page("members")
-    await act(settings)
+    if engine == "db":
+        await Session.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
+    else:
+        settings.SESSION_COOKIE_AGE = 0
     await opened.hears_that_it_has_to_come_back()
-
-
-async def forget_rows(settings) -> None:
-    """Only the cache still has the session, which is enough for pages too."""
-    await Session.objects.all().adelete()
-
-
-async def change_key(settings) -> None:
-    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
-    settings.SECRET_KEY = "a new one"
-
-
-async def lose_cache(settings) -> None:
-    BreakableCache.is_away = True
 
 
 class BreakableCache(LocMemCache):
@@ -258,14 +228,16 @@ class BreakableCache(LocMemCache):
         return super().has_key(*args, **kwargs)
 
 
-@pytest.mark.parametrize(
-    ("engine", "act"), [("cached_db", forget_rows), ("db", change_key), ("cache", lose_cache)], indirect=["engine"]
-)
-async def test_a_session_that_pages_still_know_or_nobody_can_ask_for_holds(page, engine, act, settings, monkeypatch):
-    monkeypatch.setattr(BreakableCache, "is_away", False)
+@pytest.mark.parametrize("engine", ["cached_db", "db", "cache"], indirect=True)
+async def test_a_session_that_pages_still_know_or_nobody_can_ask_for_holds(page, engine, settings, monkeypatch):
     settings.CACHES = {"default": {"BACKEND": f"{__name__}.BreakableCache"}}
     opened = await page("members")
-    await act(settings)
+    if engine == "cached_db":  # only the cache still has the session, which is enough for pages too
+        await Session.objects.all().adelete()
+    elif engine == "db":
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "a new one"
+    else:
+        monkeypatch.setattr(BreakableCache, "is_away", True)
     await after_passes()
     await opened.hears("members")
 
@@ -345,43 +317,34 @@ async def permission() -> Permission:
     return await Permission.objects.aget(codename="add_message", content_type__model="message")
 
 
-async def directly(ann: User) -> Any:
-    await ann.user_permissions.aadd(await permission())
-    return lambda: ann.user_permissions.aclear()
-
-
-async def as_a_member(ann: User) -> Any:
+async def as_a_member(ann: User) -> UserGroup:
     group = await UserGroup.objects.acreate(name="editors")
     await group.permissions.aadd(await permission())
     await ann.groups.aadd(group)
-    return lambda: ann.groups.aremove(group)
+    return group
 
 
-async def as_one_of_its_users(ann: User) -> Any:
-    await as_a_member(ann)
-    group = await UserGroup.objects.aget()
-    return lambda: group.user_set.aremove(ann)
+TAKEN = {
+    "the user's own": lambda ann, group: ann.user_permissions.aclear(),
+    "membership, from the user": lambda ann, group: ann.groups.aremove(group),
+    "membership, from the group": lambda ann, group: group.user_set.aremove(ann),
+    "the group's": lambda ann, group: group.permissions.aclear(),
+    "the group": lambda ann, group: group.adelete(),
+}
 
 
-async def by_a_group(ann: User) -> Any:
-    await as_a_member(ann)
-    group = await UserGroup.objects.aget()
-    return lambda: group.permissions.aclear()
-
-
-async def by_a_group_that_goes(ann: User) -> Any:
-    await as_a_member(ann)
-    return lambda: UserGroup.objects.all().adelete()
-
-
-@pytest.mark.parametrize("grant", [directly, as_a_member, as_one_of_its_users, by_a_group, by_a_group_that_goes])
-async def test_a_permission_that_is_taken_away_ends_what_it_allowed(found_by, page, ann, grant):
-    take_away = await grant(ann)
+@pytest.mark.parametrize("taken", TAKEN)
+async def test_a_permission_that_is_taken_away_ends_what_it_allowed(found_by, page, ann, taken):
+    group = None
+    if taken == "the user's own":
+        await ann.user_permissions.aadd(await permission())
+    else:
+        group = await as_a_member(ann)
     opened = await page("editors", "members")
     if found_by == "a pass":
         await after_passes()
     await opened.hears("editors")
-    await take_away()
+    await TAKEN[taken](ann, group)
     await opened.hears_that_it_lost("editors")
     await opened.hears("members")
 

@@ -100,26 +100,12 @@ class TestRefs:
         finally:
             connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, usual)
 
-    def test_the_same_ref_from_many_threads(self, log, transactional_db):
-        sends = [lambda: log.append([draft(ref=REF)]).messages[0].offset] * 8
-        assert together(*sends) == [1] * 8
-        assert stored() == [(1, "hi")]
-
 
 @pytest.mark.django_db(transaction=True)
 class TestConcurrency:
-    def test_threads_leave_no_gap(self):
-        def some(name: int):
-            return [appended(f"{name}.{number}")[0].offset for number in range(10)]
-
-        results = together(*(lambda name=name: some(name) for name in range(8)))
-        assert sorted(offset for offsets in results for offset in offsets) == list(range(1, 81))
-        assert all(offsets == sorted(offsets) for offsets in results)
-        assert [offset for offset, _ in stored()] == list(range(1, 81))
-
     def test_processes_leave_no_gap(self):
         processes = [
-            python(f"input()\nfor number in range(10): assert send(f'{name}.{{number}}').offset") for name in range(3)
+            python(f"input()\nfor number in range(10): assert send(f'{name}.{{number}}').offset") for name in range(2)
         ]
         for process in processes:
             process.stdin.write("\n")
@@ -127,8 +113,8 @@ class TestConcurrency:
         for process in processes:
             ended(process)
         log_of_all = stored()
-        assert [offset for offset, _ in log_of_all] == list(range(1, 31))
-        for name in "012":
+        assert [offset for offset, _ in log_of_all] == list(range(1, 21))
+        for name in "01":
             own = [body for _, body in log_of_all if body.startswith(name)]
             assert own == [f"{name}.{number}" for number in range(10)]
 
