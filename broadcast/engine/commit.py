@@ -169,7 +169,7 @@ class GroupCommit:
         """
         request = LoopRequest(draft, threads, self)
         if self._put(request):
-            request.loop.call_soon(self._lead, request)  # what else arrives in this turn of the loop comes along
+            self._lead(request)
         return await request.future
 
     def commit(self, connection: BaseDatabaseWrapper | None = None) -> None:
