@@ -81,7 +81,7 @@ class Process:
 
     @contextmanager
     def active(self) -> Iterator[Process]:
-        """Makes this the current process of the code inside, and of the tasks and threads that it starts."""
+        """Makes this the current process of the code inside, and of the tasks that it starts."""
         token = running_process.set(self)
         try:
             yield self
