@@ -10,7 +10,7 @@ from broadcast.engine.storage import log
 from broadcast.engine.storage.log import Draft
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Message
-from tests.engine.listening import until
+from tests.engine.listening import elsewhere, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,7 +74,7 @@ async def test_one_that_cannot_be_written_fails_alone(commits):
     commits.go_on.set()
     results = await asyncio.gather(*said, return_exceptions=True)
     assert [type(result) for result in results] == [Message, Message, ArithmeticError, Message]
-    assert await asyncio.to_thread(Message.objects.count) == 3
+    assert await elsewhere(Message.objects.count) == 3
 
 
 async def test_one_who_leaves_before_its_turn_takes_it_back(commits):
@@ -83,7 +83,7 @@ async def test_one_who_leaves_before_its_turn_takes_it_back(commits):
     await asyncio.wait([said[1]])
     commits.go_on.set()
     assert (await said[2]).offset == 2
-    assert await asyncio.to_thread(lambda: list(Message.objects.values_list("body", flat=True))) == ["b", "first"]
+    assert await elsewhere(lambda: list(Message.objects.values_list("body", flat=True))) == ["b", "first"]
 
 
 async def test_a_log_that_fails_is_told_to_all_and_tried_again_for_the_next(commits):
