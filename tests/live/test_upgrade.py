@@ -30,7 +30,7 @@ APART = 0.05  # seconds between messages while tables change
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of the release before. Without it the tests are skipped; in a whole clone where `CI` is set, they fail."""
+    """The code of the release before. Without it the tests are skipped; in a whole clone, with `CI` set, they fail."""
     directory = tmp_path_factory.mktemp("before")
     try:
         with tarfile.open(fileobj=io.BytesIO(archive(RELEASE_BEFORE))) as packed:
