@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -11,13 +12,22 @@ import pytest
 
 from tests.kit.sockets import masked
 from tests.kit.waiting import wait_until
-from tests.live.serving import Client
+from tests.live.serving import Client, Server
 from tests.live.test_daphne import tracebacks
 
 DIRECTLY = "Connections are written to directly (daphne)"
 BY_ASGI = "Connections are written to by the server (ASGI send)"
 MIB = 1024 * 1024
 SMALL = 16 * 1024  # bytes of a receive buffer that is soon full
+
+
+def heard(server: Server, reader: Client, count: int, size: int) -> list[int]:
+    """Has the server send messages of a size to everybody; the offsets that a client hears, which reads meanwhile."""
+    asking = threading.Thread(target=server.get, args=(f"/many?count={count}&bytes={size}",))
+    asking.start()
+    offsets = [fields["offset"] for fields in islice(reader.frames(), count)]
+    asking.join()
+    return offsets
 
 
 @pytest.mark.parametrize(
@@ -94,14 +104,11 @@ def test_answers_of_asgi_and_direct_frames_never_mix(serve):
 def test_who_stops_reading_costs_little_holds_up_nobody_and_misses_nothing(serve, way, options):
     server = serve(way, **options)
     reader = server.visit()
-    server.get("/many?count=1000&bytes=10000")  # so that what is kept anyway is there
-    assert [fields["offset"] for fields in islice(reader.frames(), 1000)] == list(range(1, 1001))
+    # The first are those that are kept anyway.
+    assert heard(server, reader, 1000, size=10_000) == list(range(1, 1001))
     stuck = [server.visit(receive_buffer=SMALL) for _ in range(100)]
     before = server.memory
-    asking = threading.Thread(target=server.get, args=("/many?count=3000&bytes=10000",))
-    asking.start()
-    assert [fields["offset"] for fields in islice(reader.frames(), 3000)] == list(range(1001, 4001))
-    asking.join()
+    assert heard(server, reader, 3000, size=10_000) == list(range(1001, 4001))
     grown = server.memory - before
     print(f"{way} {options}: 100 stuck clients, 30 MB gone by: {grown / MIB:.1f} MiB more")
     assert grown < 80 * MIB  # that of a server without any is up to 45
@@ -142,8 +149,7 @@ def test_who_takes_nothing_for_long_is_sent_away_to_come_back(serve, options):
     server = serve(STALLED_TIMEOUT=0.5, **options)
     reader, stuck = server.visit(), server.visit(receive_buffer=SMALL)
     before = server.sockets
-    server.get("/many?count=500&bytes=10000")
-    list(islice(reader.frames(), 500))
+    heard(server, reader, 500, size=10_000)
     wait_until(lambda: server.sockets == before - 1)
     with pytest.raises((EOFError, ConnectionError)):
         stuck.hear_to_the_end()
@@ -157,8 +163,7 @@ def test_who_says_that_it_goes_and_takes_nothing_is_waited_for_no_longer_than_ot
     server = serve(STALLED_TIMEOUT=1)
     reader, going = server.visit(), server.visit(receive_buffer=SMALL)
     before = server.sockets
-    server.get("/many?count=500&bytes=10000")
-    list(islice(reader.frames(), 500))
+    heard(server, reader, 500, size=10_000)
     going.write((1000).to_bytes(2), opcode=8)
     wait_until(lambda: server.sockets == before - 1)
     assert tracebacks(server.log) == []
@@ -176,10 +181,10 @@ def test_whoever_leaves_at_whatever_moment_and_takes_nothing_is_gone_soon_and_is
     leaving = [server.visit(receive_buffer=SMALL) for _ in range(40)]
     for client in leaving:
         server.get("/many?count=1&bytes=15000")
-        client.write((1000).to_bytes(2), opcode=8)
+        with suppress(OSError):  # on a busy machine it may have been sent away by now
+            client.write((1000).to_bytes(2), opcode=8)
         assert reader.hear()["type"] == "message"
-    server.get("/many?count=20&bytes=15000")
-    assert len(list(islice(reader.frames(), 20))) == 20
+    heard(server, reader, 20, size=15_000)
     wait_until(lambda: server.sockets == before)
     assert tracebacks(server.log) == []
     assert "could not be written to" not in server.log
@@ -201,10 +206,7 @@ def test_who_vanishes_while_it_is_behind_leaves_nothing(serve):
     before = server.sockets
     for _ in range(3):
         gone = [Client(server, receive_buffer=SMALL) for _ in range(10)]
-        asking = threading.Thread(target=server.get, args=("/many?count=300&bytes=10000",))
-        asking.start()
-        list(islice(reader.frames(), 300))
-        asking.join()
+        heard(server, reader, 300, size=10_000)
         for client in gone:
             client.socket.close()
         wait_until(lambda: server.sockets == before)
