@@ -1,4 +1,4 @@
-"""Browsers as the server sees them: one connection each; tabs go through the whole stack, with a real sign-in's cookie."""
+"""Browsers as the server sees them: one connection each; tabs come with the cookie of a real sign-in."""
 
 import json
 from typing import Any

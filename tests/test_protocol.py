@@ -1,5 +1,6 @@
 """docs/protocol.md, played against the running code frame by frame."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from django.db import connections
 from broadcast import asend, asend_many, consumers
 from broadcast.access import revalidation
 from broadcast.consumers import BroadcastConsumer
-from broadcast.engine.process import Process, current_process
+from broadcast.engine.process import this_process
 from broadcast.engine.system import System
 from broadcast.engine.transports.asgi import STALLED
 from tests.site import ROOT
@@ -65,7 +66,7 @@ class Play:
     async def site(self, what: str) -> None:
         if what == DELETED:
             self.epochs.append(EPOCHS[1])
-            await sync_to_async(current_process().pruning.erase)("broadcast")
+            await sync_to_async(this_process.pruning.erase)("broadcast")
         elif what == COMES:
             self.user = await User.objects.acreate(username="ann", is_staff=True)
         elif what == LEAVES:
@@ -105,18 +106,19 @@ class Play:
 
 
 @pytest.mark.parametrize("example", [marked(example) for example in EXAMPLES], ids=range(len(EXAMPLES)))
-async def test_the_examples_are_true(example, database, settings):
+async def test_the_examples_are_true(example, database, settings, monkeypatch):
     play = Play()
     system = System(token=lambda: play.epochs[-1])
     if "rate_limited" in example:
         settings.BROADCAST = {**settings.BROADCAST, "MESSAGE_BURST": 1}
-        system = System(token=system.token, monotonic=lambda: 0.0)
+        system = dataclasses.replace(system, monotonic=lambda: 0.0)
+    monkeypatch.setattr(this_process, "system", system)
+    this_process.reset()
     does = {"site": play.site, "open": play.open, "->": play.says, "<-": play.hears, "close": play.close}
-    with Process(system).active():
-        for text in example.splitlines():
-            word, _, rest = text.partition(" ")
-            await does[word](rest)
-        await play.browser.leave()
+    for text in example.splitlines():
+        word, _, rest = text.partition(" ")
+        await does[word](rest)
+    await play.browser.leave()
 
 
 def test_there_are_examples_of_every_frame():

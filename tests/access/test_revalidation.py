@@ -1,7 +1,7 @@
 """Revalidation: what somebody has lost the right to ends, by a pass or at once by an event; the rest goes on."""
 
 import asyncio
-import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from itertools import product
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User, update_last_login
@@ -20,6 +19,7 @@ from django.core import signing
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import OperationalError, connection, transaction
 from django.db.transaction import TransactionManagementError
+from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -35,7 +35,7 @@ from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
 from broadcast.groups import channels_group
 from tests.kit.waiting import until
-from tests.tabs import WAIT, Tab, after_passes, revalidator, signed_in
+from tests.tabs import Browser, Tab, after_passes, revalidator, signed_in
 
 GROUPS = {
     "broadcast": {"subscribe": "anyone", "publish": "authenticated"},
@@ -59,7 +59,7 @@ def passes_often(settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is found by a pass that nobody asked for."""
+    """Nothing is found by a pass."""
     monkeypatch.setattr(revalidation, "PASS_SECONDS", NEVER)
 
 
@@ -90,7 +90,7 @@ async def tab() -> AsyncIterator[Open]:
 
     yield opened
     for each in tabs:
-        await each.line.disconnect(timeout=WAIT)
+        await each.leave()
 
 
 @pytest.fixture
@@ -242,9 +242,16 @@ async def test_a_session_that_pages_still_know_or_nobody_can_ask_for_holds(page,
     await opened.hears("members")
 
 
-async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab, ann):
-    here, elsewhere = await signed_in(), await signed_in()
-    pages = [await tab("members", cookies=client.cookies) for client in (here, elsewhere)]
+@pytest.fixture
+async def two_browsers(engine: str, tab: Open, ann: User) -> tuple[list[AsyncClient], list[Tab]]:
+    """Two in which ann is signed in, and the page of each."""
+    clients = [await signed_in(), await signed_in()]
+    return clients, [await tab("members", cookies=client.cookies) for client in clients]
+
+
+@pytest.mark.parametrize("engine", ["db"], indirect=True)
+async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab, two_browsers):
+    (here, elsewhere), pages = two_browsers
     form = {"old_password": "secret", "new_password1": "quite another", "new_password2": "quite another"}
     assert (await here.post("/admin/password_change/", form)).status_code == 302
     for page in pages:
@@ -253,9 +260,9 @@ async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab,
     assert (await tab("broadcast", cookies=elsewhere.cookies)).user is None
 
 
-async def test_only_the_session_that_ended_does(tab, ann):
-    here, elsewhere = await signed_in(), await signed_in()
-    page, other = await tab("members", cookies=here.cookies), await tab("members", cookies=elsewhere.cookies)
+@pytest.mark.parametrize("engine", ["db"], indirect=True)
+async def test_only_the_session_that_ended_does(two_browsers):
+    (here, _), (page, other) = two_browsers
     await here.post("/admin/logout/")
     await page.hears_that_it_has_to_come_back()
     await after_passes()
@@ -264,10 +271,9 @@ async def test_only_the_session_that_ended_does(tab, ann):
 
 @pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("engine", ["signed_cookies"], indirect=True)
-async def test_whoever_shows_a_cookie_that_nobody_can_take_back_has_to_show_it_again(tab, ann, engine):
+async def test_whoever_shows_a_cookie_that_nobody_can_take_back_has_to_show_it_again(tab, two_browsers):
     """A sign-out in one browser: the other one's page comes back too, and is who it was."""
-    here, elsewhere = await signed_in(), await signed_in()
-    pages = [await tab("members", cookies=client.cookies) for client in (here, elsewhere)]
+    (here, elsewhere), pages = two_browsers
     await here.post("/admin/logout/")
     for page in pages:
         await page.hears_that_it_has_to_come_back()
@@ -276,13 +282,11 @@ async def test_whoever_shows_a_cookie_that_nobody_can_take_back_has_to_show_it_a
 
 
 async def test_a_user_without_a_session_is_looked_after_too(ann):
-    line = WebsocketCommunicator(BroadcastConsumer.as_asgi(), "/ws/members?v=1")
-    line.scope["user"] = ann
-    assert (await line.connect(WAIT))[0]
-    await line.receive_from(WAIT)
+    browser = Browser(BroadcastConsumer.as_asgi(), "/ws/members?v=1", user=ann)
+    await browser.connect()
     await User.objects.aupdate(is_active=False)
-    assert json.loads(await line.receive_from(WAIT))["code"] == USER_CHANGED
-    await line.disconnect(timeout=WAIT)
+    assert (await browser.hear())["code"] == USER_CHANGED
+    await browser.leave()
 
 
 async def test_what_comes_after_the_end_is_not_of_the_old_name(tab, ann, monkeypatch):
@@ -404,17 +408,16 @@ async def test_a_subscription_by_a_signed_name_ends_when_that_expires(tab, page,
 
 
 async def test_who_came_for_this_group_alone_is_sent_away(ann):
-    client = await signed_in()
-    page, plain = Tab(client.cookies, "/ws/staff?v=1"), Tab(client.cookies, "/ws/staff")
+    cookies = (await signed_in()).cookies
+    page, plain = Tab(cookies, "/ws/staff?v=1"), Tab(cookies, "/ws/staff")
     for each in (page, plain):
-        assert (await each.line.connect(WAIT))[0]
-        await each.hear()
+        await each.connect()
     await User.objects.aupdate(is_staff=False)
     bye = await page.hear()
     assert (bye["type"], bye["code"], bye["reconnect"]) == ("bye", FORBIDDEN, False)
     for each in (page, plain):
-        assert await each.line.receive_output(WAIT) == {"type": "websocket.close", "code": FORBIDDEN}
-        await each.line.disconnect(timeout=WAIT)
+        await each.is_closed(FORBIDDEN)
+        await each.leave()
 
 
 # What it costs, and what does not end anything
@@ -457,10 +460,11 @@ async def test_a_database_that_is_away_ends_nothing(page, monkeypatch, caplog):
         await after_passes()
         await opened.hears("staff")
     await opened.hears_that_it_lost("staff")
-    said = [record.getMessage() for record in caplog.records if record.name == "broadcast"]
-    assert [text.partition(": ")[2] for text in said] == ["The message log cannot be used right now: away", ""]
-    assert said[0].startswith("Who is connected and what they may do cannot be looked up, so nothing is ended")
-    assert said[1] == "Who is connected and what they may do can be looked up again"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "Who is connected and what they may do cannot be looked up, so nothing is ended: "
+        "The message log cannot be used right now: away",
+        "Who is connected and what they may do can be looked up again",
+    ]
 
 
 async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(page, settings):
@@ -487,10 +491,10 @@ async def test_passes_end_with_the_last_connection_and_begin_with_the_next(page)
     for _ in range(2):
         opened = await page("members")
         await until(lambda: CONTROL in get_channel_layer().groups)
-        await opened.line.disconnect(timeout=WAIT)
+        await opened.leave()
         await until(lambda: CONTROL not in get_channel_layer().groups)
     opened = await page("members")
-    await opened.line.disconnect(timeout=WAIT)
+    await opened.leave()
     opened = await page("members")
     await User.objects.aupdate(is_active=False)
     await opened.hears_that_it_has_to_come_back()
