@@ -2,11 +2,11 @@
 
 import importlib
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.auth import AuthMiddlewareStack
-from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.testing import HttpCommunicator
 from django.conf import settings as django_settings
@@ -70,23 +70,16 @@ async def test_connections_have_the_sites_users(transactional_db):
 async def test_while_sessions_cannot_be_read_clients_are_sent_away_without_a_traceback(
     transactional_db, monkeypatch, caplog, error
 ):
-    def load(self: SessionStore) -> None:
-        raise error
-
-    monkeypatch.setattr(SessionStore, "load", load)
+    monkeypatch.setattr(SessionStore, "load", Mock(side_effect=error))
     assert await is_refused(application, "/ws", "a" * 32)
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("ERROR", "Refused a WebSocket, for its session could not be read: the database is away")
-    ]
-    assert caplog.records[0].exc_info is None
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("ERROR", None)
+    assert record.getMessage() == "Refused a WebSocket, for its session could not be read: the database is away"
     assert await is_greeted(application, "/ws")
 
 
 async def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(transactional_db, monkeypatch):
-    def load(self: SessionStore) -> None:
-        raise OperationalError("no such table: django_session")
-
-    monkeypatch.setattr(SessionStore, "load", load)
+    monkeypatch.setattr(SessionStore, "load", Mock(side_effect=OperationalError("no such table: django_session")))
     monkeypatch.setattr(database, "lacks_tables", lambda connection: True)
     assert await is_greeted(with_broadcast(None), "/ws", "a" * 32)
 
@@ -97,22 +90,19 @@ async def test_below_a_script_name_the_sockets_are_there_too(settings):
     assert await is_refused(application, "/ws")
 
 
-class Echo(AsyncWebsocketConsumer):
-    """A consumer that a site had before."""
-
-    async def connect(self) -> None:
-        await self.accept()
-        await self.send('"echo"')
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """A WebSocket that a site had before."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": '"echo"'})
 
 
 async def test_a_site_with_websockets_of_its_own_adds_the_routes(transactional_db):
-    routes = [re_path(r"^ws/echo/$", Echo.as_asgi()), *routing.websocket_urlpatterns]
+    routes = [re_path(r"^ws/echo/$", echo), *routing.websocket_urlpatterns]
     own = ProtocolTypeRouter({"http": pages, "websocket": AuthMiddlewareStack(URLRouter(routes))})
-    echo = browser(own, "/ws/echo/")
-    assert await echo.connect() == "echo"
-    await echo.leave()
-    assert await is_greeted(own, "/ws")
-    assert await is_greeted(own, "/ws/")
+    assert await browser(own, "/ws/echo/").connect() == "echo"
+    for path in ("/ws", "/ws/"):
+        assert await is_greeted(own, path)
 
 
 @pytest.mark.parametrize(

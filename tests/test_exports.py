@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import broadcast
-from broadcast import api
+from broadcast import api, exceptions
 from broadcast.engine.validation import SERVER
 from broadcast.groups import DEFAULT_GROUP
 from tests.site import ROOT
@@ -23,8 +23,6 @@ def test_what_the_package_exports():
 
 
 def test_what_can_go_wrong():
-    from broadcast import exceptions
-
     names = [name for name, value in vars(exceptions).items() if isinstance(value, type)]
     assert names == ["BroadcastError", "Refused", "InvalidMessage", "LogUnavailable", "NoLog", "OutcomeUnknown"]
     assert all(issubclass(getattr(exceptions, name), exceptions.BroadcastError) for name in names)

@@ -4,12 +4,12 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connections
 
 from broadcast import asend, asend_many, consumers
 from broadcast.access import revalidation
@@ -17,6 +17,7 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.engine.process import this_process
 from broadcast.engine.system import System
 from broadcast.engine.transports.asgi import STALLED
+from tests.kit.log import unreachable_database
 from tests.site import ROOT
 from tests.tabs import OPEN, WAIT, Browser
 
@@ -37,16 +38,10 @@ def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def database(example: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the example says of the database."""
-    if AWAY not in example:
+def database(example: str) -> Iterator[None]:
+    """As the example says of the database."""
+    with unreachable_database() if AWAY in example else nullcontext():
         yield
-        return
-    connections.close_all()
-    with monkeypatch.context() as patch:
-        patch.setitem(connections.settings["default"], "NAME", "/nowhere/db.sqlite3")
-        yield
-    connections.close_all()
 
 
 def marked(example: str) -> Any:
