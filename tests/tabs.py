@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 from channels.testing import WebsocketCommunicator
 from django.test import AsyncClient
@@ -14,6 +15,11 @@ from project.asgi import application as whole_stack
 from tests.kit.waiting import until
 
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
+GROUPS = {
+    "broadcast": {"subscribe": "anyone", "publish": "authenticated"},
+    "members": {"subscribe": "authenticated"},
+    "editors": {"subscribe": "perm:broadcast.add_message"},
+}
 WAIT = 10  # seconds, for a machine that is busy
 
 
@@ -109,15 +115,6 @@ def revalidator() -> Revalidator:
 
 async def after_passes() -> None:
     """Waits until whole passes are over that began after this, and clients were told what was found."""
-    passes = 0
     watched = revalidator()
-    make_pass = watched._pass
-
-    async def counted() -> None:
-        nonlocal passes
-        await make_pass()
-        passes += 1
-
-    watched._pass = counted  # type: ignore[method-assign]
-    await until(lambda: passes >= 2, WAIT)
-    watched._pass = make_pass  # type: ignore[method-assign]
+    with patch.object(watched, "_pass", AsyncMock(side_effect=watched._pass)) as begun:
+        await until(lambda: begun.await_count > 2, WAIT)

@@ -9,9 +9,6 @@ from asgiref.testing import ApplicationCommunicator
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.testing import HttpCommunicator
-from django.conf import settings as django_settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.asgi import get_asgi_application
 from django.db import InterfaceError, OperationalError
@@ -51,19 +48,6 @@ async def test_one_line_serves_pages_and_websockets(transactional_db):
     page = HttpCommunicator(application, "GET", "/admin/login/", headers=[(b"host", b"testserver")])
     assert (await page.get_response(WAIT))["status"] == 200
     await page.wait(WAIT)
-
-
-async def test_connections_have_the_sites_users(transactional_db):
-    ann = await User.objects.acreate_user("ann")
-    session = SessionStore()
-    session[SESSION_KEY] = str(ann.pk)
-    session[BACKEND_SESSION_KEY] = django_settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = ann.get_session_auth_hash()
-    await session.acreate()
-    for key, user in ((session.session_key, "ann"), ("nonsense", None)):
-        visitor = browser(application, "/ws?v=1", key)
-        assert (await visitor.connect())["user"] == user
-        await visitor.leave()
 
 
 @pytest.mark.parametrize("error", [OperationalError("the database is away"), InterfaceError("the database is away")])

@@ -12,15 +12,9 @@ from django.contrib.auth.models import Permission, User
 from broadcast import asend
 from broadcast.access import revalidation
 from broadcast.access.audiences import group_for
-from tests.tabs import Tab, after_passes, signed_in
+from tests.tabs import GROUPS, Tab, after_passes, signed_in
 
 CHANGES = 30
-GROUPS = {
-    "broadcast": {"subscribe": "anyone"},
-    "members": {"subscribe": "authenticated"},
-    "editors": {"subscribe": "perm:broadcast.add_message"},
-}
-
 pytestmark = pytest.mark.django_db(transaction=True)
 
 invited: set[tuple[str, str]] = set()

@@ -8,7 +8,6 @@ from typing import Any
 from unittest.mock import ANY, Mock
 
 import pytest
-from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from channels.layers import get_channel_layer
 from channels.routing import URLRouter
@@ -21,7 +20,6 @@ from django.urls import re_path
 from broadcast import asend, asend_many
 from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, UNAVAILABLE, BroadcastConsumer
-from broadcast.engine.process import this_process
 from broadcast.exceptions import OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
@@ -578,14 +576,8 @@ def away(transactional_db) -> Iterator[None]:
 @pytest.mark.usefixtures("away")
 async def test_a_database_that_cannot_be_reached_is_said_and_worth_coming_back_for(application, browser, errors):
     visitor = await browser(V1, application)
-    reason = "Messages cannot be read right now. Try again."
-    assert visitor.welcome == {
-        "type": "bye",
-        "code": UNAVAILABLE,
-        "reason": reason,
-        "reconnect": True,
-        "after_ms": 1000,
-    }
+    assert visitor.welcome.pop("reason") == "Messages cannot be read right now. Try again."
+    assert visitor.welcome == {"type": "bye", "code": UNAVAILABLE, "reconnect": True, "after_ms": 1000}
     await visitor.is_closed(UNAVAILABLE)
     assert len(errors()) == 1
     assert "message log cannot be used" in errors()[0]
@@ -606,19 +598,6 @@ async def test_a_log_that_fails_between_two_messages_is_said_and_whoever_tries_a
     assert (await ann.ask(body="two", ref=REF))["offset"] == 2
     assert (await bob.hear())["ref"] == REF
     assert len(errors()) == 1
-
-
-async def test_the_first_message_of_a_new_log_is_no_duplicate(browser, transactional_db):
-    ann, bob = await browser(V1), await browser(V1)
-    for body in ("one", "two", "three"):
-        await ann.ask(body=body)
-        await bob.hear()
-    await sync_to_async(this_process.pruning.erase)("broadcast")
-    await ann.say(body="new")
-    for visitor in (ann, bob):
-        assert (await visitor.hear())["type"] == "reset"
-        message = await visitor.hear()
-        assert (message["body"], message["offset"], "duplicate" in message) == ("new", 1, False)
 
 
 async def test_a_commit_whose_outcome_nobody_knows_is_not_called_a_failure(browser, monkeypatch):
