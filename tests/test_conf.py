@@ -15,13 +15,13 @@ from broadcast.conf import Setting, Settings, conf, known_settings, user_setting
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 
+COUNTS = ["MAX_BODY", "MAX_DATA", "MESSAGE_BURST", "MAX_GROUPS", "PAGE_MESSAGES"]
+DURATIONS_AND_RATES = ["MESSAGE_RATE", "POLL_INTERVAL", "PING_INTERVAL"]
 NO_COUNTS = [0, -1, 1.5, "4000", True, [1]]
 NO_DURATIONS = [0, -0.5, float("inf"), float("nan"), "1", True, Decimal(1)]
 VALUES: dict[str, tuple[list[Any], list[Any]]] = {
-    **dict.fromkeys(
-        ["MAX_BODY", "MAX_DATA", "MESSAGE_BURST", "MAX_GROUPS", "PAGE_MESSAGES"], ([1], [*NO_COUNTS, None])
-    ),
-    **dict.fromkeys(["MESSAGE_RATE", "POLL_INTERVAL", "PING_INTERVAL"], ([1, 0.25], [*NO_DURATIONS, None])),
+    **dict.fromkeys(COUNTS, ([1], [*NO_COUNTS, None])),
+    **dict.fromkeys(DURATIONS_AND_RATES, ([1, 0.25], [*NO_DURATIONS, None])),
     "KEEP_MESSAGES": ([None, 1], NO_COUNTS),
     "KEEP_SECONDS": ([None, 0.25], NO_DURATIONS),
     "GROUPS": ([{}], [[]]),

@@ -311,13 +311,6 @@ async def test_who_speaks_too_fast_is_told_when_to_go_on(application, browser, s
     assert (await visitor.hear())["type"] == "bye"  # for refused frames count as bad ones
 
 
-async def test_by_default_a_burst_of_sixty_passes(browser):
-    visitor = await browser(V1)
-    for _ in range(60):
-        await visitor.say(type="ping")
-    assert [await visitor.hear() for _ in range(60)] == [{"type": "pong"}] * 60
-
-
 @pytest.mark.parametrize("path", ["/ws", V1])
 async def test_twenty_bad_frames_in_a_row_are_enough(application, browser, path):
     visitor = await browser(path, application)

@@ -17,11 +17,6 @@ broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the 
 
 
 class InSimpleTestCase(SimpleTestCase):
-    def test_messages_are_collected_without_a_database(self):
-        with capture_broadcasts() as captured:
-            send("hello")
-        captured.assert_sent(body="hello")
-
     async def test_messages_of_async_tests_are_collected(self):
         with capture_broadcasts() as captured:
             await asend_many(["one", "two"])
