@@ -1,16 +1,16 @@
 """Revalidation: what somebody has lost the right to ends, by a pass or at once by an event; the rest goes on."""
 
 import asyncio
-import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from itertools import product
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User, update_last_login
@@ -20,6 +20,7 @@ from django.core import signing
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import OperationalError, connection, transaction
 from django.db.transaction import TransactionManagementError
+from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -35,13 +36,8 @@ from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
 from broadcast.groups import channels_group
 from tests.kit.waiting import until
-from tests.tabs import WAIT, Tab, after_passes, revalidator, signed_in
+from tests.tabs import GROUPS, Browser, Tab, after_passes, revalidator, signed_in
 
-GROUPS = {
-    "broadcast": {"subscribe": "anyone", "publish": "authenticated"},
-    "members": {"subscribe": "authenticated"},
-    "editors": {"subscribe": "perm:broadcast.add_message"},
-}
 CONTROL = channels_group(CONTROL_GROUP)
 NEVER = 3600.0  # seconds
 
@@ -59,25 +55,18 @@ def passes_often(settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is found by a pass that nobody asked for."""
+    """Nothing is found by a pass."""
     monkeypatch.setattr(revalidation, "PASS_SECONDS", NEVER)
-
-
-@pytest.fixture
-def nothing_is_found(events_only, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of a user is known without revalidation."""
-    monkeypatch.setattr(revalidation, "EVENT_DELAY", NEVER)
 
 
 @pytest.fixture(params=["a pass", "an event"])
 def found_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What alone finds a loss: each must do without the other."""
-    found_by: str = request.param
-    if found_by == "an event":
-        monkeypatch.setattr(revalidation, "PASS_SECONDS", NEVER)
+    """The one that finds a loss, for each must do without the other."""
+    if request.param == "an event":
+        request.getfixturevalue("events_only")
     else:
         monkeypatch.setattr(this_process.hints, "publish_control", lambda event: None)
-    return found_by
+    return str(request.param)
 
 
 @pytest.fixture
@@ -90,7 +79,7 @@ async def tab() -> AsyncIterator[Open]:
 
     yield opened
     for each in tabs:
-        await each.line.disconnect(timeout=WAIT)
+        await each.leave()
 
 
 @pytest.fixture
@@ -111,51 +100,45 @@ async def ann() -> User:
 # Rights that are given
 
 
-async def of_no_staff(tab: Open) -> Tab:
-    """A page of ann, who is of the staff no more."""
+@pytest.fixture
+async def demoted(events_only: None, tab: Open, ann: User, monkeypatch: pytest.MonkeyPatch) -> Tab:
+    """A page of ann, who is of the staff no more; revalidation finds nothing of what comes after that."""
+    monkeypatch.setattr(revalidation, "EVENT_DELAY", NEVER)
     cookies = (await signed_in()).cookies
     await User.objects.aupdate(is_staff=False)
     return await tab("broadcast", cookies=cookies)
 
 
-@pytest.mark.usefixtures("nothing_is_found")
-async def test_a_right_is_there_as_soon_as_it_is_given(tab, ann, settings):
+async def test_a_right_is_there_as_soon_as_it_is_given(demoted, ann, settings):
     settings.BROADCAST = {"GROUPS": {**GROUPS, "editors": {**GROUPS["editors"], "publish": "staff"}}}
-    page = await of_no_staff(tab)
     for group in ("editors", "staff"):
-        assert (await page.ask(type="subscribe", group=group))["code"] == "forbidden"
+        assert (await demoted.ask(type="subscribe", group=group))["code"] == "forbidden"
     await ann.user_permissions.aadd(await permission())
-    assert (await page.ask(type="subscribe", group="editors"))["type"] == "welcome"
+    assert (await demoted.ask(type="subscribe", group="editors"))["type"] == "welcome"
     await User.objects.aupdate(is_staff=True)
-    assert (await page.ask(body="hi", group="editors"))["body"] == "hi"
-    assert (await page.ask(type="subscribe", group="staff"))["type"] == "welcome"
+    assert (await demoted.ask(body="hi", group="editors"))["body"] == "hi"
+    assert (await demoted.ask(type="subscribe", group="staff"))["type"] == "welcome"
 
 
-@pytest.mark.usefixtures("nothing_is_found")
-async def test_who_is_refused_again_and_again_is_not_looked_up_each_time(tab, ann, monkeypatch):
+async def test_who_is_refused_again_and_again_is_not_looked_up_each_time(demoted, monkeypatch):
     monkeypatch.setattr(consumers, "LOOKS_A_SECOND", 0.001)
-    page = await of_no_staff(tab)
     for _ in range(consumers.LOOKS_AT_ONCE):
-        assert (await page.ask(type="subscribe", group="staff"))["code"] == "forbidden"
+        assert (await demoted.ask(type="subscribe", group="staff"))["code"] == "forbidden"
     await User.objects.aupdate(is_staff=True)
-    assert (await page.ask(type="subscribe", group="staff"))["code"] == "forbidden"
+    assert (await demoted.ask(type="subscribe", group="staff"))["code"] == "forbidden"
 
 
-@pytest.mark.usefixtures("nothing_is_found")
-async def test_who_was_closed_meanwhile_is_refused_and_no_more(page):
-    opened = await page("broadcast")
-    await User.objects.aupdate(is_active=False)
-    assert (await opened.ask(type="subscribe", group="editors"))["code"] == "forbidden"
-    await User.objects.all().adelete()
-    assert (await opened.ask(type="subscribe", group="editors"))["code"] == "forbidden"
+async def test_who_was_closed_meanwhile_is_refused_and_no_more(demoted):
+    for closing in (User.objects.all().aupdate(is_active=False), User.objects.all().adelete()):
+        await closing
+        assert (await demoted.ask(type="subscribe", group="editors"))["code"] == "forbidden"
 
 
 # Who somebody is
 
 
 async def save(user: User, **fields: Any) -> None:
-    for name, value in fields.items():
-        setattr(user, name, value)
+    vars(user).update(fields)
     await user.asave()
 
 
@@ -175,8 +158,7 @@ def engine(request: pytest.FixtureRequest, settings, tmp_path) -> str:
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
     settings.SESSION_FILE_PATH = str(tmp_path)
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    engine: str = request.param
-    return engine
+    return str(request.param)
 
 
 @pytest.mark.parametrize(("engine", "act"), ENDS, indirect=["engine"])
@@ -212,39 +194,29 @@ async def test_a_session_that_has_expired_ends(page, engine, settings):
     await opened.hears_that_it_has_to_come_back()
 
 
-class BreakableCache(LocMemCache):
-    """A cache on another machine."""
-
-    is_away = False
-
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        if self.is_away:
-            raise ConnectionError("away")
-        return super().get(*args, **kwargs)
-
-    def has_key(self, *args: Any, **kwargs: Any) -> Any:
-        if self.is_away:
-            raise ConnectionError("away")
-        return super().has_key(*args, **kwargs)
-
-
 @pytest.mark.parametrize("engine", ["cached_db", "db", "cache"], indirect=True)
 async def test_a_session_that_pages_still_know_or_nobody_can_ask_for_holds(page, engine, settings, monkeypatch):
-    settings.CACHES = {"default": {"BACKEND": f"{__name__}.BreakableCache"}}
     opened = await page("members")
     if engine == "cached_db":  # only the cache still has the session, which is enough for pages too
         await Session.objects.all().adelete()
     elif engine == "db":
         settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "a new one"
     else:
-        monkeypatch.setattr(BreakableCache, "is_away", True)
+        monkeypatch.setattr(LocMemCache, "make_and_validate_key", Mock(side_effect=ConnectionError("away")))
     await after_passes()
     await opened.hears("members")
 
 
-async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab, ann):
-    here, elsewhere = await signed_in(), await signed_in()
-    pages = [await tab("members", cookies=client.cookies) for client in (here, elsewhere)]
+@pytest.fixture
+async def two_browsers(engine: str, tab: Open, ann: User) -> tuple[list[AsyncClient], list[Tab]]:
+    """Two in which ann is signed in, and the page of each."""
+    clients = [await signed_in(), await signed_in()]
+    return clients, [await tab("members", cookies=client.cookies) for client in clients]
+
+
+@pytest.mark.parametrize("engine", ["db"], indirect=True)
+async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab, two_browsers):
+    (here, elsewhere), pages = two_browsers
     form = {"old_password": "secret", "new_password1": "quite another", "new_password2": "quite another"}
     assert (await here.post("/admin/password_change/", form)).status_code == 302
     for page in pages:
@@ -253,36 +225,27 @@ async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab,
     assert (await tab("broadcast", cookies=elsewhere.cookies)).user is None
 
 
-async def test_only_the_session_that_ended_does(tab, ann):
-    here, elsewhere = await signed_in(), await signed_in()
-    page, other = await tab("members", cookies=here.cookies), await tab("members", cookies=elsewhere.cookies)
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("engine", ["db", "signed_cookies"], indirect=True)
+async def test_a_sign_out_in_one_browser_does_not_sign_out_the_other(tab, two_browsers, engine):
+    """Where a cookie is all there is of a session, nobody can take it back, and the other has to show it again."""
+    (here, elsewhere), (page, other) = two_browsers
     await here.post("/admin/logout/")
     await page.hears_that_it_has_to_come_back()
-    await after_passes()
-    await other.hears("members")
-
-
-@pytest.mark.usefixtures("events_only")
-@pytest.mark.parametrize("engine", ["signed_cookies"], indirect=True)
-async def test_whoever_shows_a_cookie_that_nobody_can_take_back_has_to_show_it_again(tab, ann, engine):
-    """A sign-out in one browser: the other one's page comes back too, and is who it was."""
-    here, elsewhere = await signed_in(), await signed_in()
-    pages = [await tab("members", cookies=client.cookies) for client in (here, elsewhere)]
-    await here.post("/admin/logout/")
-    for page in pages:
-        await page.hears_that_it_has_to_come_back()
+    if engine == "signed_cookies":
+        await other.hears_that_it_has_to_come_back()
+    else:
+        await other.hears("members")
     assert (await tab("broadcast", cookies=here.cookies)).user is None
     assert (await tab("broadcast", cookies=elsewhere.cookies)).user == "ann"
 
 
 async def test_a_user_without_a_session_is_looked_after_too(ann):
-    line = WebsocketCommunicator(BroadcastConsumer.as_asgi(), "/ws/members?v=1")
-    line.scope["user"] = ann
-    assert (await line.connect(WAIT))[0]
-    await line.receive_from(WAIT)
+    browser = Browser(BroadcastConsumer.as_asgi(), "/ws/members?v=1", user=ann)
+    await browser.connect()
     await User.objects.aupdate(is_active=False)
-    assert json.loads(await line.receive_from(WAIT))["code"] == USER_CHANGED
-    await line.disconnect(timeout=WAIT)
+    assert (await browser.hear())["code"] == USER_CHANGED
+    await browser.leave()
 
 
 async def test_what_comes_after_the_end_is_not_of_the_old_name(tab, ann, monkeypatch):
@@ -317,13 +280,6 @@ async def permission() -> Permission:
     return await Permission.objects.aget(codename="add_message", content_type__model="message")
 
 
-async def as_a_member(ann: User) -> UserGroup:
-    group = await UserGroup.objects.acreate(name="editors")
-    await group.permissions.aadd(await permission())
-    await ann.groups.aadd(group)
-    return group
-
-
 TAKEN = {
     "the user's own": lambda ann, group: ann.user_permissions.aclear(),
     "membership, from the user": lambda ann, group: ann.groups.aremove(group),
@@ -335,11 +291,12 @@ TAKEN = {
 
 @pytest.mark.parametrize("taken", TAKEN)
 async def test_a_permission_that_is_taken_away_ends_what_it_allowed(found_by, page, ann, taken):
-    group = None
+    group = await UserGroup.objects.acreate(name="editors")
     if taken == "the user's own":
         await ann.user_permissions.aadd(await permission())
     else:
-        group = await as_a_member(ann)
+        await group.permissions.aadd(await permission())
+        await ann.groups.aadd(group)
     opened = await page("editors", "members")
     if found_by == "a pass":
         await after_passes()
@@ -360,9 +317,6 @@ async def test_a_staff_flag_that_is_taken_away_ends_what_it_allowed(page, settin
     await opened.hears("members")
     await asend("for the staff", group="staff")
     await opened.hears("broadcast")
-    await User.objects.aupdate(is_staff=True)
-    await after_passes()
-    assert (await opened.ask(type="subscribe", group="staff"))["type"] == "welcome"
 
 
 async def test_a_policy_that_changes_its_mind_ends_subscriptions_of_guests_too(tab, page, ann, settings):
@@ -404,17 +358,16 @@ async def test_a_subscription_by_a_signed_name_ends_when_that_expires(tab, page,
 
 
 async def test_who_came_for_this_group_alone_is_sent_away(ann):
-    client = await signed_in()
-    page, plain = Tab(client.cookies, "/ws/staff?v=1"), Tab(client.cookies, "/ws/staff")
+    cookies = (await signed_in()).cookies
+    page, plain = Tab(cookies, "/ws/staff?v=1"), Tab(cookies, "/ws/staff")
     for each in (page, plain):
-        assert (await each.line.connect(WAIT))[0]
-        await each.hear()
+        await each.connect()
     await User.objects.aupdate(is_staff=False)
     bye = await page.hear()
     assert (bye["type"], bye["code"], bye["reconnect"]) == ("bye", FORBIDDEN, False)
     for each in (page, plain):
-        assert await each.line.receive_output(WAIT) == {"type": "websocket.close", "code": FORBIDDEN}
-        await each.line.disconnect(timeout=WAIT)
+        await each.is_closed(FORBIDDEN)
+        await each.leave()
 
 
 # What it costs, and what does not end anything
@@ -434,7 +387,6 @@ async def test_a_pass_over_many_takes_two_queries(page, engine):
     for name in ("ann", "ann", *names):
         await page("members", "staff", "broadcast", name=name)
     snapshots = [snapshot_of(each) for each in revalidator().connections]
-    assert len(snapshots) == 5
 
     def judge() -> int:
         with CaptureQueriesContext(connection) as queries:
@@ -447,20 +399,18 @@ async def test_a_pass_over_many_takes_two_queries(page, engine):
 
 
 async def test_a_database_that_is_away_ends_nothing(page, monkeypatch, caplog):
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise OperationalError("away")
-
     opened = await page("members", "staff")
     with monkeypatch.context() as patch:
-        patch.setattr(type(User.objects), "in_bulk", fail, raising=False)
+        patch.setattr(type(User.objects), "in_bulk", Mock(side_effect=OperationalError("away")), raising=False)
         await User.objects.aupdate(is_staff=False)
         await after_passes()
         await opened.hears("staff")
     await opened.hears_that_it_lost("staff")
-    said = [record.getMessage() for record in caplog.records if record.name == "broadcast"]
-    assert [text.partition(": ")[2] for text in said] == ["The message log cannot be used right now: away", ""]
-    assert said[0].startswith("Who is connected and what they may do cannot be looked up, so nothing is ended")
-    assert said[1] == "Who is connected and what they may do can be looked up again"
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "Who is connected and what they may do cannot be looked up, so nothing is ended: "
+        "The message log cannot be used right now: away",
+        "Who is connected and what they may do can be looked up again",
+    ]
 
 
 async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(page, settings):
@@ -487,10 +437,10 @@ async def test_passes_end_with_the_last_connection_and_begin_with_the_next(page)
     for _ in range(2):
         opened = await page("members")
         await until(lambda: CONTROL in get_channel_layer().groups)
-        await opened.line.disconnect(timeout=WAIT)
+        await opened.leave()
         await until(lambda: CONTROL not in get_channel_layer().groups)
     opened = await page("members")
-    await opened.line.disconnect(timeout=WAIT)
+    await opened.leave()
     opened = await page("members")
     await User.objects.aupdate(is_active=False)
     await opened.hears_that_it_has_to_come_back()
@@ -502,19 +452,18 @@ async def test_passes_end_with_the_last_connection_and_begin_with_the_next(page)
 @pytest.mark.usefixtures("events_only")
 async def test_an_event_comes_with_the_commit(page, ann, monkeypatch):
     opened = await page("staff", "members")
-    told: list[Any] = []
-    publish = this_process.hints.publish_control
-    monkeypatch.setattr(this_process.hints, "publish_control", lambda event: (told.append(event), publish(event)))
+    told = Mock(side_effect=this_process.hints.publish_control)
+    monkeypatch.setattr(this_process.hints, "publish_control", told)
+    ann.is_staff = False
 
     @sync_to_async
+    @transaction.atomic
     def save() -> None:
-        with transaction.atomic():
-            ann.is_staff = False
-            ann.save()
-            assert told == []
+        ann.save()
+        told.assert_not_called()
 
     await save()
-    assert len(told) == 1
+    told.assert_called_once()
     await opened.hears_that_it_lost("staff")
 
 
@@ -529,11 +478,11 @@ async def test_an_event_crosses_the_channel_layer(page, ann, users):
     await opened.hears_that_it_lost("staff")
 
 
-@pytest.mark.parametrize("event", [{"users": 7}, {"users": [7]}, {"users": {}}, {"users": ["7"], "signed_out": "x"}])
-async def test_an_event_that_makes_no_sense_does_nothing(page, event):
+async def test_an_event_that_makes_no_sense_does_nothing(page):
     opened = await page("members")
     await until(lambda: CONTROL in get_channel_layer().groups)
-    await get_channel_layer().group_send(CONTROL, {"type": REVOKE, **event})
+    for event in ({"users": 7}, {"users": [7]}, {"users": {}}, {"users": ["7"], "signed_out": "x"}):
+        await get_channel_layer().group_send(CONTROL, {"type": REVOKE, **event})
     await after_passes()
     await opened.hears("members")
 
@@ -542,8 +491,7 @@ def test_events_name_who_may_have_lost_something(db, monkeypatch, django_capture
     told: list[Any] = []
     tell = this_process.hints
     monkeypatch.setattr(tell, "publish_control", lambda event: told.append((event["users"], event["signed_out"])))
-    ann = User.objects.create_user("ann")
-    bob = User.objects.create_user("bob")
+    ann, bob = (User.objects.create_user(name) for name in ("ann", "bob"))
     group = UserGroup.objects.create(name="editors")
     acts: list[tuple[Callable[[], Any], list[Any]]] = [
         (lambda: ann.save(), [([str(ann.pk)], False)]),
@@ -566,11 +514,7 @@ def test_events_name_who_may_have_lost_something(db, monkeypatch, django_capture
 @pytest.mark.parametrize("problem", [RuntimeError, TransactionManagementError])
 def test_an_event_never_fails_what_it_is_about(monkeypatch, problem):
     """Where no database may be used, and where a site manages its transactions itself."""
-
-    def on_commit(*args: Any, **kwargs: Any) -> None:
-        raise problem
-
-    monkeypatch.setattr(transaction, "on_commit", on_commit)
+    monkeypatch.setattr(transaction, "on_commit", Mock(side_effect=problem))
     told: list[Any] = []
     monkeypatch.setattr(this_process.hints, "publish_control", told.append)
     user_logged_out.send(User, user=User(pk=7), request=None)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection, transaction
+import pytest
+from django.db import connection, connections, transaction
 
 from broadcast.engine.process import current_process
 from broadcast.engine.storage.records import Draft
@@ -88,3 +89,13 @@ def autocommit_off() -> Iterator[None]:
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
+
+
+@contextmanager
+def unreachable_database() -> Iterator[None]:
+    """Whoever connects to the database now finds none."""
+    connections.close_all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(connections.settings["default"], "NAME", "/nowhere/db.sqlite3")
+        yield
+    connections.close_all()
