@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -11,6 +11,8 @@ from django.db import connections
 from tests.site import Daphne, Site, copied
 
 pytest_plugins = ["tests.chromium", "tests.services"]
+
+ADaphne = TypeVar("ADaphne", bound=Daphne)
 
 
 @pytest.fixture(scope="session")
@@ -66,20 +68,38 @@ def manage(site: Site) -> Callable[..., object]:
 
 
 @pytest.fixture
-def daphne(database: Path) -> Iterator[Callable[..., Daphne]]:
-    """`daphne()` starts a server; keywords set its environment, `database=` another SQLite file.
-
-    All servers and commands of a test share one database. When the test fails, what the servers said is shown.
-    """
+def serving() -> Iterator[Callable[[ADaphne], ADaphne]]:
+    """`serving(server)` starts a server, which ends with the test. When that fails, what the server said is shown."""
     servers: list[Daphne] = []
 
-    def started(*, database: Path = database, **env: str) -> Daphne:
-        server = Daphne(database, **env)
+    def serve(server: ADaphne) -> ADaphne:
         servers.append(server)
         server.start()
         return server
 
-    yield started
+    yield serve
     for server in servers:
         server.end()
         print(f"--- daphne on port {server.port}\n{server.log}")
+
+
+@pytest.fixture
+def daphne(serving: Callable[[Daphne], Daphne], database: Path) -> Callable[..., Daphne]:
+    """`daphne()` starts a server; keywords set its environment, `database=` another SQLite file.
+
+    All servers and commands of a test share one database.
+    """
+    return lambda *, database=database, **env: serving(Daphne(database, **env))
+
+
+@pytest.fixture
+def server(daphne: Callable[..., Daphne]) -> Daphne:
+    return daphne()
+
+
+@pytest.fixture
+def visit() -> Iterator[Callable[..., Any]]:
+    """`visit(server)` connects a client; a query other than `?v=1` and options of `connect` may follow."""
+    from tests.kit.clients import visitors
+
+    yield from visitors()
