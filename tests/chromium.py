@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.services import do_without
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -26,12 +28,7 @@ QUIET = (
 def chromium_path() -> str:
     """Where Chromium is. Without one the test is skipped and says why; where ``CI`` is set, it fails."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path:
-        return path
-    missing = f"needs Chromium: none of {', '.join(NAMES)} is on the PATH"
-    if os.environ.get("CI"):
-        pytest.fail(missing)
-    pytest.skip(missing)
+    return path or do_without(f"needs Chromium: none of {', '.join(NAMES)} is on the PATH")
 
 
 # Playwright's sync API keeps an event loop running in this thread: it has to end before the async tests of
@@ -52,3 +49,13 @@ def sign_in(page: Page, url: str, admin: str = "/admin/", then: str = "/", name:
     page.fill("[name=password]", "secret")
     page.click("[type=submit]")
     page.wait_for_url(url + then)
+
+
+def serious(page: Page) -> dict[str, list[str]]:
+    """What axe finds that is serious or worse, and where."""
+    violations = Axe().run(page).response["violations"]
+    return {
+        violation["id"]: [node["target"] for node in violation["nodes"]]
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+    }

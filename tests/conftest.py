@@ -1,5 +1,6 @@
 """What all tests share: the host site as real processes, and a real browser."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,9 +9,9 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
-from tests.site import Daphne, Site, copied
+from tests.site import Daphne, Site
 
-pytest_plugins = ["tests.chromium", "tests.services"]
+pytest_plugins = ["tests.services", "tests.chromium"]
 
 ADaphne = TypeVar("ADaphne", bound=Daphne)
 
@@ -50,7 +51,7 @@ def quick_passwords(settings: Any) -> None:
 @pytest.fixture
 def database(migrated_database: Path, tmp_path: Path) -> Path:
     """The database that this test's processes share, with all tables."""
-    return copied(migrated_database, tmp_path)
+    return Path(shutil.copy(migrated_database, tmp_path / "site.sqlite3"))
 
 
 @pytest.fixture

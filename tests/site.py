@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -141,11 +140,6 @@ class Daphne(Site):
         """Ends the server at once, with nothing said to anyone."""
         self.process.kill()
         self.process.wait()
-
-
-def copied(database: Path, directory: Path) -> Path:
-    """Copies a database that no process has open."""
-    return Path(shutil.copy(database, directory / "site.sqlite3"))
 
 
 def free_port() -> int:

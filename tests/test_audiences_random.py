@@ -1,7 +1,7 @@
 """Two users and a guest, and thirty random changes: each gets what is theirs and nothing else."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -46,8 +46,8 @@ class Visitor:
     async def come(self) -> None:
         cookies = None
         if self.name != "guest":
-            self.user = await User.objects.acreate_user(self.name, password="secret")
-            await User.objects.filter(pk=self.user.pk).aupdate(is_staff=True)  # the admin's page signs in staff only
+            # The admin's page signs in staff only.
+            self.user = await User.objects.acreate_user(self.name, password="secret", is_staff=True)
             cookies = (await signed_in(self.name)).cookies
             await User.objects.filter(pk=self.user.pk).aupdate(is_staff=False)
             self.rights |= {"members", group_for(self.user)}
@@ -101,10 +101,7 @@ def turn(rights: set[str], right: str) -> bool:
 async def change(rng: random.Random, visitors: list[Visitor]) -> None:
     """One right of one visitor, in one of the ways in which a site gives it."""
     visitor = rng.choice(visitors)
-    kinds: list[Callable[[], Any]] = [lambda: turn_ticket(rng, visitor)]
-    if visitor.user:
-        kinds += [lambda: turn_staff(rng, visitor), lambda: turn_editor(rng, visitor)]
-    await rng.choice(kinds)()
+    await rng.choice([turn_ticket, turn_staff, turn_editor] if visitor.user else [turn_ticket])(rng, visitor)
 
 
 async def turn_ticket(rng: random.Random, visitor: Visitor) -> None:

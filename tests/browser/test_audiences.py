@@ -278,21 +278,3 @@ def test_each_gets_what_is_theirs_and_nothing_else(scene, seed):
     for _ in range(ROUNDS):
         random_change(scene, chance)
     scene.end()
-
-
-def test_who_signs_out_in_one_tab_hears_nothing_more_in_the_other(scene):
-    scene.begin()
-    ann, member = scene.visitors["ann"], scene.members["ann"]
-    scene.wait_for_all_of(5, scene.rights())
-    ann.elsewhere("/out/")
-    wait_until(lambda: ann.states()[member.group] == "ended")
-    ended = scene.crier.number + 1
-    member.signed_in = False
-    scene.wait_for_all_of(ended + 10, scene.rights())
-    count = scene.crier.end()
-    scene.wait_for_all_of(count - 1, scene.rights())
-    assert ann.last(member.group) < ended
-    assert [number for group, number in ann.listen() if group == "broadcast"] == list(range(ann.heard[0][1], count)), (
-        "what is for everyone goes on without a gap"
-    )
-    assert scene.visitors["bob"].last(scene.members["bob"].group) == count - 1

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from urllib.request import Request, urlopen
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.chromium import serious
 from tests.site import ROOT, Daphne, Site
 
 SETTINGS = "tests.pages.settings"
@@ -215,16 +215,6 @@ def test_axe_finds_nothing_serious(server: Daphne, browser: Browser, say, scheme
     page.add_style_tag(content=":root { --broadcast-quiet: light-dark(#ddd, #333) }")
     assert "color-contrast" in serious(page)  # it does look
     context.close()
-
-
-def serious(page: Page) -> dict[str, list[str]]:
-    """What axe finds that is serious or worse, and where."""
-    violations = Axe().run(page).response["violations"]
-    return {
-        violation["id"]: [node["target"] for node in violation["nodes"]]
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-    }
 
 
 SPEAKER = """

@@ -54,9 +54,9 @@ def chat_page(browser: Browser, files: Site) -> Iterator[OpenPage]:
     contexts = []
     complaints: list[list[str]] = []
 
-    def opened(*, javascript: bool = True, **given: Any) -> Page:
+    def opened(*, javascript: bool = True, bypass_csp: bool = False, **given: Any) -> Page:
         files.pages["/chat"] = chat_html(CHAT | given)
-        context = browser.new_context(java_script_enabled=javascript)
+        context = browser.new_context(java_script_enabled=javascript, bypass_csp=bypass_csp)
         contexts.append(context)
         page = context.new_page()
         complaints.append(complaints_of(page))

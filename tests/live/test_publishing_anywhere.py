@@ -85,7 +85,8 @@ def test_where_the_layer_reaches_nobody_waits_for_a_look_into_the_log(
     visit: Callable[..., Client],
 ) -> None:
     env = {"REDIS_URL": redis.url, "REDIS_LAYER": layer}
-    client = visit(daphne(DJANGO_SETTINGS_MODULE="tests.live.patient_settings", **env))
+    patient = {"DJANGO_SETTINGS_MODULE": "tests.live.host_settings", "BROADCAST": '{"POLL_INTERVAL": 3600}'}
+    client = visit(daphne(**patient, **env))
     site.env |= env
     way(site, "hello")
     assert client.hear()["body"] == "hello"

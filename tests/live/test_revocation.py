@@ -21,7 +21,7 @@ CHANGES = {
     "deactivation behind Django's back": "User.objects.filter(pk=user.pk).update(is_active=False)",
     "deleted session": "Session.objects.filter(pk=session).delete()",
     "expired session": "Session.objects.filter(pk=session).update(expire_date=datetime(2020, 1, 1, tzinfo=UTC))",
-    DEMOTE: "user.is_staff = False; user.save()",
+    DEMOTE: "User.objects.filter(pk=user.pk).update(is_staff=False)",
     SIGN_OUT: "",
 }
 TALK = f"""
