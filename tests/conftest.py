@@ -63,12 +63,6 @@ def site(database: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def manage(site: Site) -> Callable[..., object]:
-    """`manage("broadcast", "send", "hello")` runs `manage.py` against the database that `daphne()` serves."""
-    return site.manage
-
-
-@pytest.fixture
 def serving() -> Iterator[Callable[[ADaphne], ADaphne]]:
     """`serving(server)` starts a server, which ends with the test. When that fails, what the server said is shown."""
     servers: list[Daphne] = []

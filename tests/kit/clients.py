@@ -23,12 +23,8 @@ WAIT = 60  # seconds, for a machine that is busy
 WELCOME = {"author": "Server", "body": "Welcome!"}
 
 
-def address_of(server: Daphne | str) -> str:
-    return server if isinstance(server, str) else server.url
-
-
 def fetch(server: Daphne | str, path: str, **query: str) -> str:
-    with urlopen(f"{address_of(server)}{path}?{urlencode(query)}", timeout=WAIT) as answer:
+    with urlopen(f"{getattr(server, 'url', server)}{path}?{urlencode(query)}", timeout=WAIT) as answer:
         text: str = answer.read().decode()
     return text
 
@@ -140,7 +136,7 @@ def visitors() -> Iterator[Callable[..., Client]]:
     with ExitStack() as sockets:
 
         def visit(server: Daphne | str, query: str = "?v=1", **options: Any) -> Client:
-            url = (server if isinstance(server, str) else server.ws_url) + query
+            url = getattr(server, "ws_url", server) + query
             patient: dict[str, Any] = {"open_timeout": WAIT, "ping_interval": None, "max_queue": None}
             client = Client(sockets.enter_context(connect(url, **patient | options)))
             return client if "join=none" in query else client.welcomed()

@@ -21,21 +21,17 @@ class Crowd:
 
     def __init__(self, port: int, path: str, count: int) -> None:
         assert count + SPARE_FILES < allow_files(), "see ulimit -Hn"
-        self.address = ("127.0.0.1", port)
         self.request = request(port, path)
         self.heard: dict[int, bytearray] = {}
         self.sockets: dict[int, socket.socket] = {}
         self.poll = select.epoll()
         for _ in range(count):
-            self._come()
-
-    def _come(self) -> None:
-        client = socket.socket()
-        client.setblocking(False)
-        client.connect_ex(self.address)
-        self.sockets[client.fileno()] = client
-        self.heard[client.fileno()] = bytearray()
-        self.poll.register(client, select.EPOLLIN | select.EPOLLOUT)
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+            self.sockets[client.fileno()] = client
+            self.heard[client.fileno()] = bytearray()
+            self.poll.register(client, select.EPOLLIN | select.EPOLLOUT)
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from tests.kit.clients import WAIT, WELCOME, Browser, fetch, push
 from tests.kit.waiting import wait_until
-from tests.site import Site, free_port
+from tests.site import Daphne, Site
 
 REF = "00000000-0000-4000-8000-000000000001"
 
@@ -179,18 +179,13 @@ def test_before_migrate_it_works_live_only_and_says_so_once(daphne, tmp_path, vi
 
 
 def test_runserver_works_too(site, visit):
-    port = free_port()
-    site.spawn("manage.py", "runserver", "--noreload", f"127.0.0.1:{port}", stdout=subprocess.DEVNULL)
-    wait_until(lambda: is_listening(port))
-    client = visit(f"ws://127.0.0.1:{port}/ws", "")
+    served = Daphne(site.database)
+    site.spawn("manage.py", "runserver", "--noreload", f"127.0.0.1:{served.port}", stdout=subprocess.DEVNULL)
+    wait_until(served.is_listening)
+    client = visit(served, "")
     assert client.welcome == WELCOME
     client.say(body="hi")
     assert client.hear() == {"author": "Guest", "body": "hi"}
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_signed_in_with_debug_off_by_the_cookie_of_the_admin(daphne, site, visit):

@@ -170,10 +170,19 @@ def test_more_than_the_core_layer_holds(
 # PostgreSQL
 
 
-def test_postgresql_is_restarted(start: Start, visit: Visit, publisher: Publisher, postgres: Postgres) -> None:
+def test_postgresql_drops_connections_and_is_restarted(
+    start: Start, visit: Visit, publisher: Publisher, postgres: Postgres
+) -> None:
     servers = [start(), start()]
     clients = [visit(server) for server in servers]
-    say_one_and_hear(publisher, clients, "before")
+    for number in range(5):
+        say_one_and_hear(publisher, clients, f"before {number}")
+        drop_connections(postgres)
+        assert publisher.send(f"sent {number}").isdigit()
+        clients[0].say(body=f"said {number}")
+        for client in clients:
+            assert f"sent {number}" in client.hear_until(f"said {number}")
+    assert [told(process) for process in (*servers, publisher)] == [[]] * 3
     postgres.kill()
     assert publisher.send("lost") == "LogUnavailable"
     clients[0].say(body="lost, too", ref="00000000-0000-4000-8000-000000000001")
@@ -212,20 +221,6 @@ def read_only(postgres: Postgres, value: str) -> None:
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE site SET default_transaction_read_only = {value}")
     drop_connections(postgres)
-
-
-def test_connections_to_postgresql_are_dropped(
-    start: Start, visit: Visit, publisher: Publisher, fleet_env: dict[str, str], postgres: Postgres
-) -> None:
-    server = start()
-    client = visit(server)
-    for number in range(5):
-        say_one_and_hear(publisher, [client], f"before {number}")
-        drop_connections(postgres)
-        assert publisher.send(f"sent {number}").isdigit()
-        client.say(body=f"said {number}")
-        assert f"sent {number}" in client.hear_until(f"said {number}")
-    assert told(server) == told(publisher) == []
 
 
 def drop_connections(postgres: Postgres) -> None:
