@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from .pages import Site, chat_html, lifeless, serving
+from .pages import Site, chat_html, lifeless
 from .samples import CHAT
 
 OpenPage = Callable[..., Page]
@@ -24,8 +25,12 @@ def complaints_of(page: Page) -> list[str]:
 
 @pytest.fixture(scope="module")
 def files() -> Iterator[Site]:
-    with serving() as site:
+    with Site() as site:
+        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
         yield site
+        site.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
