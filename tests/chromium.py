@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.services import do_without
@@ -49,13 +48,3 @@ def sign_in(page: Page, url: str, admin: str = "/admin/", then: str = "/", name:
     page.fill("[name=password]", "secret")
     page.click("[type=submit]")
     page.wait_for_url(url + then)
-
-
-def serious(page: Page) -> dict[str, list[str]]:
-    """What axe finds that is serious or worse, and where."""
-    violations = Axe().run(page).response["violations"]
-    return {
-        violation["id"]: [node["target"] for node in violation["nodes"]]
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-    }

@@ -62,13 +62,9 @@ def test_no_figure_is_in_two_tables():
     assert len(keys) == len(set(keys))
 
 
-def test_the_formula_of_the_documentation_is_the_limit_that_is_checked():
-    formulas = re.findall(r"(\d+) KiB \S clients that do not read", (DOCS / "performance.md").read_text())
-    assert formulas == [str(UNREAD)]
-
-
-def test_the_bounds_of_the_documentation_for_a_flood_are_those_of_the_app():
+def test_the_formulas_and_bounds_of_the_documentation_are_those_of_the_benchmark_and_the_app():
     text = (DOCS / "performance.md").read_text().replace("\n", " ")
+    assert re.findall(r"(\d+) KiB \S clients that do not read", text) == [str(UNREAD)]
     assert f"{UNREAD_BYTES // 1024} KiB in all, in which each frame counts {FRAME_COST} bytes" in text
     assert f"in at most {MAX_FRAGMENTS:,} pieces" in text
     assert MAX_STRIKES == 20

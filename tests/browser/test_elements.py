@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.chromium import serious
+from tests.kit.accessibility import serious
 from tests.site import ROOT, Daphne, Site
 
 SETTINGS = "tests.pages.settings"

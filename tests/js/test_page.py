@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from broadcast.elements.texts import TEXTS
 from broadcast.engine.history import History
-from tests.chromium import serious
+from tests.kit.accessibility import serious
 
 from .conftest import OpenPage
 from .pages import chat_html

@@ -4,7 +4,7 @@ import json
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from http.cookiejar import CookieJar
 from typing import Any, Self
 from urllib.parse import quote, urlencode
@@ -148,7 +148,7 @@ class Closed(EOFError):
     """The server has said that it closes the connection."""
 
 
-class ManualClient(Visitor):
+class ManualClient(Visitor, AbstractContextManager["ManualClient"]):
     """It reads only when it is told to, from a socket of any kind."""
 
     def __init__(self, socket: socket.socket, path: str = "/ws?v=1") -> None:
@@ -165,9 +165,6 @@ class ManualClient(Visitor):
         except BaseException:
             self.socket.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.socket.close()

@@ -5,10 +5,10 @@ import os
 import socket
 import ssl
 import subprocess
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 
@@ -114,15 +114,12 @@ def self_made(directory: Path) -> tuple[Path, Path]:
     return key, certificate
 
 
-class Answer:
+class Answer(AbstractContextManager["Answer"]):
     """A request that was sent, and its answer."""
 
     def __init__(self, server: Server, path: str, receive_buffer: int = 0) -> None:
         self.socket = server.socket(receive_buffer)
         self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.socket.close()
