@@ -30,7 +30,9 @@ def test_two_tabs_chat_and_a_push_appears_in_both_and_stays(server: Daphne, tab:
     expect(two.row("Good morning").locator("[data-author]")).to_have_text("Zoë")
     expect(two.row("Good morning").get_by_text("guest", exact=True)).to_be_visible()
     expect(one.pending).to_have_count(0)
-    assert tab().open(server.url).name.input_value() == "Zoë"
+    one.name.fill("Zoë the cook")
+    one.name.press("Tab")
+    assert tab().open(server.url).name.input_value() == "Zoë the cook"
 
 
 def test_a_server_that_is_killed_and_started_again_loses_and_doubles_nothing(server: Daphne, tab: OpenTab) -> None:
