@@ -27,7 +27,7 @@ from broadcast.diagnostics import doctor
 from broadcast.diagnostics import probe as probe_websocket
 from broadcast.diagnostics.doctor import Finding, examine
 from broadcast.exceptions import LogUnavailable
-from tests.live.fleet import new_database
+from tests.kit.servers import new_database
 from tests.services import Redis
 from tests.site import Site
 
