@@ -63,9 +63,10 @@ async def test_what_is_raised_there_is_raised_here(threads: DatabaseThreads) -> 
 
 async def test_closing_lets_what_is_under_way_finish_and_ends_the_threads() -> None:
     threads = DatabaseThreads()
-    release = threading.Event()
-    slow = asyncio.ensure_future(threads.write(release.wait, 10))
+    under_way, release = threading.Event(), threading.Event()
+    slow = asyncio.ensure_future(threads.write(lambda: under_way.set() or release.wait(10)))
     await threads.read(thread_name)
+    await until(under_way.is_set)
     threads.close()
     assert not slow.done()
     release.set()
