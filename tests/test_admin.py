@@ -138,7 +138,7 @@ def test_a_group_that_is_in_the_log_may_be_written_to_though_no_rule_covers_it(a
         ("author", "somebody", "Select a valid choice."),
         ("data", "[1]", "The data must be a JSON object; it came as a list."),
         ("data", "{", "This is not JSON: Expecting property name"),
-        ("data", "[" * 100_000, "This is not JSON: maximum recursion depth"),
+        ("data", "[" * 100_000, "This is not JSON: "),  # each Python says in its own way that this is too deep
         ("data", '{"a": NaN}', "A number must be finite; data.a came as nan."),
         ("data", r'{"a": "\ud800"}', "The data.a must be valid Unicode; it came with a lone surrogate."),
         ("data", '{"a": "%s"}' % ("a" * 20_000), "The data may have 16384 bytes as JSON; it came with 20008."),
