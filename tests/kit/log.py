@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from broadcast.engine.process import current_process
 from broadcast.engine.storage.records import Draft
@@ -68,6 +68,19 @@ def failing_if(failure: Failure) -> Iterator[None]:
     """Every statement of this connection fails for which ``failure`` has an error."""
     with connection.execute_wrapper(wrapper_of(failure)):
         yield
+
+
+@contextmanager
+def unreachable_database() -> Iterator[None]:
+    """Whoever connects to the database now cannot; nobody is connected."""
+    name, settings = connection.settings_dict["NAME"], connections.settings["default"]
+    connections.close_all()
+    settings["NAME"] = "/nowhere/db.sqlite3"
+    try:
+        yield
+    finally:
+        connections.close_all()
+        settings["NAME"] = name
 
 
 def wrapper_of(failure: Failure) -> Callable[..., Any]:
