@@ -371,7 +371,7 @@ def test_what_another_site_wrote_is_not_offered_to_be_sent(client, db):
     assert "<form" not in refused.content.decode()
 
 
-def test_a_form_that_is_too_large_to_be_read_is_refused_with_a_page_too(client, db, settings):
+def test_its_refusal_asks_no_user_for_a_name_and_comes_for_a_form_too_large_to_be_read(client, db, settings):
     client.force_login(User.objects.create_user("ann"))
     html = client.post(LOG, {"body": " "}, headers=FROM_A_BROWSER).content.decode()
     assert 'name="body"' in html
