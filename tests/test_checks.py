@@ -68,8 +68,9 @@ def test_an_unknown_key_of_a_rule_gets_a_suggestion(settings):
 @pytest.mark.parametrize("name", ["GROUPS", "CHANNEL_LAYER", "POLICY"])
 def test_an_ill_typed_value_is_told_once_and_stops_no_other_check(settings, name):
     settings.BROADCAST = {name: ["broadcast"], "MAX_DATA": 0}
-    found = [(issue.id, issue.msg.split('"')[1]) for issue in issues()]
-    assert sorted(found) == [("broadcast.E003", each) for each in sorted([name, "MAX_DATA"])]
+    told = [issue for issue in issues() if issue.id != "broadcast.E011"]  # which says that no layer is called so
+    assert {issue.id for issue in told} == {"broadcast.E003"}
+    assert sorted(issue.msg.split('"')[1] for issue in told) == sorted([name, "MAX_DATA"])
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a/b", "café", "x" * 81, "user.?", "us*er", "a**", "[ab]", 5])

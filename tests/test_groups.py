@@ -28,7 +28,7 @@ def test_a_name_comes_before_any_pattern_and_a_longer_pattern_before_a_shorter_o
 
 
 def test_what_no_rule_names_has_none_and_only_a_star_at_the_end_makes_a_pattern(settings):
-    settings.BROADCAST = {"GROUPS": dict.fromkeys(["user.*", "news", "us*r", "room.[ab]", "hall.?"], {})}
+    settings.BROADCAST = {"GROUPS": {name: {} for name in ("user.*", "news", "us*r", "room.[ab]", "hall.?")}}
     assert not any(map(rule_for, ["newsroom", "use", "my.user.1", "user", "room.a", "hall.1"]))
 
 
