@@ -106,8 +106,6 @@ def test_the_form_offers_groups_of_settings_and_log_and_begins_with_the_site(adm
         ("data", "[1]", "The data must be a JSON object; it came as a list."),
         ("data", "{", "This is not JSON: Expecting property name"),
         ("data", "[" * 100_000, "This is not JSON: maximum recursion depth"),
-        ("data", '{"a": NaN}', "A number must be finite; data.a came as nan."),
-        ("data", r'{"a": "\ud800"}', "The data.a must be valid Unicode; it came with a lone surrogate."),
         ("data", '{"a": "%s"}' % ("a" * 20_000), "The data may have 16384 bytes as JSON; it came with 20008."),
     ],
 )

@@ -94,7 +94,6 @@ def test_send_reads_standard_input(monkeypatch, broadcasts):
         (["send", " "], "The body must be text that is not empty; it came empty."),
         (["send", "a" * 4001], "The body may have 4000 characters; it came with 4001."),
         (["send", "hello", "--group", "no group"], "The group must be text that matches"),
-        (["send", "hello", "--author", ""], "The author must be text that is not empty; it came empty."),
         (["send", "hello", "--data", "[1]"], "The data must be a JSON object; it came as a list."),
         (["send", "hello", "--data", "{"], "argument --data: it must be a JSON object, and this is not JSON"),
         (["send", "hello", "--data", "[" * 100_000], "this is not JSON"),

@@ -356,11 +356,8 @@ def test_a_value_that_will_not_do_is_refused_with_the_reason(page, db, tag, said
     assert str(caught.value).startswith(f"{{% {tag.split()[0]} %}}: ")
 
 
-def test_the_request_may_come_by_the_context_alone(visit, db):
+def test_the_request_may_come_by_the_context_alone_whatever_a_variable_request_is(visit, db):
     assert Page(template_of('broadcast_feed "lobby"').render(RequestContext(visit()))).one(FEED)
-
-
-def test_a_variable_named_request_may_be_something_else(visit, db):
     template = engines["django"].from_string('{% load broadcast %}{% broadcast_feed "lobby" %}')
     assert Page(template.render({"request": Group(name="of purchase")}, visit())).one(FEED)
 
@@ -380,16 +377,13 @@ def test_the_request_may_be_one_of_rest_framework(rf, db):
         assert {"type": "hidden", "name": "next", "value": "/page/"} in it.all("input")
 
 
-def test_a_feed_without_a_request_says_so(db):
-    with pytest.raises(ImproperlyConfigured, match="render the template with the request"):
-        template_of('broadcast_feed "lobby"').render(Context())
-
-
-def test_a_page_without_a_request_goes_without_announcements_and_the_log_says_so(db, caplog):
+def test_a_page_without_a_request_goes_without_announcements_but_not_without_a_feed(db, caplog):
     """Django makes the page of an error 500 without one, and it may well have the site's base template."""
     assert template_of("broadcast_announcements").render(Context()) == ""
     said = "broadcast_announcements shows nothing: the template was rendered without a request"
     assert [record.message for record in caplog.records] == [said]
+    with pytest.raises(ImproperlyConfigured, match="render the template with the request"):
+        template_of('broadcast_feed "lobby"').render(Context())
 
 
 def test_a_request_without_a_user_is_a_guests(db):

@@ -221,13 +221,6 @@ def test_the_same_ref_is_the_same_message(client, db):
     assert write(client, body="hi", ref=REF, author="Bob")["status"] == 201
 
 
-def test_nobody_writes_under_the_sites_name(client, db):
-    refused = write(client, body="hi", author="Sеrver")  # noqa: RUF001
-    assert (refused["status"], refused["code"]) == (403, "forbidden")
-    assert "is the name under which this site speaks" in refused["body"]
-    assert not Message.objects.exists()
-
-
 def test_an_announcement_is_the_sites_own_word(client, db):
     answer = write(client, body="Lunch is ready", announce=True, data={"url": "/menu/"}, group="news", ref=REF)
     assert (answer["status"], answer["author"], answer["source"]) == (201, "Server", "server")
@@ -255,6 +248,7 @@ def test_writing_and_announcing_take_the_right_to(client, db, settings):
     [
         ({}, "invalid", "The body must be text; it came as nothing."),
         ({"body": "x" * 4001}, "too_large", "The body may have 4000 characters; it came with 4001."),
+        ({"body": "x", "author": "Sеrver"}, "forbidden", "is the name under which this site speaks"),  # noqa: RUF001
         ({"body": "x", "group": []}, "invalid", "The group must be text that matches"),
         ({"body": "x", "announce": "maybe"}, "invalid", "announce must be true or false; it came as 'maybe'."),
         ({"body": "x", "announce": True, "author": "Ann"}, "invalid", "The author of an announcement is the site"),
@@ -262,8 +256,8 @@ def test_writing_and_announcing_take_the_right_to(client, db, settings):
 )
 def test_a_message_that_will_not_do(client, db, fields, code, said):
     answer = write(client, **fields)
-    assert (answer["status"], answer["code"]) == (400, code)
-    assert answer["body"].startswith(said)
+    assert (answer["status"], answer["code"]) == (403 if code == "forbidden" else 400, code)
+    assert said in answer["body"]
     assert not Message.objects.exists()
 
 
@@ -303,6 +297,7 @@ def test_a_request_with_cookies_needs_the_token(db):
 
 def test_a_request_with_cookies_comes_from_the_sites_own_pages(db):
     client = Client(enforce_csrf_checks=True)
+    assert write(client, body="hi")["status"] == 201  # a script without cookies needs no token
     client.cookies["csrftoken"] = token = "a" * 32
     elsewhere = {"X-CSRFToken": token, "Origin": "https://evil.example"}
     assert write(client, elsewhere, body="hi")["status"] == 403
@@ -315,10 +310,6 @@ def test_a_request_without_cookies_does_not_come_from_a_page_of_another_site(cli
     refused = write(client, headers, body="hi")
     assert (refused["status"], refused["code"]) == (403, "forbidden")
     assert not Message.objects.exists()
-
-
-def test_a_script_without_cookies_needs_no_token(db):
-    assert write(Client(enforce_csrf_checks=True), body="hi")["status"] == 201
 
 
 # A form of a page
@@ -421,18 +412,6 @@ def test_permissions_that_cannot_be_looked_up_are_said(client, db, settings):
 
 
 # A site of one's own
-
-
-def test_it_is_there_wherever_the_addresses_are_mounted(client, db, settings):
-    settings.ROOT_URLCONF = __name__
-    assert client.post("/deep/down/", {"body": "hi"}).json()["body"] == "hi"
-    assert bodies(client.get("/deep/down/?format=json").json()) == ["hi"]
-
-
-def test_it_asks_for_no_user_where_the_site_knows_none(client, db, settings):
-    settings.MIDDLEWARE = []
-    assert write(client, body="hi")["author"] == "Guest"
-    assert bodies(read(client)) == ["hi"]
 
 
 (FORM,) = re.findall(r"^```html\n(.*?)^```$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE | re.DOTALL)
