@@ -54,6 +54,7 @@ class Process:
         self.commit = GroupCommit(self.log, self.hints, self.pruning)
         self.nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self.own_channels: set[str] = set()  # of the nodes, in the channel layer
+        self.captured_sends: list[Any] | None = None  # each ASGI send as it arrives at a consumer, for a probe
         self._said: set[str] = set()
 
     def node(self) -> Node:

@@ -71,19 +71,6 @@ def failing_if(failure: Failure) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def unreachable_database() -> Iterator[None]:
-    """Whoever connects to the database now cannot; nobody is connected."""
-    name, settings = connection.settings_dict["NAME"], connections.settings["default"]
-    connections.close_all()
-    settings["NAME"] = "/nowhere/db.sqlite3"
-    try:
-        yield
-    finally:
-        connections.close_all()
-        settings["NAME"] = name
-
-
 def wrapper_of(failure: Failure) -> Callable[..., Any]:
     def execute_or_fail(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         if (error := failure(sql)) is not None:
