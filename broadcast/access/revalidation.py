@@ -1,4 +1,4 @@
-"""Revalidation of open connections: every few seconds, and at once upon an event, what a right was lost to is ended.
+"""Revalidation: checks open connections every few seconds and on events, and ends what is no longer allowed.
 
 Whoever is no longer who they were (signed out, deactivated, another password) is sent away and comes back as whoever
 they are now. A subscription to which the right is gone ends, and the others go on.

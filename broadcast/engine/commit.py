@@ -185,7 +185,7 @@ class GroupCommit:
         self.follow_up(news)
 
     def _put(self, request: CommitRequest) -> bool:
-        """Queues a request; whether it leads."""
+        """Queues a request. Returns True if it leads."""
         with self._lock:
             self._requests.append(request)
             request.has_lead, self._has_leader = not self._has_leader, True
