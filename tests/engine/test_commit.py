@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +113,10 @@ class Line:
         self.threads.close()
 
 
+def commit_of(log: Log, tell: Callable[[Sequence[NewMessages]], None]) -> GroupCommit:
+    return GroupCommit(log, SimpleNamespace(publish_news=tell), this_process.pruning)
+
+
 @pytest.fixture
 def log() -> WatchedLog:
     return WatchedLog()
@@ -124,7 +129,7 @@ def news() -> list[NewMessages]:
 
 @pytest.fixture
 def commit(log: WatchedLog, news: list[NewMessages]) -> GroupCommit:
-    return GroupCommit(log, news.extend)
+    return commit_of(log, news.extend)
 
 
 @pytest.fixture
@@ -209,13 +214,13 @@ async def test_the_lead_is_passed_on_before_anyone_is_told(log):
     """So a listener, or a handler of the log's records, may send in its turn."""
     told = []
 
-    def after_append(news: Sequence[NewMessages]) -> None:
+    def tell(news: Sequence[NewMessages]) -> None:
         told.extend(message.body for each in news for message in each.messages)
         if len(told) == 1:
             elsewhere(lambda: commit.append([draft("again")], open_log()))
 
     log.gate.set()
-    commit = GroupCommit(log, after_append)
+    commit = commit_of(log, tell)
     await asyncio.to_thread(elsewhere, lambda: commit.append([draft("first")], open_log()))
     assert told == ["first", "again"]
 
@@ -352,7 +357,7 @@ async def test_a_thread_that_is_interrupted_while_it_waits_leaves_nothing_behind
 
 def test_a_loop_that_ended_loses_nobody_elses_messages(log):
     """Neither its own that wait already, nor those of threads behind them."""
-    commit, loop, threads = GroupCommit(log, lambda news: None), asyncio.new_event_loop(), OwnThreads(System())
+    commit, loop, threads = commit_of(log, lambda news: None), asyncio.new_event_loop(), OwnThreads(System())
 
     async def scenario() -> list[Any]:
         line = Line(commit, log)

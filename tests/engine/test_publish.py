@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any
@@ -44,12 +43,10 @@ class Ear:
     """A node as senders see it: it hears the hints of its process."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop: Any = asyncio.new_event_loop()
+        self.loop.call_soon_threadsafe = lambda function, *args: function(*args)
         self.hub = self
         self.hints: list[Hint] = []
-
-    def call_threadsafe(self, function: Callable[..., object], *args: object) -> None:
-        function(*args)
 
     def on_hint(self, hint: Hint) -> None:
         self.hints.append(hint)
