@@ -155,7 +155,7 @@ class GroupStream:
                 ring.append(following)
 
     def apply_page(self, frames: list[Frame], asked: int, head: int) -> None:
-        """Adds a page of the log, read after ``asked``. Offsets up to ``head`` that it lacks are gone and are skipped."""
+        """Adds a page of the log, read after ``asked``; offsets up to ``head`` that it lacks are gone and skipped."""
         first = (frames[0].offset or 0) if frames else head + 1
         if self.head == asked and first > asked + 1:
             self.skip_to(first - 1)
