@@ -151,7 +151,8 @@ def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, An
         given = {**given, "group": audience(given.get("group", "broadcast"), given["to"])}
     wanted = {key: value for key, value in given.items() if key != "to"}
     asked = {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
-    return {**asked, "identity": identity(asked.pop("author"))}
+    asked["identity"] = identity(asked.pop("author"))
+    return asked
 
 
 def audience(group: str, to: object) -> str:

@@ -28,7 +28,7 @@ class Node:
     def __init__(self, process: Process, loop: asyncio.AbstractEventLoop) -> None:
         self.process = process
         self.loop = loop
-        self.database = NodeDatabase(process.system, process.health)
+        self.database = NodeDatabase(process.system, process.health, process.context)
         self.scheduler = WriteScheduler(loop, process.in_flight.are_under_way)
         self.hub = Hub(self)
         self.receiver = LayerReceiver(process, self.hub.on_hint, self.on_control)

@@ -7,7 +7,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from ..models import Message
@@ -79,6 +79,12 @@ class Process:
         for loop, node in list(self.nodes.items()):
             if not (loop.is_running() or loop.is_closed()):
                 node.end_with_loop(END_SECONDS)
+
+    def context(self) -> Context:
+        """A new context, in which this is the current process and nothing else is set."""
+        context = Context()
+        context.run(running_process.set, self)
+        return context
 
     @contextmanager
     def active(self) -> Iterator[Process]:
