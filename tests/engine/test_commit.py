@@ -178,13 +178,6 @@ async def test_whom_nobody_is_ahead_of_commits_in_its_own_thread(line, log, news
     assert [message.body for each in news for message in each.messages] == ["a", "b"]
 
 
-async def test_what_comes_in_one_turn_of_the_loop_is_committed_together(commit, log, line):
-    log.gate.set()
-    sent = await asyncio.gather(*(commit.relay(draft(body), line.threads) for body in "abc"))
-    assert [(message.offset, message.body) for message in sent] == [(1, "a"), (2, "b"), (3, "c")]
-    assert log.batches == ["abc"]
-
-
 async def test_who_sends_during_a_commit_is_committed_together(line, log, news):
     sent = [line.thread("a"), await line.client("b"), line.thread("c", "d"), await line.client("e")]
     log.gate.set()

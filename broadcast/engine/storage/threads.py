@@ -141,7 +141,7 @@ async def threads_for_loop(system: System, new_context: Callable[[], Context] = 
 class NodeDatabase:
     """The database as one node uses it. Its threads are made when first needed; failures are noted in ``health``."""
 
-    def __init__(self, system: System, health: Health, new_context: Callable[[], Context]) -> None:
+    def __init__(self, system: System, health: Health, new_context: Callable[[], Context] = Context) -> None:
         self._system = system
         self._new_context = new_context
         self._health = health
