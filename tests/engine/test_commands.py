@@ -180,9 +180,6 @@ def test_an_epoch_is_short():
     assert refusal(json.dumps({"type": "subscribe", "group": "g", "epoch": "x" * 65})).code == "invalid"
 
 
-# The address
-
-
 @pytest.mark.parametrize(
     ("query", "position"),
     [

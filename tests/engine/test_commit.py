@@ -1,7 +1,6 @@
 """Group commit: what is sent at the same time is committed together, and nobody's end is another's."""
 
 import asyncio
-import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -168,9 +167,6 @@ async def outcome(sending: Awaitable[Any]) -> Any:
     return type(result) if isinstance(result, BaseException) else result
 
 
-# The lead
-
-
 async def test_whom_nobody_is_ahead_of_commits_in_its_own_thread(line, log, news):
     log.gate.set()
     assert await line.thread("a", "b") == [1, 2]
@@ -226,16 +222,6 @@ def test_the_main_thread_commits_alone(commit, log, line):
     assert log.batches == ["a"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_begins_with_nobody_waiting():
-    this_process.commit._put(ThreadRequest([draft()]))
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if this_process.commit._put(ThreadRequest([draft()])) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 async def test_many_threads_and_clients(commit, log, line):
     def some(name: str) -> list[int | None]:
         return [commit.append([draft(name)], open_log())[0].offset for _ in range(15)]
@@ -248,9 +234,6 @@ async def test_many_threads_and_clients(commit, log, line):
     results = await asyncio.gather(*threads, *(others(name) for name in "efgh"))
     assert sorted(offset for offsets in results for offset in offsets) == list(range(1, 121))
     assert log.most_at_once == 1
-
-
-# A member of a batch
 
 
 @pytest.mark.parametrize("is_client", [True, False])
@@ -286,9 +269,6 @@ async def test_an_interrupted_leader_leaves_nobody_waiting(line, log):
     log.gate.set()
     assert [await outcome(each) for each in sent] == [[3], SystemExit, OutcomeUnknown, OutcomeUnknown]
     assert committed() == [(1, "b"), (2, "c"), (3, "d")]
-
-
-# Leaving the line
 
 
 async def test_a_client_that_is_cancelled_in_time_takes_its_message_back(line, log):
@@ -368,9 +348,6 @@ def test_a_loop_that_ended_loses_nobody_elses_messages(log):
 
     assert asyncio.run(scenario()) == [[1], [3], [4]]
     assert committed() == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
-
-
-# Without threads
 
 
 async def test_a_client_for_whom_no_thread_can_be_started_fails_alone(line, log, exhausted):

@@ -20,9 +20,6 @@ def message(**fields: Any) -> Message:
     return Message(**values | fields)
 
 
-# Outbound
-
-
 def test_a_message_in_both_dialects():
     frame = message_frame(message())
     assert frame.offset == 7

@@ -9,10 +9,11 @@ import pytest
 from channels.layers import BaseChannelLayer
 
 from broadcast import asend, send
+from broadcast.engine.commit import ThreadRequest
 from broadcast.engine.process import MAX_SAID, Process, current_process, this_process
 from tests.kit.layers import Watched, use
 from tests.kit.processes import ended, python
-from tests.kit.streams import Client, end_nodes
+from tests.kit.streams import Client, draft, end_nodes
 from tests.kit.waiting import until
 
 SLOW = 60.0  # seconds: a poll that does not come while the test runs
@@ -99,11 +100,13 @@ async def test_a_reset_begins_anew_and_keeps_those_who_listen():
     process.own_channels.add("a channel")
     process.health.log.fail("gone")
     process.in_flight.__enter__()
+    assert process.commit._put(ThreadRequest([draft()])) is True
     assert process.is_first_time("said") is True
     process.reset()
     assert process.origin != origin
     assert (process.nodes, process.own_channels, process.health.failing) == ({}, set(), set())
     assert not process.in_flight.are_under_way()
+    assert process.commit._put(ThreadRequest([draft()])) is True  # nobody waits or leads
     assert process.is_first_time("said") is True
     assert process.listeners == [print]
 

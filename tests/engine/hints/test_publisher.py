@@ -61,9 +61,6 @@ async def test_a_group_without_new_messages_is_not_told_of(node, hints):
     await until(lambda: [(hint.group, hint.epoch, hint.head) for hint in hints] == [("news", "e", 7)])
 
 
-# Events besides messages
-
-
 async def test_every_node_hears_a_control_event_and_acts_by_its_type(node):
     heard: list[Any] = []
     node.control_handlers["broadcast.test"] = heard.append
@@ -84,9 +81,6 @@ def test_a_control_event_is_passed_on_where_others_can_be_reached(backend, is_pa
     settings.CHANNEL_LAYERS = {"default": layers[backend]} if backend in layers else {}
     this_process.hints.publish_control(EVENT)
     assert passed == [(channels_group(CONTROL_GROUP), {**EVENT, "origin": this_process.origin})] * is_passed_on
-
-
-# The layer in memory
 
 
 @only_in_memory
@@ -128,9 +122,6 @@ async def test_what_only_own_nodes_hear_is_not_sent_over_the_layer(settings):
         await channel_in("broadcast.news")
         this_process.hints.publish(Hint("news", [frame(None)]))
         await until(lambda: layer.tries == ["broadcast.news"])
-
-
-# A layer that fails
 
 
 class Broken(InMemoryChannelLayer):  # type: ignore[misc]

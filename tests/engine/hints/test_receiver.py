@@ -68,9 +68,6 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.levelname for record in caplog.records]
 
 
-# Groups
-
-
 @only_in_memory
 async def test_all_groups_share_one_channel_and_one_task_until_the_last_is_left(receiver, settings):
     layer = use(settings, Watched)
@@ -116,9 +113,6 @@ async def test_a_late_discard_does_not_undo_a_quick_return(receiver, settings):
     assert layer.calls[-2:] == [("discard", "broadcast"), ("add", "broadcast")]
 
 
-# Events
-
-
 async def test_hints_of_other_processes_and_of_the_site_are_handed_over_and_no_others(receiver, ear, settings):
     layer = use(settings, Watched)
     await receiver.add("broadcast")
@@ -154,9 +148,6 @@ async def test_an_event_that_is_not_sound_is_ignored(event, receiver, ear, setti
     await layer.group_send("broadcast", LOGGED)
     await until(lambda: ear.heads == [1])
     assert "not sound" in caplog.text
-
-
-# Renewing
 
 
 @only_in_memory
@@ -202,9 +193,6 @@ async def test_a_layer_that_is_swapped_is_left_and_the_new_one_entered(receiver,
     assert set(new.groups) == {"broadcast", "broadcast.staff"}
     await new.group_send("broadcast.staff", LOGGED)
     await until(lambda: ear.heads == [1])
-
-
-# A layer that fails
 
 
 @pytest.mark.parametrize("way", ["new_channel", "group_add"])

@@ -112,9 +112,6 @@ async def patience_is_over() -> None:
     await asyncio.sleep(0)
 
 
-# Joining
-
-
 async def test_many_who_join_at_once_open_the_group_once(away):
     clients = [Client() for _ in range(20)]
     positions = await asyncio.gather(*(client.join() for client in clients))
@@ -201,9 +198,6 @@ async def test_a_join_that_is_given_up_harms_no_other(away):
     assert len(staying.node.hub.streams["broadcast"].positions) == 1
 
 
-# Hints
-
-
 @pytest.mark.hub_contract
 async def test_hints_from_other_threads_arrive_and_those_for_nobody_are_dropped():
     client, hub = await one()
@@ -285,9 +279,6 @@ async def test_three_hundred_at_once_overflow_the_layer_and_reach_everyone_in_or
         await until(lambda: clients[0].bodies)
     clients[0].node.hub.on_hint(hint_for(await append("last")))
     await until(lambda: all(client.bodies == [*bodies, "last"] for client in clients))
-
-
-# Catching up
 
 
 @pytest.mark.hub_contract
@@ -447,9 +438,6 @@ async def test_a_new_epoch_in_the_middle_of_a_fill_ends_the_fill(away):
     assert (stream.epoch, stream.head) == ("new", 0)
 
 
-# Polling
-
-
 @pytest.mark.hub_contract
 async def test_what_nobody_told_of_arrives_with_the_next_poll(polling):
     client, _ = await one()
@@ -530,9 +518,6 @@ async def test_pruning_goes_on_while_there_is_more_and_survives_what_fails(monke
     assert set(tries) == {"broadcast"}
 
 
-# Live only
-
-
 @pytest.mark.parametrize("noticed_by", ["a poll", "a hint"])
 async def test_without_a_log_it_is_live_and_goes_on_when_the_log_comes_into_being(noticed_by, away):
     away.error = NoLog("no such table")
@@ -550,9 +535,6 @@ async def test_without_a_log_it_is_live_and_goes_on_when_the_log_comes_into_bein
     await publish("logged")
     await until(lambda: client.bodies == ["live", "logged"])
     assert (client.offsets, [reset["offset"] for reset in client.resets]) == ([None, 1], [0])
-
-
-# Leaving
 
 
 @pytest.mark.hub_contract

@@ -81,9 +81,6 @@ async def everything(position: Position) -> list[Any]:
     raise AssertionError(f"never at the end: {got}")
 
 
-# Hints
-
-
 @pytest.mark.parametrize(
     ("hints", "asks_for_the_log", "got"),
     [
@@ -118,18 +115,6 @@ async def test_what_the_log_gives_is_merged_with_what_came_meanwhile(early, got)
     assert stream.out_of_order == {}
 
 
-async def test_a_frame_that_cannot_be_encoded_disturbs_nobody():
-    stream = stream_at(0)
-    position = follow(stream)
-    with pytest.raises(TypeError):
-        stream.apply_hint(Hint("g", [frame(None, at=object())]))
-    stream.apply_hint(hint(1))
-    assert await everything(position) == [1]
-
-
-# Gaps
-
-
 @pytest.mark.parametrize(
     ("page", "got"), [([frame(6), frame(7)], [("reset", 5), 6, 7]), ([], [("reset", 7)])], ids=["some", "all"]
 )
@@ -154,9 +139,6 @@ async def test_what_the_log_no_longer_has_is_told(kept, floor, got):
     position = follow(stream, 5)
     stream.floor = floor
     assert await everything(position) == got
-
-
-# Positions
 
 
 @pytest.mark.parametrize(
@@ -209,9 +191,6 @@ async def test_those_at_the_same_place_share_a_batch_and_its_bytes():
     assert stream.batch(second) is not batch
 
 
-# Epochs
-
-
 async def test_a_new_epoch_is_told_to_everyone_wherever_they_were():
     stream = stream_at(9, log_to(9))
     live, behind = follow(stream), follow(stream, 2)
@@ -233,9 +212,6 @@ async def test_an_old_page_that_arrives_after_a_new_epoch_is_dropped():
     log.gate.set()
     assert await reading == []
     assert await everything(position) == [("reset", 4)]
-
-
-# Live only
 
 
 async def test_without_a_log_a_position_gets_what_comes_from_now_on():
@@ -291,9 +267,6 @@ async def test_of_too_many_ephemeral_frames_the_newest_arrive(monkeypatch, head)
         stream.apply_hint(ephemeral(str(number)))
     assert await bodies(position) == ["35", "36", "37", "38", "39"]
     assert await everything(newcomer) == list(range(1, head + 1)) + [None] * 5 * (head == 0)
-
-
-# Leaving
 
 
 async def test_a_stream_is_idle_from_its_last_leaver_to_its_next_newcomer():

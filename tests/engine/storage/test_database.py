@@ -91,9 +91,6 @@ def work_once(system: System = NO_NAPS) -> list[bool]:
     return in_own_transaction(connection, system, work)
 
 
-# What an error means
-
-
 UNAVAILABLE = "The message log cannot be used right now: x"
 NOT_ACCEPTED = "The database does not accept the message: x"
 
@@ -158,9 +155,6 @@ def configured(**settings: object) -> BaseDatabaseWrapper:
     return other
 
 
-# Connecting
-
-
 @pytest.mark.parametrize(("refusals", "is_reached"), [(1, True), (2, False)])
 def test_a_new_connection_is_tried_twice(refusals, is_reached, monkeypatch):
     left = [OperationalError(f"starting up {number}") for number in range(refusals)]
@@ -188,9 +182,6 @@ def test_within_a_transaction_there_is_no_second_connection(monkeypatch):
         assert connection.connection is own
 
 
-# Reading
-
-
 def test_a_dead_connection_is_replaced_once():
     make_group()
     before = connection.connection
@@ -215,9 +206,6 @@ def test_a_read_is_not_repeated_where_that_helps_nobody():
         heads()
     with transaction.atomic(), failing(gone()), pytest.raises(LogUnavailable):
         reading(lambda: list(Group.objects.all()))  # the transaction was lost with the connection
-
-
-# Whose transaction it is
 
 
 def test_a_transaction_of_the_callers():
@@ -264,9 +252,6 @@ def test_with_autocommit_off_a_savepoint_commits_nothing():
         assert elsewhere(Group.objects.count) == 0
         transaction.rollback()
     assert not Group.objects.exists()
-
-
-# Trying again
 
 
 @pytest.mark.parametrize(
@@ -348,9 +333,6 @@ def test_so_it_does_where_the_database_then_has_some_other_trouble():
     connection.execute_wrappers.remove(refuse)
 
 
-# SQLite
-
-
 @contextmanager
 def locked() -> Iterator[sqlite3.Connection]:
     """Somebody else writes into the file."""
@@ -394,9 +376,6 @@ def test_a_file_that_is_no_database_is_unavailability(tmp_path):
     no_database = configured(NAME=str(tmp_path / "db.sqlite3"))
     with other_database(no_database), pytest.raises(LogUnavailable, match="file is not a database"):
         send("hi")
-
-
-# PostgreSQL
 
 
 def kill_connection() -> None:

@@ -21,7 +21,6 @@ from broadcast.engine.storage.threads import (
 from broadcast.engine.system import System
 from broadcast.exceptions import LogUnavailable, NoLog
 from tests.kit.clock import StandingClock
-from tests.kit.processes import elsewhere
 from tests.kit.waiting import until, wait_until
 
 
@@ -116,9 +115,6 @@ async def test_autocommit_is_on_here_whatever_the_site_configured(threads, monke
         assert await threads.write(lambda: (select_one(), connection.get_autocommit())[1]) is True
 
 
-# Which threads
-
-
 async def choose() -> tuple[type[DatabaseThreads], list[str]]:
     """The threads that are chosen, and the names of this one and of those that read and write."""
     chosen = await threads_for_loop(System())
@@ -127,12 +123,9 @@ async def choose() -> tuple[type[DatabaseThreads], list[str]]:
     return type(chosen), names
 
 
-async def test_a_server_in_the_main_thread_has_threads_of_its_own():
+async def test_a_server_has_threads_of_its_own_in_the_main_thread_and_in_another():
     assert (await choose())[0] is OwnThreads
-
-
-def test_a_server_in_another_thread_has_threads_of_its_own():
-    assert elsewhere(lambda: asyncio.run(choose()))[0] is OwnThreads
+    assert (await asyncio.to_thread(asyncio.run, choose()))[0] is OwnThreads
 
 
 def test_a_loop_that_a_synchronous_caller_waits_for_uses_the_callers_thread():
@@ -141,9 +134,6 @@ def test_a_loop_that_a_synchronous_caller_waits_for_uses_the_callers_thread():
     assert kind is CallersThread
     assert here != main
     assert there == [main, main]
-
-
-# The database of a node
 
 
 def fail_with(error: Exception) -> None:

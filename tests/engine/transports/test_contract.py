@@ -32,9 +32,6 @@ async def stall(peer: Peer, stream: GroupStream, *offsets: int) -> None:
     await until(lambda: peer.buffered)
 
 
-# Keeping up
-
-
 async def test_history_comes_first_and_then_everything_once_and_in_order(peer, stream):
     peer.follow(stream, after=4)
     end = 11 + 3 * BATCH_FRAMES + 5
@@ -77,9 +74,6 @@ async def test_a_connection_at_the_end_sleeps(peer, stream, monkeypatch):
     before = looks
     await quiet()
     assert looks == before
-
-
-# Behind
 
 
 async def test_wherever_the_client_stops_frames_stay_whole_and_in_order(peer, stream):
@@ -156,9 +150,6 @@ async def test_a_far_resume_on_a_slow_socket(peer, stream, log):
     assert len(log.reads) == 10
 
 
-# Following
-
-
 async def test_nothing_more_comes_of_a_group_that_is_left_while_the_socket_is_slow(peer, stream):
     await stall(peer, stream, *range(11, 20))
     peer.transport.unfollow("g")
@@ -208,9 +199,6 @@ async def test_a_group_that_is_far_behind_does_not_keep_another_from_the_log(pee
     await until(lambda: len(peer.received) == 1906)
     assert sorted(peer.offsets) == [*range(5, 11), *range(101, 2001)]
     assert peer.offsets.index(5) < 300
-
-
-# Failures
 
 
 async def test_a_log_that_is_away_holds_up_no_other_group_and_is_asked_by_one_timer(peer, stream, other, log, clock):
@@ -286,9 +274,6 @@ async def test_one_that_vanishes_is_no_error_and_costs_nobody_else(connect, stre
     assert len(stream.positions) == 1
 
 
-# Stalled
-
-
 @drops_stalled
 async def test_who_takes_nothing_for_long_is_sent_away(peer, stream, clock):
     await stall(peer, stream, 11, 12)
@@ -337,9 +322,6 @@ async def test_who_says_that_it_goes_and_takes_nothing_is_dropped(peer, stream, 
     clock.advance(conf.STALLED_TIMEOUT + 1)
     await until(lambda: peer.is_dropped)
     assert caplog.records == []
-
-
-# Closing
 
 
 @pytest.mark.parametrize("moment", ["new", "idle", "in a write", "in a read"])

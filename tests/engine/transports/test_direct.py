@@ -60,17 +60,6 @@ async def test_nothing_is_written_after_the_close_and_nothing_heard(peer, stream
     assert (peer.socket.writes, peer.socket.buffer, peer.socket.is_muted) == ([], b"", True)
 
 
-async def test_a_group_whose_history_is_being_read_does_not_hold_up_another(peer, stream, other, log):
-    log.gate.clear()
-    peer.follow(stream, after=4)
-    peer.follow(other)
-    await until(lambda: log.reads)
-    push(other, 11)
-    await until(lambda: peer.offsets == [11])
-    log.gate.set()
-    await until(lambda: peer.offsets == [11, 5, 6, 7, 8, 9, 10])
-
-
 async def test_a_stall_ends_a_read_of_the_log_as_well(peer, stream, other, log, clock):
     before = asyncio.all_tasks()
     log.gate.clear()

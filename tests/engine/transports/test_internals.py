@@ -53,9 +53,6 @@ def socket_on(connection: Connection) -> DaphneSocket:
     return socket
 
 
-# Finding it
-
-
 async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened):
     assert isinstance(opened.send, functools.partial)
     assert opened.send.func.__name__ == "handle_reply"
@@ -214,9 +211,6 @@ async def test_a_client_that_is_gone_before_the_accept_is_no_failure(connection)
     assert not socket.is_open
     socket.when_drained(lambda: None)
     socket.mute()
-
-
-# Writing
 
 
 BIG = text_frame("x" * 50_000)

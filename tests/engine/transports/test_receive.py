@@ -145,9 +145,6 @@ async def test_input_is_bounded_only_where_all_is_as_expected(connection):
     assert type(connection.protocol.application_queue) is ReceiveLimit
 
 
-# Handshakes
-
-
 @pytest.fixture
 def server() -> Server:
     async def application(scope: Any, receive: Any, send: Any) -> None: ...
