@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -W error
 AT_ONCE := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test matrix bench chaos screenshots lint format clean
+.PHONY: help run admin test matrix mutants bench chaos screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -38,6 +38,10 @@ matrix: $(INSTALLED) ## run the tests on all versions of Python, Django and the 
 	@.ci/system-packages
 	$(BIN)/nox $(ARGS)
 
+mutants: $(INSTALLED) ## break the code in 300 ways, one at a time, and see which the tests notice (ARGS=--help for more)
+	@.ci/system-packages
+	$(BIN)/python -m bench.mutants $(ARGS)
+
 bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look, ARGS=--help for more)
 	$(BIN)/python -m bench $(ARGS)
 
@@ -47,7 +51,7 @@ chaos: $(INSTALLED) ## break a fleet for five minutes and see that nothing is lo
 
 screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew
 	@.ci/system-packages
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m docs.pictures
 
 lint: $(INSTALLED) ## check style, format, types and who imports whom
 	$(BIN)/ruff check

@@ -43,7 +43,7 @@ from .groups import DEFAULT_GROUP
 from .models import Message
 
 MAX_STRIKES = 20  # bad or refused frames in a row
-LOOKS_A_SECOND, LOOKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
+RECHECKS_PER_SECOND, RECHECKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
 NOT_SENT = "The message could not be kept, so it was not sent. Try again."
 UNCERTAIN = "The message may or may not have been sent. Send it again with the same ref to be sure."
 
@@ -169,8 +169,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     # Gaining and losing
 
     @cached_property
-    def looks(self) -> TokenBucket:
-        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE, self.node.process.system.monotonic)
+    def recheck_bucket(self) -> TokenBucket:
+        return TokenBucket(RECHECKS_PER_SECOND, RECHECKS_AT_ONCE, self.node.process.system.monotonic)
 
     async def require(self, action: Action, name: str) -> str:
         """The group of ``name``, if the user may; after a refusal asked once more, for the user as they are by now.
@@ -180,7 +180,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             return await arequire(self.read, self.user, action, name)
         except Refused as error:
-            if error.code != "forbidden" or self.user is None or self.looks.take():
+            if error.code != "forbidden" or self.user is None or self.recheck_bucket.take():
                 raise
         self.user = await reload_user(self.read, self.user)
         return await arequire(self.read, self.user, action, name)

@@ -121,8 +121,8 @@ async def test_a_right_is_there_as_soon_as_it_is_given(demoted, ann, settings):
 
 
 async def test_who_is_refused_again_and_again_is_not_looked_up_each_time(demoted, monkeypatch):
-    monkeypatch.setattr(consumers, "LOOKS_A_SECOND", 0.001)
-    for _ in range(consumers.LOOKS_AT_ONCE):
+    monkeypatch.setattr(consumers, "RECHECKS_PER_SECOND", 0.001)
+    for _ in range(consumers.RECHECKS_AT_ONCE):
         assert (await demoted.ask(type="subscribe", group="staff"))["code"] == "forbidden"
     await User.objects.aupdate(is_staff=True)
     assert (await demoted.ask(type="subscribe", group="staff"))["code"] == "forbidden"

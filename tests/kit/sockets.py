@@ -88,7 +88,7 @@ class FakeSocket:
         self._take(data[:count])
         return count
 
-    def hand_over(self, rest: bytes) -> None:
+    def write_buffered(self, rest: bytes) -> None:
         assert rest
         self.buffer += rest
         self.drain(self.room)
@@ -352,7 +352,7 @@ class FakePeer(Peer):
         if event["type"] == "websocket.close":
             self.socket.is_open = False
         else:
-            self.socket.hand_over(text_frame(event["text"]))
+            self.socket.write_buffered(text_frame(event["text"]))
 
     async def leave(self) -> None:
         self.socket.is_open = False

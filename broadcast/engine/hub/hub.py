@@ -102,9 +102,9 @@ class Hub:
             if opening := self._opening.get(hint.group):
                 opening.add_done_callback(lambda _: self.on_hint(hint))
         elif stream.apply_hint(hint):
-            self._loop.call_later(EARLY_PATIENCE, self._look_again, stream, hint)
+            self._loop.call_later(EARLY_PATIENCE, self._ask_for_missing, stream, hint)
 
-    def _look_again(self, stream: GroupStream, hint: Hint) -> None:
+    def _ask_for_missing(self, stream: GroupStream, hint: Hint) -> None:
         missing = hint.epoch != stream.epoch or (hint.head or 0) > stream.head
         if missing and self.streams.get(stream.name) is stream:
             self._start_catching_up(stream)
@@ -118,7 +118,7 @@ class Hub:
     def _start_catching_up(self, stream: GroupStream) -> asyncio.Task[None]:
         task = self._catching_up.get(stream)
         if task is None:
-            task = self._catching_up[stream] = asyncio.create_task(self._look([stream]))
+            task = self._catching_up[stream] = asyncio.create_task(self._compare_with_log([stream]))
             task.add_done_callback(lambda done: self._caught_up(stream, done))
         return task
 
@@ -127,7 +127,7 @@ class Hub:
         if not task.cancelled():
             report(task.exception())
 
-    async def _look(self, streams: list[GroupStream]) -> None:
+    async def _compare_with_log(self, streams: list[GroupStream]) -> None:
         """Compares streams with their heads in the log and brings them up to it."""
         known = {stream: (stream.epoch, stream.head) for stream in streams}
         heads = await self._database.read(self._log.heads, [stream.name for stream in streams])
@@ -171,7 +171,7 @@ class Hub:
         """One poll: compares every stream with its head in the log. Never raises; the next poll makes up for it."""
         try:
             if self.streams:  # otherwise a node that is only held or kept needs no database
-                await self._look(list(self.streams.values()))
+                await self._compare_with_log(list(self.streams.values()))
         except Exception as error:
             report(error)
         self._drop_idle()
@@ -187,7 +187,7 @@ class Hub:
 
     def _drop_idle(self) -> None:
         for stream in list(self.streams.values()):
-            stream.ring.settle()
+            stream.ring.trim()
             idle_since = stream.idle_since
             if idle_since is not None and not stream.joining and self._loop.time() - idle_since > LINGER:
                 del self.streams[stream.name]

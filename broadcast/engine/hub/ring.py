@@ -55,7 +55,7 @@ class Ring:
         if len(self.frames) > MAX_FRAMES * BURST_FACTOR or self.size > MAX_CHARACTERS * BURST_FACTOR:
             self._evict(BURST_FACTOR, self.end)
 
-    def settle(self) -> None:
+    def trim(self) -> None:
         """Called now and then: what was there at the last call already is no longer new."""
         self._evict(1, self._old)
         self._old = self.end

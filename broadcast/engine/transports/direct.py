@@ -159,7 +159,7 @@ class DirectTransport(Transport):
                 self.notify()
             return True
         whole = bisect_right(ends, taken)
-        socket.hand_over(data[taken : ends[whole]])
+        socket.write_buffered(data[taken : ends[whole]])
         position.passed(batch, whole + 1)
         self._wait()
         return False

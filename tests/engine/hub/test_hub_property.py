@@ -55,7 +55,7 @@ class Loop(asyncio.SelectorEventLoop):
         job.add_done_callback(self.jobs.discard)
         return job
 
-    async def settle(self) -> None:
+    async def trim(self) -> None:
         """Returns when nothing goes on any more; only the clock could change that."""
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
@@ -66,11 +66,11 @@ class Loop(asyncio.SelectorEventLoop):
         raise AssertionError("something is busy for ever")
 
     async def advance(self, seconds: float) -> None:
-        await self.settle()
+        await self.trim()
         while seconds > 0:
             self.now += min(seconds, POLL)
             seconds -= POLL
-            await self.settle()
+            await self.trim()
 
 
 class Outage:
@@ -164,7 +164,7 @@ class HubMachine(RuleBasedStateMachine):
             try:
                 return await work if work is not None else None
             finally:
-                await self.loop.settle()
+                await self.loop.trim()
 
         result = self.runner.run(settled())
         self.check()

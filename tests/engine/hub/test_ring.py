@@ -89,12 +89,12 @@ def test_what_is_new_stays_whole_beside_what_is_old(monkeypatch):
     monkeypatch.setattr(ring_module, "MAX_FRAMES", 5)
     monkeypatch.setattr(ring_module, "BURST_FACTOR", 8)
     ring = ring_of(1, 2)
-    ring.settle()
+    ring.trim()
     for _ in range(38):
         ring.append(frame(None))
-    ring.settle()
+    ring.trim()
     assert offsets(ring) == [None] * 38
-    ring.settle()
+    ring.trim()
     assert len(ring.frames) <= 5
 
 

@@ -220,7 +220,7 @@ def fill(socket: DaphneSocket) -> list[bool]:
     """Writes until a frame does not fit and its rest waits; whether it was clear at each time that it drained."""
     while (taken := taken_by(socket, BIG)) == len(BIG):
         pass
-    socket.hand_over(BIG[taken:])
+    socket.write_buffered(BIG[taken:])
     drained: list[bool] = []
     socket.when_drained(lambda: drained.append(socket.is_clear))
     return drained
@@ -312,7 +312,7 @@ async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_re
     frame = text_frame("x" * 1000)
     while taken_by(socket, frame):
         pass
-    socket.hand_over(frame)
+    socket.write_buffered(frame)
     await until(lambda: not opened.transport.connected)
 
 
@@ -322,7 +322,7 @@ async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tri
     frame = text_frame("hi")
     opened.kernel.error = OSError(number, "try again")
     assert taken_by(socket, frame) == 0
-    socket.hand_over(frame)
+    socket.write_buffered(frame)
     opened.kernel.error = OSError(number, "try again")
     assert opened.transport.doWrite() is None
     await until(lambda: opened.read() == frame)

@@ -153,7 +153,7 @@ class DaphneSocket(WriteBackpressure):
         super().__init__(protocol.transport)
         self.protocol = protocol
         self.has_news = True  # the server may have written since the last look
-        self.transport.write = self.hand_over
+        self.transport.write = self.write_buffered
         if self.transport.connected:  # else it is never ready
             self.send_now: Callable[[bytes], int] = self.transport.getHandle().send  # how many bytes the kernel took
             limit_kernel_buffer(self.transport)
@@ -179,7 +179,7 @@ class DaphneSocket(WriteBackpressure):
         transport = self.transport
         return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue)
 
-    def hand_over(self, rest: bytes) -> None:
+    def write_buffered(self, rest: bytes) -> None:
         """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
         self.has_news = True
         type(self.transport).write(self.transport, rest)

@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: pictures of each element and of the chat, into docs/screenshots/."""
+"""`python -m docs.pictures`: pictures of each element and of the chat, into docs/screenshots/."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ PICTURES = {"chat": "/", "toasts": "/toasts/", "banner": "/banner/", "feed": "/f
 SAYING = """
 from django.contrib.auth.models import User
 from broadcast import send
-from broadcast.engine.storage.log import Draft
+from broadcast.access.identity import draft_by
+from broadcast.engine.commands import Publish
+from broadcast.engine.process import current_process
 from broadcast.engine.publish import publish
 
 ann, ben = (User.objects.create_user(name, password="secret", is_staff=True) for name in ("Ann", "Ben"))
 
 def guest(group, body):
-    publish([Draft(group, "guest", "Mira", body)])
+    said = Publish(body=body, author="Mira", group=group, ref=None, data=None)
+    publish(current_process(), [draft_by(None, said, group)])
 
 for text, data in (
     ("The copier is out of order.", {"level": "error"}),
