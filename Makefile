@@ -49,10 +49,11 @@ screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew
 	@.ci/system-packages
 	$(BIN)/python -m tests.screenshots
 
-lint: $(INSTALLED) ## check style, format and types
+lint: $(INSTALLED) ## check style, format, types and who imports whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(INSTALLED) ## put the code in shape
 	$(BIN)/ruff check --fix

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -20,12 +19,13 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from .access import policy
+from .api import send
 from .conf import conf
-from .engine.publish import send
+from .engine.process import current_process
 from .engine.storage.database import reading
-from .engine.storage.pruning import erase
 from .engine.validation import SERVER, checked_body, checked_data, checked_group
-from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
+from .exceptions import BroadcastError, LogUnavailable
+from .forms import BodyField, DataField, accepted_by
 from .groups import DEFAULT_GROUP, all_rules, is_group_name, retention, rule_for
 from .models import Group, Message
 
@@ -45,23 +45,11 @@ def known_groups() -> list[str]:
 # The form
 
 
-def accepted_by(check: Callable[[object], object]) -> Callable[[object], None]:
-    """A form's validator that refuses what sending would refuse, in the same words."""
-
-    def validate(value: object) -> None:
-        try:
-            check(value)
-        except InvalidMessage as error:
-            raise ValidationError(str(error), code=error.code) from None
-
-    return validate
-
-
 def is_known(group: object) -> None:
     """A form's validator that refuses groups which nobody can receive and which have no log: misspelt ones."""
     name = str(group)
     if rule_for(name) is None and not Group.objects.filter(name=name).exists():
-        raise ValidationError(policy.refusal("announce", name))
+        raise ValidationError(policy.explain("announce", name))
 
 
 class GroupInput(AdminTextInputWidget):
@@ -72,24 +60,6 @@ class GroupInput(AdminTextInputWidget):
         field = super().render(name, value, {**(attrs or {}), "list": offer}, renderer)
         options = format_html_join("", '<option value="{}"></option>', ((group,) for group in known_groups()))
         return format_html('{}<datalist id="{}">{}</datalist>', field, offer, options)
-
-
-class BodyField(forms.CharField):
-    """Text as typed; browsers send the ends of its lines in two characters."""
-
-    def to_python(self, value: Any) -> str:
-        return str(super().to_python(value)).replace("\r\n", "\n")
-
-
-class DataField(forms.CharField):
-    """A JSON object, shown as typed until it is sound."""
-
-    def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
-        try:
-            return json.loads(text) if text else None
-        except (ValueError, RecursionError) as error:
-            raise ValidationError(_("This is not JSON: %(error)s"), params={"error": error}) from None
 
 
 class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -126,7 +96,7 @@ class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
         author.choices = [(Message.Source.SERVER, SERVER), (Message.Source.USER, self.user.get_username())]
 
     def arguments(self) -> dict[str, Any]:
-        """What ``send()`` is called with."""
+        """The arguments for ``send()``."""
         written = self.cleaned_data
         as_user = written["author"] == Message.Source.USER
         return {
@@ -254,7 +224,7 @@ class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     # Deleting: the history goes too, though messages alone may not be deleted
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What the confirmation shows: each group with the number of its messages, not every message."""
+        """The lines of the confirmation: each group with the number of its messages, not every message."""
         counts = {group.name: group.messages.count() for group in objs}
         shown = [_("%(group)s, with %(count)d messages") % {"group": name, "count": n} for name, n in counts.items()]
         totals = {
@@ -264,8 +234,8 @@ class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return shown, totals, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        erase(obj.name)
+        current_process().pruning.erase(obj.name)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
         for name in queryset.order_by("name").values_list("name", flat=True):
-            erase(name)
+            current_process().pruning.erase(name)

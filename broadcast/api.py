@@ -1,235 +1,164 @@
-"""The log over HTTP, for scripts and other services: read as JSON, written by a form or by JSON."""
+"""Sending, as sites use it: ``send`` and ``send_many``, each also for async code.
+
+``import broadcast`` imports this before Django is configured, so the functions import what they need when called.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict, UnreadablePostError
-from django.http.multipartparser import MultiPartParserError
-from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.csrf import csrf_protect
+from asgiref.sync import sync_to_async
 
-from .access import policy
-from .access.audiences import is_signed, plain_name, refusal_of
-from .access.identity import draft_by
-from .conf import conf
-from .elements.texts import translated
-from .engine.commands import BadFrame, checked_name, decoded, publish_of
-from .engine.frames import Fields, checked_epoch, checked_offset, message_fields
-from .engine.history import latest, since
-from .engine.publish import publish, send
-from .engine.validation import shown
-from .exceptions import BroadcastError, InvalidMessage, LogUnavailable
-from .groups import DEFAULT_GROUP, rule_for
-from .http import HTML, JSON, STATUS, allows, is_from_another_site, is_prefetch, preferred, visitor
-from .models import Message
+from .exceptions import InvalidMessage
 
-MAX_LIMIT = 500  # messages in one answer
-RETRY_AFTER = 1  # seconds, told when the log is away
+if TYPE_CHECKING:
+    from .engine.process import Process
+    from .engine.storage.records import Draft
+    from .models import Message
 
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-UNREADABLE = (MultiPartParserError, SuspiciousOperation, UnreadablePostError)
-YES_AND_NO = {"true": True, "on": True, "1": True, "false": False, "0": False, "": False}
+__all__ = ["asend", "asend_many", "send", "send_many"]
+
+UNSET: Any = object()
+"""The default of ``to``. None is no audience: it is what a relation that leads nowhere gives."""
+
+Item = str | Mapping[str, Any]
+"""One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref)."""
+
+ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
 
 
-class Refused(BroadcastError):
-    """The request is understood and not granted; ``code`` is ``forbidden`` or ``not_found``."""
+def send(
+    body: str,
+    *,
+    group: str = "broadcast",
+    to: Any = UNSET,
+    author: Any = "Server",
+    data: Mapping[str, Any] | None = None,
+    ref: uuid.UUID | str | None = None,
+    persist: bool = True,
+) -> Message:
+    """Sends one message to everyone who listens to ``group``, now or when they come back.
 
-    def __init__(self, text: str, code: str = "forbidden") -> None:
-        super().__init__(text)
-        self.code = code
+    Outside a transaction the message is in the log when this returns. Inside one (``atomic()``,
+    ``ATOMIC_REQUESTS``) it becomes part of it: a rollback takes it along, and until the commit its
+    ``offset`` and ``sent_at`` are None. It never waits for listeners, however many or slow.
 
+    ``to`` says whom it is for instead of ``group``: a user (all their tabs and nobody else), a saved
+    instance of any model (whoever may see that object) or a group's name. None is refused, so that
+    what was meant for one never goes to all.
 
-def refusal(text: str, code: str) -> JsonResponse:
-    response = JsonResponse({"code": code, "body": text}, status=STATUS[code])
-    if code == "unavailable":
-        response["Retry-After"] = str(RETRY_AFTER)
-    return response
+    ``body`` is text, at most ``MAX_BODY`` characters. ``author`` is a name, or a user, whose name
+    then is the author. ``data`` is a JSON object of at most ``MAX_DATA`` bytes. ``ref`` is a UUID:
+    the same author's second message with it in the same group is not sent again, and the first is
+    returned. With ``persist=False`` the message is not logged but only shown to whoever is live
+    right now, transaction or not: for typing notices and progress.
 
+    Where there is no log (before ``migrate``, in a test without database access) messages are
+    delivered live only, with ``offset`` None; the log of the process says so once.
 
-def code_of(error: BroadcastError) -> str:
-    return error.code if isinstance(error, InvalidMessage | Refused) else "unavailable"
-
-
-def require(user: Any, action: policy.Action, group: str) -> None:
-    """Raises Refused unless ``user`` may do ``action`` in ``group``, and LogUnavailable if nobody can say."""
-    if not allows(user, action, group):
-        raise Refused(policy.refusal(action, group), "forbidden" if rule_for(group) else "not_found")
-
-
-# Reading
-
-
-def get(request: HttpRequest) -> HttpResponse:
-    """Messages of ``?group=``: those after ``?after=`` of ``?epoch=``, or else the latest, up to ``?limit=``."""
-    try:
-        group = readable(visitor(request), checked_name(request.GET.get("group", DEFAULT_GROUP)))
-        limit = limit_in(request)
-        if after := request.GET.get("after"):
-            history = since(group, checked_offset(number(after)), epoch_in(request), limit)
-        else:
-            history = latest(group, limit)
-    except (InvalidMessage, LogUnavailable, Refused) as error:
-        return refusal(str(error), code_of(error))
-    return JsonResponse(
-        {
-            "group": group,
-            "epoch": history.epoch,
-            "offset": history.offset,
-            "recovered": history.recovered,
-            "messages": [message_fields(message) for message in history.messages],
-        }
-    )
-
-
-def readable(user: Any, name: str) -> str:
-    """The group that ``name``, plain or signed, lets ``user`` read. Raises as ``require`` does."""
-    if not is_signed(name):
-        require(user, "subscribe", name)
-    elif reason := refusal_of(name, user):
-        raise Refused(reason)
-    return plain_name(name)
-
-
-def limit_in(request: HttpRequest) -> int:
-    given = request.GET.get("limit")
-    if given is None:
-        return min(conf.PAGE_MESSAGES, MAX_LIMIT)
-    limit = number(given)
-    if not isinstance(limit, int) or not 0 < limit <= MAX_LIMIT:
-        raise InvalidMessage(f"The limit must be a whole number from 1 to {MAX_LIMIT}; it came as {shown(given)}.")
-    return limit
-
-
-def epoch_in(request: HttpRequest) -> str | None:
-    given = request.GET.get("epoch")
-    return None if given is None else checked_epoch(given)
-
-
-def number(text: str) -> int | str:
-    """What stands in an address as a number; anything else as it came, for an error to show."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else text
-
-
-# Writing
-
-
-def post(request: HttpRequest) -> HttpResponse:
-    """Sends what a form or JSON says, and answers with the message: 201, or 200 if its ``ref`` was known.
-
-    A browser that sent a form goes back to the page that it came from.
+    Raises InvalidMessage for arguments that will not do, LogUnavailable if the log cannot be
+    written (then nothing was sent), and its subclass OutcomeUnknown if the connection was lost
+    during COMMIT and nobody can say.
     """
-    refused = csrf_refusal(request)
-    if refused is not None:
-        return refused
-    try:
-        message = sent(request)
-    except (InvalidMessage, LogUnavailable, Refused) as error:
-        if is_form_of_a_page(request):
-            return refusal_page(request, str(error), code_of(error))
-        return refusal(str(error), code_of(error))
-    if is_form_of_a_page(request):
-        return redirect(page_before(request))
-    return JsonResponse(message_fields(message), status=200 if message.is_repeated else 201)
+    from .engine.process import current_process
+    from .engine.publish import publish
+    from .engine.validation import checked_draft
+
+    process = current_process()
+    draft = checked_draft(process, body, audience(group, to), author, data, ref)
+    return publish(process, [draft], persist)[0]
 
 
-def refusal_page(request: HttpRequest, text: str, code: str) -> HttpResponse:
-    """The reason, and what was written, to be sent again; but nothing that another site's page has written."""
-    form = None if is_from_another_site(request) else posted(request)
-    shown = {
-        "reason": text,
-        "form": form,
-        "kept": {name: value for name, value in (form or {}).items() if name in ("group", "data", "ref", "announce")},
-        "next": page_before(request),
-        "texts": translated(),
-    }
-    return render(request, "broadcast/refused.html", shown, status=STATUS[code])
+async def asend(
+    body: str,
+    *,
+    group: str = "broadcast",
+    to: Any = UNSET,
+    author: Any = "Server",
+    data: Mapping[str, Any] | None = None,
+    ref: uuid.UUID | str | None = None,
+    persist: bool = True,
+) -> Message:
+    """``send`` for async code. Like the async ORM, it works in the thread of thread-sensitive calls.
 
-
-def posted(request: HttpRequest) -> dict[str, str] | None:
-    """The fields of a form; None if they cannot be read."""
-    try:
-        return {"body": "", **request.POST.dict()}
-    except UNREADABLE:
-        return None
-
-
-def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
-    """What Django's check for forged requests answers; None if it lets the request pass.
-
-    It asks for a token where there are cookies, for a browser adds those whoever makes the request.
+    With ``persist=False`` there may be nothing to wait for; then it does not give way to other tasks.
     """
-    if not request.COOKIES:
-        return None
-    passed = HttpResponse()
-    answer: HttpResponse = csrf_protect(lambda request: passed)(request)
-    if answer is passed:
-        return None
-    if is_form_of_a_page(request):
-        return answer
-    return refusal(
-        "A request with cookies needs the CSRF token: the form's csrfmiddlewaretoken, or the header X-CSRFToken.",
-        "forbidden",
-    )
+    if persist is False and isinstance(author, str):
+        from .engine.process import current_process
+
+        if asyncio.get_running_loop() in current_process().nodes:
+            return send(body, group=group, to=to, author=author, data=data, ref=ref, persist=False)
+    return await sync_to_async(send)(body, group=group, to=to, author=author, data=data, ref=ref, persist=persist)
 
 
-def sent(request: HttpRequest) -> Message:
-    """Sends the message. Raises InvalidMessage, LogUnavailable or Refused."""
-    if is_prefetch(request) or is_from_another_site(request):
-        raise Refused("A page of another site may not write here.")
-    fields = fields_in(request)
-    said, group = publish_of(fields), fields.get("group") or DEFAULT_GROUP
-    user = visitor(request)
-    if not is_announcement(fields):
-        require(user, "publish", group)
-        return publish([draft_by(user, said, group)])[0]
-    require(user, "announce", group)
-    if said.author is not None:
-        raise InvalidMessage("The author of an announcement is the site itself. Leave author out.")
-    return send(said.body, group=group, data=said.data, ref=said.ref)
+def send_many(
+    messages: Iterable[Item],
+    *,
+    group: str = "broadcast",
+    to: Any = UNSET,
+    author: Any = "Server",
+    data: Mapping[str, Any] | None = None,
+    persist: bool = True,
+) -> list[Message]:
+    """Sends many messages in one transaction: all of them or none, in the order given.
+
+    Each item is a body, or a dict of ``send``'s arguments, for which the keyword arguments here are
+    the defaults. Everything is checked before anything is sent. Otherwise as ``send``.
+    """
+    from .engine.process import current_process
+    from .engine.publish import publish
+
+    process = current_process()
+    return publish(process, drafts_of(process, messages, audience(group, to), author, data), persist)
 
 
-def fields_in(request: HttpRequest) -> Fields:
-    """What the request says. In a form, ``data`` is JSON, and an empty field is one left out."""
-    try:
-        if request.content_type == JSON:
-            return decoded(request.body.decode(), "The message")
-        if request.content_type in FORMS:
-            return form_fields(request.POST)
-    except RequestDataTooBig:
-        raise InvalidMessage("The message is too long for this site.", "too_large") from None
-    except (BadFrame, UnicodeDecodeError, *UNREADABLE) as error:
-        raise InvalidMessage(str(error)) from None
-    raise InvalidMessage(f"The message must come as a form or as {JSON}; it came as {shown(request.content_type)}.")
+async def asend_many(
+    messages: Iterable[Item],
+    *,
+    group: str = "broadcast",
+    to: Any = UNSET,
+    author: Any = "Server",
+    data: Mapping[str, Any] | None = None,
+    persist: bool = True,
+) -> list[Message]:
+    """``send_many`` for async code."""
+    return await sync_to_async(send_many)(messages, group=group, to=to, author=author, data=data, persist=persist)
 
 
-def form_fields(form: QueryDict) -> Fields:
-    fields: Fields = {name: value for name, value in form.items() if value}
-    if "body" in fields:
-        fields["body"] = fields["body"].replace("\r\n", "\n")  # what forms make of a line break
-    if "data" in fields:
-        fields["data"] = decoded(fields["data"], "The data")
-    return fields
+def drafts_of(process: Process, messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
+    from .engine.validation import checked_draft, shown
+
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
+        raise InvalidMessage(f"send_many expects a list of messages; it came as {shown(messages)}.")
+    return [checked_draft(process, **arguments_of(item, group, author, data)) for item in messages]
 
 
-def is_announcement(fields: Fields) -> bool:
-    given = fields.get("announce", False)
-    asked = YES_AND_NO.get(given.lower()) if isinstance(given, str) else given
-    if not isinstance(asked, bool):
-        raise InvalidMessage(f"announce must be true or false; it came as {shown(given)}.")
-    return asked
+def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, Any]:
+    from .engine.validation import shown
+
+    given = {"body": item} if isinstance(item, str) else item
+    if not isinstance(given, Mapping):
+        raise InvalidMessage(f"A message must be text or a dict; it came as {shown(given)}.")
+    if unknown := given.keys() - ITEM_KEYS:
+        expected = ", ".join(sorted(ITEM_KEYS))
+        came = ", ".join(sorted(map(shown, unknown)))
+        raise InvalidMessage(f"A message may have {expected}; it came with {came}.")
+    if "to" in given:
+        given = {**given, "group": audience(given.get("group", "broadcast"), given["to"])}
+    wanted = {key: value for key, value in given.items() if key != "to"}
+    return {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
 
 
-def is_form_of_a_page(request: HttpRequest) -> bool:
-    """Whether a browser sent a form and wants a page, rather than a script the message."""
-    return request.content_type in FORMS and preferred(request, JSON, HTML) == HTML
+def audience(group: str, to: object) -> str:
+    """The group that a message goes to, by its name or by whom it is for."""
+    if to is UNSET:
+        return group
+    from .access.audiences import group_for
+    from .engine.validation import shown
 
-
-def page_before(request: HttpRequest) -> str:
-    """Where the form says to go on, in ``next``; else the page that it was on, if it is one of this site's."""
-    for url in ((posted(request) or {}).get("next"), request.headers.get("Referer")):
-        if url_has_allowed_host_and_scheme(url, {request.get_host()}, request.is_secure()):
-            return str(url)
-    return request.path
+    if group != "broadcast":
+        raise InvalidMessage(f"Give to or group, not both; they came as {shown(to)} and {shown(group)}.")
+    return group_for(to)

@@ -10,6 +10,7 @@ class BroadcastConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from . import checks  # noqa: F401  # the import registers them
         from .access import signals
 
         signals.connect()

@@ -30,7 +30,7 @@ Policy = Callable[[Any, str, str], bool | None]
 
 
 def user_settings() -> Mapping[str, Any]:
-    """What the site wrote under ``BROADCAST``; empty when it wrote nothing, or no dict."""
+    """The site's own ``BROADCAST``; empty when there is none, or when it is no dict."""
     written = getattr(django_settings, "BROADCAST", None)
     return written if isinstance(written, Mapping) else {}
 

@@ -1,9 +1,7 @@
-"""The consumer: one WebSocket connection, greeted, fed and listened to."""
+"""The consumer: one WebSocket connection. It is greeted, receives its groups' messages, and its frames are answered."""
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -11,38 +9,46 @@ from typing import Any, TypeVar
 
 from channels.consumer import AsyncConsumer
 
-from .access import policy
-from .access.audiences import is_signed, plain_name
-from .access.identity import draft_by
-from .access.revalidation import has_something_to_lose, unwatch_access, watch_access
-from .access.visitors import RETRY_AFTER, reload_user, require, require_name
-from .addresses import dialect_in, joins_nothing, name_in, position_in, query_in
+from .access.identity import draft_by, is_signed_in
+from .access.origins import accepts_handshake
+from .access.policy import Action
+from .access.refusals import arequire, reload_user
+from .access.revalidation import Revalidator, has_something_to_lose
+from .access.signed_names import is_signed, plain_name
 from .conf import conf
-from .engine.commands import BadFrame, Command, Publish, Subscribe, Unsubscribe, command, unread
-from .engine.frames import SUBPROTOCOL, Dialect, Fields, error_fields, message_fields
-from .engine.hub.hub import current_hub
+from .engine import commands
+from .engine.commands import Command, Publish, Subscribe, Unsubscribe, dialect_in, name_in, position_in, query_in
+from .engine.frames import (
+    FORBIDDEN,
+    RESTARTING,
+    SUBPROTOCOL,
+    TOO_MANY_BAD_FRAMES,
+    UNAVAILABLE,
+    USER_CHANGED,
+    Dialect,
+    Fields,
+    error_fields,
+    message_fields,
+)
 from .engine.hub.stream import Position
+from .engine.process import current_process
 from .engine.publish import relay
+from .engine.storage.database import reading
+from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
-from .engine.transports.daphne.drain import unwatch, watch
 from .engine.validation import SERVER
-from .exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
+from .exceptions import LogUnavailable, OutcomeUnknown, Refused
 from .groups import DEFAULT_GROUP
-
-logger = logging.getLogger("broadcast")
+from .models import Message
 
 MAX_STRIKES = 20  # bad or refused frames in a row
-MAX_REF = 64  # characters of a wrong ref that its sender is told again
 LOOKS_A_SECOND, LOOKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
-
-RESTARTING = 4000
-UNAVAILABLE = 4003
-USER_CHANGED = 4004
-FORBIDDEN = 4500
-TOO_MANY_BAD_FRAMES = 4501
+NOT_SENT = "The message could not be kept, so it was not sent. Try again."
+UNCERTAIN = "The message may or may not have been sent. Send it again with the same ref to be sure."
 
 T = TypeVar("T")
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -62,63 +68,68 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        if not comes_from_here(scope):
+        if not accepts_handshake(scope):
             await send({"type": "websocket.close", "code": FORBIDDEN})
             return
+        with current_process().node() as self.node:
+            self.begin(scope, send)
+            try:
+                await self.accept(scope)
+                if not self.joins_nothing:
+                    await self.join(scope)
+                while not self.closing:
+                    event = await receive()
+                    if self.closing or event["type"] != "websocket.receive":
+                        return
+                    await self.answer(event.get("text"))
+            except OSError:
+                return  # the client went away while it was written to
+            finally:
+                if self.transport.drain is not None:
+                    self.transport.drain.connections.discard(self)
+                self.node.part(Revalidator).unwatch(self)
+                await self.transport.close()
+
+    # Connecting
+
+    def begin(self, scope: Scope, send: Send) -> None:
         user = scope.get("user")
-        self.user: Any = user if policy.is_signed_in(user) else None
+        self.user: Any = user if is_signed_in(user) else None
         self.session: Any = scope.get("session")
         self.strikes = 0
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))
-        self.joins_nothing = joins_nothing(query_in(scope))
-        self.transport = transport_for(send, dialect_in(scope, query_in(scope)))
+        self.joins_nothing = commands.joins_nothing(query_in(scope))
+        self.transport = transport_for(self.node, send, dialect_in(scope, query_in(scope)))
         self._send = send
-        try:
-            await self.accept(scope)
-            if not self.joins_nothing:
-                await self.join(scope)
-            while not self.closing:
-                event = await receive()
-                if self.closing or event["type"] != "websocket.receive":
-                    return
-                await self.answer(event.get("text"))
-        except OSError:
-            return  # the client went away while it was written to
-        finally:
-            unwatch(self)
-            unwatch_access(self)
-            await self.transport.close()
-
-    # Connecting
 
     async def accept(self, scope: Scope) -> None:
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
-        watch(self, self._send)
+        if self.transport.drain is not None:
+            self.transport.drain.connections.add(self)
         if has_something_to_lose(self.user):
-            watch_access(self)
+            self.node.part(Revalidator).watch(self)
 
     async def join(self, scope: Scope) -> None:
         """Subscribes to the group of the address; without it there is nothing to stay for."""
         try:
             await self.subscribe(name_in(scope, self.group), *position_in(query_in(scope)))
-        except BadFrame as error:
-            if error.code == "unavailable":
-                await self.bye(UNAVAILABLE, str(error), after=RETRY_AFTER)
-            else:
-                await self.bye(FORBIDDEN, str(error), after=None)
+        except Refused as error:
+            is_away = error.code == LogUnavailable.code
+            after = LogUnavailable.retry_after if is_away else None
+            await self.bye(UNAVAILABLE if is_away else FORBIDDEN, str(error), after)
 
     async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
-        group = await self.asked(require_name, name)
+        group = await self.require("subscribe", name)
         followed = self.transport.positions
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
-            raise BadFrame(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
+            raise Refused(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
         try:
-            position, recovered = await current_hub().join(self.transport, group, after, epoch)
-        except LogUnavailable:
-            raise BadFrame("Messages cannot be read right now. Try again.", "unavailable") from None
+            position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
+        except LogUnavailable as error:
+            raise Refused("Messages cannot be read right now. Try again.", error.code) from None
         self.transport.unfollow(group)
         self.note_name(group, name)
         try:
@@ -153,23 +164,31 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if kept or self.signed_names:
             self.signed_names = kept
         if has_something_to_lose(self.user, kept.get(group, "")):
-            watch_access(self)
+            self.node.part(Revalidator).watch(self)
 
     # Gaining and losing
 
     @cached_property
     def looks(self) -> TokenBucket:
-        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE)
+        return TokenBucket(LOOKS_A_SECOND, LOOKS_AT_ONCE, self.node.process.system.monotonic)
 
-    async def asked(self, question: Callable[..., Awaitable[T]], *about: str) -> T:
-        """Asks for the user; after a refusal once more, for the user as they are by now, unless it comes too often."""
+    async def require(self, action: Action, name: str) -> str:
+        """The group of ``name``, if the user may; after a refusal asked once more, for the user as they are by now.
+
+        Not if that comes too often. Raises Refused.
+        """
         try:
-            return await question(self.user, *about)
-        except BadFrame as error:
+            return await arequire(self.read, self.user, action, name)
+        except Refused as error:
             if error.code != "forbidden" or self.user is None or self.looks.take():
                 raise
-        self.user = await reload_user(self.user)
-        return await question(self.user, *about)
+        self.user = await reload_user(self.read, self.user)
+        return await arequire(self.read, self.user, action, name)
+
+    async def read(self, question: Callable[[], T], /) -> T:
+        """Asks the database in the node's threads. Raises LogUnavailable."""
+        threads = await self.node.database.threads()
+        return await threads.read(reading, question)
 
     async def sign_out(self, after: float) -> None:
         """Sends the client away because its user is no longer signed in as before; it comes back as whoever it is."""
@@ -183,7 +202,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         group = position.stream.name
         self.transport.unfollow(group)
         if self.transport.positions or self.joins_nothing:
-            await self.transport.write(error_fields("forbidden", reason, group=group))
+            await self.transport.write(error_fields(Refused(reason, "forbidden", group=group)))
         else:
             await self.bye(FORBIDDEN, reason, after=None)
 
@@ -200,7 +219,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.transport.write(fields)
         await self.transport.disconnect(code)
 
-    async def leave(self, after: float) -> None:
+    async def go_away(self, after: float) -> None:
         """Sends the client away because this process ends: it comes back to another ``after`` seconds later."""
         await self.bye(RESTARTING, "The server restarts.", after)
 
@@ -208,8 +227,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     @cached_property
     def bucket(self) -> TokenBucket:
-        """Only of those who speak: a process has thousands who do not."""
-        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST)
+        """The rate limit of this client's frames; made lazily, for most connections never send."""
+        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST, self.node.process.system.monotonic)
 
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""
@@ -217,17 +236,16 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             wait = self.bucket.take()
             if wait:
                 reason = f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment."
-                raise unread(text, reason, "rate_limited", wait)
-            await self.perform(command(text))
-        except BadFrame as error:
+                raise commands.unread(text, reason, "rate_limited", wait)
+            await self.perform(commands.command(text))
+        except Refused as error:
             await self.refuse(error)
         else:
             self.strikes = 0
 
-    async def refuse(self, error: BadFrame) -> None:
+    async def refuse(self, error: Refused) -> None:
         self.strikes += is_strike(error)
-        ref = error.ref if is_repeatable(error.ref) else None
-        await self.transport.write(error_fields(error.code, str(error), ref, error.retry_after, error.group))
+        await self.transport.write(error_fields(error))
         if self.strikes >= MAX_STRIKES:
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
             await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)
@@ -247,45 +265,30 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         """Subscribes; a refusal names the group, and costs no other subscription anything."""
         try:
             await self.subscribe(asked.name, asked.after, asked.epoch)
-        except BadFrame as error:
+        except Refused as error:
             error.group = plain_name(asked.name)
             raise
 
     async def publish(self, asked: Publish) -> None:
         group = asked.group or self.group
         try:
-            await self.asked(require, "publish", group)
-        except BadFrame as error:
+            await self.require("publish", group)
+            message = await self.relay(draft_by(self.user, asked, group))
+        except Refused as error:
             error.ref = asked.ref
             raise
-        try:
-            message = await relay(draft_by(self.user, asked, group))
-        except OutcomeUnknown:
-            text = "The message may or may not have been sent. Send it again with the same ref to be sure."
-            raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
-        except InvalidMessage as error:
-            raise BadFrame(str(error), error.code, asked.ref) from None
-        except LogUnavailable:
-            text = "The message could not be kept, so it was not sent. Try again."
-            raise BadFrame(text, "unavailable", asked.ref, RETRY_AFTER) from None
         unheard = asked.ref is not None and group not in self.transport.positions
         if message.is_repeated or unheard:
             await self.transport.write(message_fields(message) | {"duplicate": True})
 
+    async def relay(self, draft: Draft) -> Message:
+        try:
+            return await relay(self.node, draft)
+        except LogUnavailable as error:
+            text = UNCERTAIN if isinstance(error, OutcomeUnknown) else NOT_SENT
+            raise Refused(text, error.code, retry_after=error.retry_after) from None
 
-def is_strike(error: BadFrame) -> bool:
-    """Whether a client should have known better: not who comes back to many groups and has lost the right to some."""
+
+def is_strike(error: Refused) -> bool:
+    """True if an error counts towards MAX_STRIKES: a refused subscription does not, nor does a log that is away."""
     return error.code != "unavailable" and not (error.code == "forbidden" and error.group is not None)
-
-
-def comes_from_here(scope: Scope) -> bool:
-    headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
-    accepted = policy.accepts_origin(headers, scope.get("scheme", "ws"))
-    if not accepted:
-        logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"])
-    return accepted
-
-
-def is_repeatable(ref: object) -> bool:
-    """Whether a client can be told again what it sent as a ref, right or wrong."""
-    return isinstance(ref, uuid.UUID) or (isinstance(ref, str) and len(ref) <= MAX_REF and ref.isprintable())

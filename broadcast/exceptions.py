@@ -1,28 +1,61 @@
-"""Errors of the app: one family, from ``BroadcastError`` down."""
+"""Errors of the app: one family, from ``BroadcastError`` down.
+
+The text of each is a sentence for whoever asked. What else an answer needs stands beside it, so that
+HTTP and WebSocket answer every error by one function.
+"""
 
 from __future__ import annotations
-
-from typing import Literal
 
 
 class BroadcastError(Exception):
     """The root of every error this app raises."""
 
+    code = ""
+    """The word that a client is told, for a program to act upon."""
+    ref: object = None
+    """The ref of the message or frame that is meant, as it came."""
+    group: str | None = None
+    """The group of the subscription that is meant."""
+    retry_after: float | None = None
+    """Seconds, where the same may be accepted later."""
 
-class InvalidMessage(BroadcastError, ValueError):
-    """An argument is not acceptable; nothing was sent. The text says what was expected and what came.
 
-    ``code`` is the word that a client is told: ``"invalid"``, ``"too_large"``, or ``"forbidden"`` for a
-    name that is not the author's to take.
+class Refused(BroadcastError):
+    """A request or a frame that is not granted; nothing was done.
+
+    ``code`` is ``"invalid"``, ``"too_large"``, ``"forbidden"``, ``"not_found"``, ``"rate_limited"`` or
+    ``"unavailable"``.
     """
 
-    def __init__(self, text: str, code: Literal["invalid", "too_large", "forbidden"] = "invalid") -> None:
+    def __init__(
+        self,
+        text: str,
+        code: str = "invalid",
+        *,
+        ref: object = None,
+        group: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(text)
         self.code = code
+        self.ref = ref
+        self.group = group
+        self.retry_after = retry_after
+
+
+class InvalidMessage(Refused, ValueError):
+    """An argument is not acceptable; nothing was sent. The text says what was expected and what came.
+
+    ``code`` is ``"invalid"``, ``"too_large"``, or ``"forbidden"`` for a name that is not the author's
+    to take.
+    """
 
 
 class LogUnavailable(BroadcastError):
     """The log exists but could not be read or written; nothing was sent. Try again later."""
+
+    code = "unavailable"
+    retry_after = 1.0
 
 
 class NoLog(LogUnavailable):

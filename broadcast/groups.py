@@ -1,4 +1,4 @@
-"""What groups may be called, and the rule in the ``GROUPS`` table that each falls under."""
+"""Names of groups, and the rule in the ``GROUPS`` table that each falls under."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ GROUP_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,80}")
 """What a group may be called: a Channels group name, with room for the app's own prefix."""
 
 
+def channels_group(group: str) -> str:
+    """The Channels group of a group; never one that the site uses for something else."""
+    return DEFAULT_GROUP if group == DEFAULT_GROUP else f"{DEFAULT_GROUP}.{group}"
+
+
 def is_group_name(name: object) -> bool:
     return isinstance(name, str) and GROUP_NAME.fullmatch(name) is not None
 
 
 def is_group_pattern(name: object) -> bool:
-    """Whether ``name`` is the beginning of a group name, possibly empty, followed by ``*``."""
+    """True if ``name`` is the beginning of a group name, possibly empty, followed by ``*``."""
     if not isinstance(name, str) or not name.endswith("*"):
         return False
     return name == "*" or is_group_name(name[:-1])
@@ -46,7 +51,7 @@ def rule_for(group: str) -> tuple[str, Mapping[str, Any]] | None:
 
 
 def retention(group: str) -> tuple[int | None, float | None]:
-    """How many of a group's messages are kept, and for how many seconds; None for no limit."""
+    """The retention of a group: how many messages are kept, and for how many seconds; None for no limit."""
     found = rule_for(group)
     rule = found[1] if found else {}
     return (

@@ -1,4 +1,4 @@
-"""Who a connection is from: the site's user by the session, as ``AuthMiddleware`` of Channels has it."""
+"""The user of a connection: the site's user by the session, as ``AuthMiddleware`` of Channels has it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from channels.auth import AuthMiddleware
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, InterfaceError, connections
 
+from .engine.process import current_process
 from .engine.storage import database
-from .engine.storage.threads import database_threads
+from .engine.storage.threads import threads_for_loop
 
 logger = logging.getLogger("broadcast")
 
@@ -38,7 +39,7 @@ class UserMiddleware(AuthMiddleware):  # type: ignore[misc]
 
 
 async def has_no_tables() -> bool:
-    threads = await database_threads()
+    threads = await threads_for_loop(current_process().system)
     try:
         return await threads.read(lambda: database.lacks_tables(connections[database.alias()]))
     finally:

@@ -1,4 +1,4 @@
-"""What pytest offers to a site's tests by itself, once this package is installed."""
+"""The pytest plugin: a site's tests have its fixture as soon as this package is installed."""
 
 from __future__ import annotations
 

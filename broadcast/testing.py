@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import ANY
 
 from .access.audiences import group_for
-from .engine.publish import listeners
+from .engine.process import current_process
 from .models import Message
 
 __all__ = ["Captured", "capture_broadcasts"]
@@ -76,6 +76,7 @@ def capture_broadcasts(group: str | None = None) -> Iterator[Captured]:
     def collect(messages: Sequence[Message]) -> None:
         captured.extend(message for message in messages if group in (None, message.group_id))
 
+    listeners = current_process().listeners
     listeners.append(collect)
     try:
         yield captured

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.db import connections
 
 from tests.site import Daphne, Site, copied
@@ -23,6 +25,24 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None, tmp_path_fa
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with all tables and no rows, to be copied and not to be opened."""
     return Site.migrated(tmp_path_factory.mktemp("database"))
+
+
+@pytest.fixture(autouse=True)
+def new_process() -> Iterator[None]:
+    """Each test begins like a process that has just been started."""
+    from broadcast.engine.process import this_process
+
+    this_process.reset()
+    yield
+    this_process.hints.flush()
+    # The thread in which async tests use the database outlives them; its connection need not.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    """Signing in costs a real hasher a million rounds."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

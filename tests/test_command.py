@@ -16,9 +16,8 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
 
 from broadcast import asend_many, pytest_plugin, send
-from broadcast.engine.hub.hub import current_hub
 from broadcast.engine.hub.reader import messages
-from broadcast.engine.storage import log
+from broadcast.engine.process import this_process
 from broadcast.exceptions import LogUnavailable
 from broadcast.management.commands.broadcast import line, printable
 from tests.site import Site
@@ -340,7 +339,7 @@ async def test_the_reader_replays_and_goes_on():
 async def test_the_reader_waits_for_a_log_that_is_away(monkeypatch, settings, step):
     settings.BROADCAST = {"POLL_INTERVAL": 0.01}
     await asend_many(["one"])
-    sound, tries = getattr(log, step), []
+    sound, tries = getattr(this_process.log, step), []
 
     def away_at_first(*args):
         tries.append(args)
@@ -348,7 +347,7 @@ async def test_the_reader_waits_for_a_log_that_is_away(monkeypatch, settings, st
             raise LogUnavailable("away")
         return sound(*args)
 
-    monkeypatch.setattr(log, step, away_at_first)
+    monkeypatch.setattr(this_process.log, step, away_at_first)
     async with aclosing(messages("broadcast", after=0)) as frames:
         assert [frame["body"] for frame in await taken(frames, 1)] == ["one"]
     assert len(tries) > 1
@@ -359,9 +358,9 @@ async def test_leaving_the_reader_ends_its_position():
     await asend_many(["one"])
     async with aclosing(messages("broadcast", after=0)) as frames:
         await taken(frames, 1)
-        feed = current_hub().feeds["broadcast"]
-        assert len(feed.positions) == 1
-    assert not feed.positions
+        stream = this_process.node().hub.streams["broadcast"]
+        assert len(stream.positions) == 1
+    assert not stream.positions
 
 
 @pytest.mark.django_db(transaction=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psycopg
 import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
@@ -28,12 +27,9 @@ from broadcast.diagnostics import doctor
 from broadcast.diagnostics import probe as probe_websocket
 from broadcast.diagnostics.doctor import Finding, examine
 from broadcast.exceptions import LogUnavailable
-from tests.engine.conftest import all_is_well
 from tests.live.fleet import new_database
 from tests.services import Redis
 from tests.site import Site
-
-__all__ = ["all_is_well"]
 
 broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
@@ -41,7 +37,7 @@ MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays(all_is_well: None) -> Iterator[None]:
+def _nothing_stays() -> Iterator[None]:
     yield
     connections.close_all()
 
@@ -70,7 +66,7 @@ def found(examination: Callable[[], Iterator[Finding]]) -> Finding:
 # The whole, as it is run
 
 
-def test_the_demo_is_well(ask):
+def test_the_demo_is_well_and_it_costs_one_message_in_a_group_of_its_own(ask, site):
     status, levels, said = ask()
     assert (status, set(levels)) == (0, {"ok"})
     assert "The message log is in the sqlite database 'default'." in said
@@ -81,10 +77,6 @@ def test_the_demo_is_well(ask):
     assert re.search(r"in the log after \d+\.\d ms and delivered after \d+\.\d ms\.", said)
     assert "Traceback" not in said
     assert "Warning" not in said
-
-
-def test_it_costs_one_message_in_a_group_of_its_own(ask, site):
-    ask()
     with closing(sqlite3.connect(site.database)) as database:
         rows = database.execute("SELECT group_name, author FROM broadcast_message").fetchall()
     assert rows == [("broadcast-doctor", "Doctor")]
@@ -93,7 +85,8 @@ def test_it_costs_one_message_in_a_group_of_its_own(ask, site):
 def test_warnings_leave_the_status_alone(ask):
     status, levels, said = ask(DEBUG="off", SECRET_KEY="of the tests", ALLOWED_HOSTS="example.com")
     assert (status, sorted(set(levels))) == (0, ["ok", "warning"])
-    assert "Set CHANNEL_LAYERS to a layer of channels_redis. With one process for everything, leave it." in said
+    assert "The channel layer 'default' is in memory: what another process sends" in said
+    assert said.count("(broadcast.W003)") == 1
 
 
 def test_before_migrate_it_is_wrong_and_says_what_to_run(ask, tmp_path):
@@ -132,9 +125,8 @@ def test_a_redis_that_runs(ask, redis_server):
         assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("layer", ["pubsub", "core"])
-def test_a_redis_that_does_not_run(ask, layer, tmp_path):
-    status, levels, said = ask(REDIS_URL="redis://127.0.0.1:1/0", REDIS_LAYER=layer)
+def test_a_redis_that_does_not_run(ask):
+    status, levels, said = ask(REDIS_URL="redis://127.0.0.1:1/0")
     assert (status, levels.count("error")) == (1, 1)
     assert "The channel layer cannot be reached: " in said
     assert "See that Redis runs and that CHANNEL_LAYERS names it." in said
@@ -150,63 +142,57 @@ def test_a_postgresql_that_runs(ask, postgres_server):
     assert "The clocks of this machine and the database agree." in said
 
 
-def test_a_postgresql_whose_clock_is_wrong(ask, postgres_server):
-    url = new_database(postgres_server, "late")
-    with psycopg.connect(url, autocommit=True) as database:
-        database.execute("CREATE SCHEMA wrong")
-        database.execute(
-            "CREATE FUNCTION wrong.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
-            "$$ SELECT pg_catalog.clock_timestamp() - interval '1 minute' $$"
-        )
-        database.execute("ALTER DATABASE late SET search_path = wrong, public, pg_catalog")
-    status, levels, said = ask(DATABASE_URL=url)
-    assert (status, levels.count("warning")) == (0, 1)
-    assert re.search(r"This machine's clock and the database's differ by (60|59)\.\d s\.", said)
-    assert "Keep both machines' clocks right with NTP." in said
-
-
-def test_a_redis_that_hangs(ask, tmp_path, monkeypatch):
+def test_a_redis_that_hangs(tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.2)
     redis = Redis(tmp_path)
     redis.start()
     try:
         redis.pause()
-        status, _, said = ask(REDIS_URL=redis.url)
-        assert status == 1
-        assert "The channel layer cannot be reached: " in said
+        backend = "channels_redis.pubsub.RedisPubSubChannelLayer"
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": {"hosts": [redis.url]}}}
+        finding = found(doctor.layer)
+        assert (finding.level, finding.text) == ("error", "The channel layer cannot be reached: TimeoutError.")
     finally:
         redis.resume()
         redis.kill()
 
 
-# The log
+# The system checks
 
 
-@pytest.mark.django_db(transaction=True)
-def test_sqlite_without_a_write_ahead_log(monkeypatch):
-    monkeypatch.setattr(doctor, "lacks_write_ahead_log", lambda connection: True)
-    well, warning = doctor.log()
-    assert (well.level, warning.level) == ("ok", "warning")
-    assert "no write-ahead log" in warning.text
-    assert "PRAGMA journal_mode=WAL" in warning.fix
+def test_what_the_system_checks_find_is_said(settings, monkeypatch):
+    monkeypatch.setattr(doctor, "alias", lambda: "another")
+    settings.BROADCAST = {"MAX_BODDY": 1, "GROUPS": {"lobby": {"publish": "anyone"}}}
+    settings.CHANNEL_LAYERS, settings.DEBUG = MEMORY, False
+    settings.SILENCED_SYSTEM_CHECKS = ["broadcast.W003"]
+    findings = sorted(doctor.system_checks(), key=lambda finding: finding.level)
+    assert [finding.level for finding in findings] == ["error", "warning"]
+    assert findings[0].text == "BROADCAST has no setting 'MAX_BODDY'. (broadcast.E002)"
+    assert findings[0].fix == "Did you mean 'MAX_BODY'?"
+    assert findings[1].text.endswith("(broadcast.W005)")
 
 
-def test_a_real_file_without_a_write_ahead_log(site, tmp_path):
+def test_a_site_with_errors_is_looked_at_and_its_database_too(site):
     with closing(sqlite3.connect(site.database)) as database:
         database.execute("PRAGMA journal_mode=DELETE")
-    done = site.manage("shell", "-v", "0", "-c", WITHOUT_WAL)
-    assert "warning: SQLite has no write-ahead log" in done.stdout
+    done = site.manage("shell", "-v", "0", "-c", WRONG, check=False)
+    assert "broadcast.W004" in done.stdout
+    assert "broadcast.E002" in done.stdout
+    assert "delivered after" in done.stdout
 
 
-WITHOUT_WAL = """
+WRONG = """
+from django.conf import settings
+from django.core.management import execute_from_command_line
 from django.db import connection
 connection.settings_dict["OPTIONS"].pop("init_command")
 connection.close()
-connection.connect()
-from broadcast.consumers import BroadcastConsumer
-from broadcast.diagnostics.doctor import log
-for finding in log():
-    print(f"{finding.level}: {finding.text}")
+settings.BROADCAST = {"TYPO": 1}
+execute_from_command_line(["manage.py", "broadcast", "doctor"])
 """
+
+
+# The log
 
 
 def test_a_database_that_may_not_be_used():
@@ -272,19 +258,16 @@ def test_the_clock_of_a_file_is_that_of_the_machine():
 
 
 @pytest.mark.parametrize(("debug", "level"), [(True, "ok"), (False, "warning")])
-@pytest.mark.parametrize(
-    ("layers", "text"), [({}, "There is no channel layer"), (MEMORY, "The channel layer is in memory")]
-)
-def test_a_layer_that_ends_at_the_process(settings, layers, text, debug, level):
-    settings.CHANNEL_LAYERS, settings.DEBUG = layers, debug
+def test_no_layer(settings, debug, level):
+    settings.CHANNEL_LAYERS, settings.DEBUG = {}, debug
     finding = found(doctor.layer)
     assert finding.level == level
-    assert finding.text.startswith(text)
+    assert finding.text.startswith("There is no channel layer")
     assert "up to 1 s later" in finding.text
 
 
 def test_a_layer_that_cannot_be_made(settings):
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.engine.layers.Unmade"}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.kit.layers.Unmade"}}
     finding = found(doctor.layer)
     assert (finding.level, finding.text) == ("error", "The channel layer cannot be made: no hosts.")
 
@@ -345,12 +328,17 @@ def test_an_application_that_does_not_answer(settings, monkeypatch, name):
     assert finding.fix
 
 
-@pytest.mark.parametrize("name", [None, "no.such.module", "tests.test_doctor.missing"])
+@pytest.mark.parametrize("name", ["no.such.module", "tests.test_doctor.missing"])
 def test_no_application(settings, name):
     settings.ASGI_APPLICATION = name
     finding = found(doctor.application)
     assert finding.level == "error"
-    assert "ASGI_APPLICATION" in finding.text + finding.fix
+    assert name.rpartition(".")[0] in finding.text
+
+
+def test_an_application_that_is_not_set_is_told_by_the_system_check_alone(settings):
+    settings.ASGI_APPLICATION = None
+    assert list(doctor.application()) == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -529,12 +517,12 @@ def test_what_fails_is_a_finding_and_the_rest_is_looked_at_all_the_same(monkeypa
         raise ValueError("no hands")
 
     well = lambda: iter([Finding("ok", "Fine.")])  # noqa: E731
-    for name in ("log", "layer", "application", "static_files", "round_trip"):
+    for name in ("system_checks", "log", "layer", "application", "static_files", "round_trip"):
         monkeypatch.setattr(doctor, name, well)
     monkeypatch.setattr(doctor, "clock", clock)
     findings = list(examine())
-    assert [finding.level for finding in findings] == ["ok", "error", "ok", "ok", "ok", "ok"]
-    assert findings[1].text == "Looking at the clock failed: ValueError('no hands')."
+    assert [finding.level for finding in findings] == ["ok", "ok", "error", "ok", "ok", "ok", "ok"]
+    assert findings[2].text == "Looking at the clock failed: ValueError('no hands')."
 
 
 @pytest.fixture

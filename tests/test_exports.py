@@ -1,48 +1,44 @@
 """The public API: four functions, there before Django is."""
 
+import inspect
 import subprocess
 import sys
 
-import pytest
-
 import broadcast
-from broadcast.engine import publish as publishing
+from broadcast import api, exceptions
+from broadcast.engine.validation import SERVER
+from broadcast.groups import DEFAULT_GROUP
 from tests.site import ROOT
 
 
 def test_what_the_package_exports():
     assert broadcast.__all__ == ["asend", "asend_many", "send", "send_many"]
     for name in broadcast.__all__:
-        assert getattr(broadcast, name) is getattr(publishing, name)
-        assert name in dir(broadcast)
-
-
-def test_what_it_does_not_export():
-    with pytest.raises(AttributeError, match="module 'broadcast' has no attribute 'shout'"):
-        _ = broadcast.shout
+        function = getattr(broadcast, name)
+        assert function is getattr(api, name)
+        assert (function.__module__, function.__name__) == ("broadcast.api", name)
+        parameters = inspect.signature(function).parameters
+        assert (parameters["group"].default, parameters["author"].default) == (DEFAULT_GROUP, SERVER)
+        assert inspect.getdoc(function)
 
 
 def test_what_can_go_wrong():
-    from broadcast import exceptions
-
     names = [name for name, value in vars(exceptions).items() if isinstance(value, type)]
-    assert names == ["BroadcastError", "InvalidMessage", "LogUnavailable", "OutcomeUnknown"]
+    assert names == ["BroadcastError", "Refused", "InvalidMessage", "LogUnavailable", "NoLog", "OutcomeUnknown"]
+    assert all(issubclass(getattr(exceptions, name), exceptions.BroadcastError) for name in names)
+    assert issubclass(exceptions.InvalidMessage, ValueError)
     assert issubclass(exceptions.OutcomeUnknown, exceptions.LogUnavailable)
 
 
 def run(code: str) -> str:
-    """What a new process prints that runs ``code``."""
+    """Prints of a new process that runs ``code``."""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_a_name_may_be_imported_before_django_is_configured():
-    assert run("from broadcast import send, asend, send_many, asend_many; print(callable(send))") == "True\n"
-
-
-def test_the_package_may_be_imported_before_django_is_configured():
-    assert run("import broadcast, sys; print('django' in sys.modules)") == "False\n"
+def test_the_names_may_be_imported_before_django_is():
+    assert run("from broadcast import *; import sys; print('django' in sys.modules, send.__name__)") == "False send\n"
 
 
 def test_a_module_that_imports_send_may_itself_be_imported_while_apps_load(tmp_path):
@@ -62,8 +58,10 @@ import django
 django.setup()
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-import shop
 import asyncio
+import shop.models
+import broadcast
+assert shop.send is shop.models.send is broadcast.send
 print(shop.send("a").offset, asyncio.run(shop.asend("b")).offset, shop.send_many(["c"])[0].offset)
 """
     assert run(code) == "1 2 3\n"

@@ -1,33 +1,29 @@
 """docs/protocol.md, played against the running code frame by frame."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
-from types import SimpleNamespace
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
-from django.db import connections
 
-from broadcast import consumers
-from broadcast.access import revalidation as revocation
+from broadcast import asend, asend_many, consumers
+from broadcast.access import revalidation
 from broadcast.consumers import BroadcastConsumer
-from broadcast.engine import throttle as rate
-from broadcast.engine.health import log_failing, no_log
-from broadcast.engine.publish import asend, asend_many
-from broadcast.engine.storage import locking
-from broadcast.engine.storage.pruning import erase
+from broadcast.engine.process import this_process
+from broadcast.engine.system import System
 from broadcast.engine.transports.asgi import STALLED
+from tests.kit.log import unreachable_database
 from tests.site import ROOT
+from tests.tabs import OPEN, WAIT, Browser
 
 DOCS = (ROOT / "docs" / "protocol.md").read_text()
 EXAMPLES = re.findall(r"^```text\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
 EPOCHS = ["xJ3dR0v8Kq1a", "Zp7mT2c9Wn4e"]
-OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
-WAIT = 10  # seconds, for a machine that is busy
 
 COMES, LEAVES, DEACTIVATED = "ann of the staff comes", "ann leaves the staff", "ann is deactivated"
 NO_LOG, AWAY, DELETED = "there is no log", "the database goes away", "the group's log is deleted in the admin"
@@ -36,34 +32,16 @@ DOES = {"send": asend, "send_many": asend_many}
 
 @pytest.fixture(autouse=True)
 def the_site_of_the_page(settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.BROADCAST = {
-        "GROUPS": {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}},
-        "POLL_INTERVAL": 0.05,
-    }
-    monkeypatch.setattr(revocation, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(no_log, "_places", set())
-    monkeypatch.setattr(log_failing, "_places", set())
+    groups = {"broadcast": OPEN, "news": OPEN, "staff": {"subscribe": "staff"}}
+    settings.BROADCAST = {"GROUPS": groups, "POLL_INTERVAL": 0.05}
+    monkeypatch.setattr(revalidation, "PASS_SECONDS", 0.05)
 
 
 @pytest.fixture
-def epochs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The tags that logs get: the page's first, and its second once the first is given up."""
-    given = EPOCHS[:1]
-    monkeypatch.setattr(locking, "new_epoch", lambda: given[-1])
-    return given
-
-
-@pytest.fixture
-def database(example: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the example says of the database."""
-    if AWAY not in example:
+def database(example: str) -> Iterator[None]:
+    """As the example says of the database."""
+    with unreachable_database() if AWAY in example else nullcontext():
         yield
-        return
-    connections.close_all()
-    with monkeypatch.context() as patch:
-        patch.setitem(connections.settings["default"], "NAME", "/nowhere/db.sqlite3")
-        yield
-    connections.close_all()
 
 
 def marked(example: str) -> Any:
@@ -74,16 +52,16 @@ def marked(example: str) -> Any:
 class Play:
     """One example: its lines in order, and the connection that they are about."""
 
-    def __init__(self, epochs: list[str]) -> None:
-        self.epochs = epochs
-        self.line: Any = None
+    def __init__(self) -> None:
+        self.epochs = EPOCHS[:1]  # the page's first, and its second once the first is given up
+        self.browser: Any = None
         self.known_refs: set[str] = set()
         self.user: User | None = None
 
     async def site(self, what: str) -> None:
         if what == DELETED:
             self.epochs.append(EPOCHS[1])
-            await sync_to_async(erase)("broadcast")
+            await sync_to_async(this_process.pruning.erase)("broadcast")
         elif what == COMES:
             self.user = await User.objects.acreate(username="ann", is_staff=True)
         elif what == LEAVES:
@@ -98,16 +76,16 @@ class Play:
 
     async def open(self, address: str) -> None:
         path, _, subprotocol = address.partition(" ")
-        self.line = WebsocketCommunicator(BroadcastConsumer.as_asgi(), path, subprotocols=[subprotocol])
-        self.line.scope["user"] = self.user
-        assert await self.line.connect(WAIT) == (True, subprotocol or None)
+        self.browser = Browser(BroadcastConsumer.as_asgi(), path, subprotocols=[subprotocol], user=self.user)
+        await self.browser.open()
+        assert self.browser.subprotocol == (subprotocol or None)
 
     async def says(self, text: str) -> None:
         self.known_refs.add(json.loads(text).get("ref", ""))
-        await self.line.send_to(text_data=text)
+        await self.browser.line.send_to(text_data=text)
 
     async def hears(self, text: str) -> None:
-        heard = await self.line.receive_from(WAIT)
+        heard = await self.browser.line.receive_from(WAIT)
         assert self.comparable(heard) == self.comparable(text)
 
     def comparable(self, text: str) -> str:
@@ -119,20 +97,23 @@ class Play:
         return text.replace(ref[1], "<made by the server>") if ref and ref[1] not in self.known_refs else text
 
     async def close(self, code: str) -> None:
-        assert await self.line.receive_output(WAIT) == {"type": "websocket.close", "code": int(code)}
+        await self.browser.is_closed(int(code))
 
 
 @pytest.mark.parametrize("example", [marked(example) for example in EXAMPLES], ids=range(len(EXAMPLES)))
-async def test_the_examples_are_true(example, database, epochs, settings, monkeypatch):
+async def test_the_examples_are_true(example, database, settings, monkeypatch):
+    play = Play()
+    system = System(token=lambda: play.epochs[-1])
     if "rate_limited" in example:
         settings.BROADCAST = {**settings.BROADCAST, "MESSAGE_BURST": 1}
-        monkeypatch.setattr(rate, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    play = Play(epochs)
+        system = dataclasses.replace(system, monotonic=lambda: 0.0)
+    monkeypatch.setattr(this_process, "system", system)
+    this_process.reset()
     does = {"site": play.site, "open": play.open, "->": play.says, "<-": play.hears, "close": play.close}
     for text in example.splitlines():
         word, _, rest = text.partition(" ")
         await does[word](rest)
-    await play.line.disconnect(timeout=WAIT)
+    await play.browser.leave()
 
 
 def test_there_are_examples_of_every_frame():

@@ -14,7 +14,8 @@ from django.test import Client
 from django.test.utils import override_script_prefix
 from django.urls import include, path, resolve, reverse
 
-from broadcast import http, send, send_many
+from broadcast import send, send_many
+from broadcast.access import identity
 from broadcast.models import Group, Message
 from broadcast.views import log_resource
 from project.wsgi import application as wsgi_application
@@ -71,21 +72,14 @@ async def test_it_works_in_an_async_server(async_client, transactional_db):
 
 TYPED = [
     ("hello%20world", "hello world"),
-    ("hello world", "hello world"),
-    ("a/b/c", "a/b/c"),
-    ("a//b", "a//b"),
+    ("a//b/", "a//b/"),
     ("/a", "/a"),
-    ("hello/", "hello/"),
     ("Gr%C3%BC%C3%9Fe%20%F0%9F%98%80", "Grüße 😀"),
-    ("100%25", "100%"),
     ("100%2525", "100%25"),
-    ("one%0Atwo", "one\ntwo"),
     ("one%0A", "one\n"),
     ("%0D%0ASet-Cookie:%20a=b", "\r\nSet-Cookie: a=b"),
-    ("why%3F", "why?"),
-    ("why?because=1", "why"),
-    ("a%2Fb", "a/b"),
-    ("a+b&c=d;e", "a+b&c=d;e"),
+    ("why%3F?because=1", "why?"),
+    ("a%2Fb+c&d=e;f", "a/b+c&d=e;f"),
     ("%3Cscript%3Ealert(1)%3C/script%3E", "<script>alert(1)</script>"),
     ("{{ settings.SECRET_KEY }}%s%(a)s", "{{ settings.SECRET_KEY }}%s%(a)s"),
     ("..%2F..%2Fetc", "../../etc"),
@@ -136,9 +130,7 @@ def test_the_address_of_a_message_can_be_made():
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("%20", "The body must be text that is not empty"),
         ("%20%0A%09", "The body must be text that is not empty"),
-        ("%00", "must not contain the NUL character"),
         ("x" * 4001, "The body may have 4000 characters; it came with 4001"),
     ],
 )
@@ -160,44 +152,18 @@ def test_only_a_get_pushes(db, method):
     assert bodies() == []
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Sec-Purpose": "prefetch"},
-        {"Sec-Purpose": "prefetch;prerender"},
-        {"Sec-Purpose": "prefetch;anonymous-client-ip"},
-        {"Purpose": "prefetch"},
-        {"Sec-Purpose": "prefetch", "Sec-Fetch-Site": "none"},
-    ],
-)
-def test_a_prefetch_pushes_nothing(client, db, headers):
-    response = client.get(PUSH, headers=headers)
+def test_a_prefetch_pushes_nothing(client, db):
+    response = client.get(PUSH, headers={"Sec-Purpose": "prefetch"})
     assert response.status_code == 403
     assert response.content == b"A prefetch announces nothing. Open the address itself.\n"
     assert bodies() == []
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-site", "", "something-new", "NONE"])
-def test_a_page_of_another_site_pushes_nothing(client, db, site):
-    response = client.get(PUSH, headers={"Sec-Fetch-Site": site})
+def test_a_page_of_another_site_pushes_nothing(client, db):
+    response = client.get(PUSH, headers={"Sec-Fetch-Site": "cross-site"})
     assert response.status_code == 403
-    assert b"another site" in response.content
+    assert response.content == b"A page of another site may not announce here. Open the address itself.\n"
     assert bodies() == []
-
-
-@pytest.mark.parametrize("header", ["Referer", "Origin"])
-def test_where_browsers_tell_less_the_page_is_known_by_its_address(client, db, header):
-    """Browsers send no Sec-Fetch-Site to plain http."""
-    refused = client.get(PUSH, headers={header: "http://evil.example"})
-    assert refused.status_code == 403
-    assert b"another site" in refused.content
-    assert bodies() == []
-    assert client.get(PUSH, headers={header: "http://testserver"}).status_code == 200
-
-
-@pytest.mark.parametrize("site", ["none", "same-origin"])
-def test_the_address_bar_and_the_sites_own_pages_push(client, db, site):
-    assert client.get(PUSH, headers={"Sec-Fetch-Site": site}).status_code == 200
 
 
 def test_no_answer_may_be_kept_by_a_cache(client, db, settings):
@@ -324,7 +290,7 @@ def test_a_session_that_cannot_be_read_is_said(client, settings, address, rule):
 def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(client, db, settings, monkeypatch, rule):
     settings.BROADCAST = {"GROUPS": {"broadcast": rule}}
     settings.SESSION_ENGINE = __name__
-    monkeypatch.setattr(http, "lacks_tables", lambda connection: True)
+    monkeypatch.setattr(identity, "lacks_tables", lambda connection: True)
     client.cookies["sessionid"] = "a" * 32
     expected = 200 if rule is OPEN else 403
     assert [client.get(address).status_code for address in (PUSH, *PAGES)] == [expected] * 3
@@ -333,7 +299,7 @@ def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(client, db, setting
 def test_a_page_whose_visitor_cannot_be_looked_up_is_said(client, transactional_db, settings):
     """The log is there and the sessions are not, as when they are kept apart."""
     client.cookies["sessionid"] = "a" * 32
-    settings.SESSION_ENGINE = "tests.test_views"
+    settings.SESSION_ENGINE = __name__
     response = client.get("/")
     assert response.status_code == 503
     assert response.content == b"Who you are cannot be looked up right now: no sessions today\n"
@@ -524,7 +490,7 @@ def test_an_account_that_was_closed_is_a_guest(client, db):
 
 
 def test_a_site_of_ones_own_may_mount_the_addresses_elsewhere(client, db, settings):
-    settings.ROOT_URLCONF = "tests.test_views"
+    settings.ROOT_URLCONF = __name__
     assert client.get("/deep/down/hello").content == b"Broadcasting hello"
     assert client.get("/deep/down/").status_code == 200
 

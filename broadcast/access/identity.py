@@ -1,25 +1,72 @@
-"""Under which name a visitor speaks: a user under their own, a guest under one that is marked as such."""
+"""Identity: the user of a request, and the name under which a message goes out."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.conf import settings
+from django.db import Error, connections
+from django.http import HttpRequest
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 
 from ..engine.commands import Publish
-from ..engine.storage.log import Draft
+from ..engine.process import current_process
+from ..engine.storage.database import alias, lacks_tables
+from ..engine.storage.records import Draft
 from ..engine.validation import is_servers_name
-from ..exceptions import InvalidMessage
+from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
 
 
-def draft_by(user: Any, said: Publish, group: str) -> Draft:
-    """What ``user`` (None: a guest) says to a group, as a message under a name that nobody can forge.
+def is_signed_in(user: Any) -> bool:
+    """True if ``user`` is a user whose account is active."""
+    return bool(user is not None and user.is_authenticated and user.is_active)
 
-    Raises InvalidMessage with the code ``forbidden`` if the name is the site's own.
+
+def visitor(request: HttpRequest) -> Any:
+    """The signed-in user of a request, or None for a guest.
+
+    Raises LogUnavailable if the database that knows users cannot say.
+    """
+    user = getattr(request, "user", None)
+    try:
+        return user if is_signed_in(user) else None
+    except Error as error:
+        if lacks_tables(connections[alias()]):
+            return None  # before migrate there are no users either
+        raise LogUnavailable(f"Who you are cannot be looked up right now: {error}") from error
+
+
+def sign_in_url(request: HttpRequest) -> str:
+    """The address where a guest signs in and is led back; empty if ``LOGIN_URL`` leads nowhere in this site."""
+    try:
+        url = resolve_url(settings.LOGIN_URL)
+        if not urlsplit(url).netloc:
+            resolve("/" + urlsplit(url).path.removeprefix(get_script_prefix()).lstrip("/"))
+    except (NoReverseMatch, Resolver404):
+        return ""
+    return url + ("&" if "?" in url else "?") + urlencode({"next": request.get_full_path()})
+
+
+def draft_by(user: Any, said: Publish, group: str) -> Draft:
+    """A client's message to a group, under a name that nobody can forge.
+
+    A user (None: a guest) speaks under their own, a guest under one that is marked as such. Raises
+    InvalidMessage with the code ``forbidden`` if the name is the site's own.
     """
     source = Message.Source.GUEST if user is None else Message.Source.USER
     author = (said.author or "Guest") if user is None else str(user.get_username())
     if is_servers_name(author):
         raise InvalidMessage(f"{author!r} is the name under which this site speaks. Take another.", "forbidden")
-    draft = Draft(group, source, author, said.body, said.data, None if user is None else user.pk)
-    return draft if said.ref is None else replace(draft, ref=said.ref, has_client_ref=True)
+    return Draft(
+        group=group,
+        source=source,
+        author=author,
+        body=said.body,
+        ref=said.ref or current_process().system.uuid(),
+        data=said.data,
+        user_id=None if user is None else user.pk,
+        has_client_ref=said.ref is not None,
+    )

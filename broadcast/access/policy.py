@@ -1,4 +1,4 @@
-"""Who may do what: the site's ``POLICY`` and the ``GROUPS`` table, asked in one place.
+"""Permission rules: the site's ``POLICY`` and the ``GROUPS`` table.
 
 A rule names, for each action, who may do it::
 
@@ -14,18 +14,15 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from django.conf import settings as django_settings
 from django.db import InterfaceError, OperationalError
-from django.http.request import split_domain_port, validate_host
-from django.utils.http import is_same_domain
 from django.utils.module_loading import import_string
 
 from ..conf import Policy, conf
+from ..engine.process import current_process
 from ..groups import rule_for
+from .identity import is_signed_in
 
 logger = logging.getLogger("broadcast")
 
@@ -35,19 +32,14 @@ ACTIONS: tuple[Action, ...] = ("subscribe", "publish", "announce")
 WORDS = ("anyone", "authenticated", "staff", "nobody", "self")
 PERMISSION = re.compile(r"perm:\w+\.\S+")
 
-MAX_CAUSES = 100
-
-LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
-DEFAULT_PORTS = {"http": "80", "https": "443"}
-
 
 def is_word(who: object) -> bool:
-    """Whether a rule may use ``who`` to say who may do something."""
+    """True if a rule may use ``who`` to say who may do something."""
     return isinstance(who, str) and (who in WORDS or PERMISSION.fullmatch(who) is not None)
 
 
 def needs_database(action: Action, group: str) -> bool:
-    """Whether ``allows`` may have to ask the database: for the user's permissions, or in the site's own ``POLICY``."""
+    """True if ``allows`` may have to ask the database: for the user's permissions, or in the site's own ``POLICY``."""
     if conf.POLICY is not None:
         return True
     found = rule_for(group)
@@ -55,7 +47,7 @@ def needs_database(action: Action, group: str) -> bool:
 
 
 def allows(user: Any, action: Action, group: str) -> bool:
-    """Whether ``user`` (a user, an ``AnonymousUser`` or None) may do ``action`` in ``group``.
+    """True if ``user`` (a user, an ``AnonymousUser`` or None) may do ``action`` in ``group``.
 
     ``POLICY`` is asked first, and what it leaves open goes by the table. A ``perm:`` rule asks the
     user's authentication backends. Both may query the database, and raise its errors. A word that is
@@ -66,7 +58,7 @@ def allows(user: Any, action: Action, group: str) -> bool:
 
 
 def verdict(user: Any, action: Action, group: str) -> bool | None:
-    """What the site's ``POLICY`` says; one that fails denies, and the log says so once per cause.
+    """The answer of the site's ``POLICY``; one that fails denies, and the log says so once per cause.
 
     A database that cannot be reached is no verdict, so its errors are raised.
     """
@@ -90,20 +82,16 @@ def policy() -> Policy:
     return found
 
 
-causes: set[str] = set()
-
-
 def complain(error: Exception) -> None:
     """Logs what is wrong with the ``POLICY``, once per cause: it is asked again and again."""
     frames = traceback.extract_tb(error.__traceback__)
     cause = f"{type(error).__name__} in {frames[-1].filename}:{frames[-1].lineno}" if frames else str(error)
-    if cause not in causes and len(causes) < MAX_CAUSES:
-        causes.add(cause)
+    if current_process().is_first_time(cause):
         logger.error('BROADCAST["POLICY"] failed, so what it was asked for is denied: %s', error, exc_info=error)
 
 
 def by_table(user: Any, action: Action, group: str) -> bool:
-    """Whether the ``GROUPS`` table allows it."""
+    """True if the ``GROUPS`` table allows it."""
     found = rule_for(group)
     if found is None:
         return False
@@ -125,17 +113,12 @@ def by_table(user: Any, action: Action, group: str) -> bool:
 
 
 def is_own(group: str, pattern: str, user: Any) -> bool:
-    """Whether the part of ``group`` that the ``*`` of ``pattern`` stands for is the user's primary key."""
+    """True if the part of ``group`` that the ``*`` of ``pattern`` stands for is the user's primary key."""
     return pattern.endswith("*") and group[len(pattern) - 1 :] == str(user.pk)
 
 
-def is_signed_in(user: Any) -> bool:
-    """Whether ``user`` is a user whose account is active."""
-    return bool(user is not None and user.is_authenticated and user.is_active)
-
-
-def refusal(action: Action, group: str) -> str:
-    """A sentence for whoever was refused, naming the setting that would allow it."""
+def explain(action: Action, group: str) -> str:
+    """A sentence for someone who was refused, naming the setting that would allow it."""
     doing = {"subscribe": "receive messages of", "publish": "write to", "announce": "announce to"}
     if conf.POLICY is not None:
         return (
@@ -151,74 +134,3 @@ def refusal(action: Action, group: str) -> str:
     pattern, rule = found
     who = rule.get(action, "nobody")
     return f'You may not {doing[action]} {group!r}: BROADCAST["GROUPS"]["{pattern}"]["{action}"] is "{who}".'
-
-
-def accepts_origin(headers: Mapping[bytes, bytes], scheme: str = "ws") -> bool:
-    """Whether a handshake with these headers comes from a page of this site, or from no page at all.
-
-    Browsers always send ``Origin`` with a WebSocket handshake (RFC 6455, section 4.1), so one
-    without comes from a program. A page's origin must have the handshake's own host and port, as
-    Django's CSRF check asks of a form, or be listed in ``CSRF_TRUSTED_ORIGINS``; the host itself
-    must be in ``ALLOWED_HOSTS``. Over TLS, known by ``scheme`` "wss" or by ``SECURE_PROXY_SSL_HEADER``,
-    the page must have come over TLS too.
-    """
-    if b"origin" not in headers:
-        return True
-    try:
-        origin = urlsplit(headers[b"origin"].decode("latin-1").lower())
-    except ValueError:
-        return False
-    if is_trusted_origin(origin.scheme, origin.netloc):
-        return True
-    expected = ["https"] if scheme == "wss" or is_behind_tls(headers) else ["http", "https"]
-    if origin.scheme not in expected:
-        return False
-    host = requested_host(headers) or origin.netloc
-    domain, _ = split_domain_port(host)
-    return (
-        bool(domain)
-        and validate_host(domain, django_settings.ALLOWED_HOSTS or LOCAL_HOSTS)
-        and with_port(origin.netloc, origin.scheme) == with_port(host, origin.scheme)
-    )
-
-
-def is_same_origin(url: str, host: str) -> bool:
-    """Whether a page's address is one of the site at ``host``, or of an origin that the site trusts."""
-    try:
-        page = urlsplit(url.lower())
-    except ValueError:
-        return False
-    if is_trusted_origin(page.scheme, page.netloc):
-        return True
-    return page.scheme in DEFAULT_PORTS and with_port(page.netloc, page.scheme) == with_port(host, page.scheme)
-
-
-def is_behind_tls(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a proxy says that the client came over TLS, in the header that the site believes."""
-    if not django_settings.SECURE_PROXY_SSL_HEADER:
-        return False
-    name, value = django_settings.SECURE_PROXY_SSL_HEADER
-    sent = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower().encode(), b"")
-    return sent.split(b",")[0].strip() == value.encode()
-
-
-def is_trusted_origin(scheme: str, host: str) -> bool:
-    """Whether an entry of ``CSRF_TRUSTED_ORIGINS`` names this origin; read as Django's CSRF check reads it."""
-    for trusted in django_settings.CSRF_TRUSTED_ORIGINS:
-        trusted_scheme, _, pattern = trusted.lower().partition("://")
-        if scheme == trusted_scheme and is_same_domain(host, pattern.lstrip("*")):
-            return True
-    return False
-
-
-def requested_host(headers: Mapping[bytes, bytes]) -> str:
-    """The host that the handshake asked for, as Django's ``get_host`` finds it."""
-    name = b"host"
-    if django_settings.USE_X_FORWARDED_HOST and b"x-forwarded-host" in headers:
-        name = b"x-forwarded-host"
-    return headers.get(name, b"").decode("latin-1").lower()
-
-
-def with_port(host: str, scheme: str) -> str:
-    domain, port = split_domain_port(host)
-    return f"{domain}:{port or DEFAULT_PORTS[scheme]}"

@@ -1,4 +1,4 @@
-"""Ending what somebody has lost the right to: a look every few seconds at who is connected, and at once upon a hint.
+"""Revalidation of open connections: every few seconds, and at once upon an event, what a right was lost to is ended.
 
 Whoever is no longer who they were (signed out, deactivated, another password) is sent away and comes back as whoever
 they are now. A subscription to which the right is gone ends, and the others go on.
@@ -7,18 +7,16 @@ they are now. A subscription to which the right is gone ends, and the others go 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Coroutine, Iterator, Mapping, Set
-from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..conf import conf
-from ..engine.health import Health
-from ..engine.hints.receiver import handlers
-from ..engine.hub.hub import current_hub
+from ..engine.health import Dependency
+from ..engine.hints.layer import CONTROL_GROUP
 from ..engine.hub.stream import Position
+from ..engine.node import Node
 from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads
 from ..engine.transports.asgi import Transport
@@ -28,17 +26,12 @@ from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify
 
 T = TypeVar("T")
 
-LOOK_EVERY = 3.0  # seconds; a right that is lost ends within five, with time to spare for a busy process
-HINT_DELAY = 0.2  # seconds: Django tells of a sign-out before it deletes the session
+PASS_SECONDS = 3.0  # seconds; a right that is lost ends within five, with time to spare for a busy process
+EVENT_DELAY = 0.2  # seconds: Django tells of a sign-out before it deletes the session
 IDENTIFIED_AT_ONCE = 200  # connections
 JUDGED_AT_ONCE = 20  # connections: rules that ask for permissions take two queries a user
-MAX_FAILURES = 3  # in a row, after which a look is given up
+MAX_FAILURES = 3  # in a row, after which a pass is given up
 MAX_SPREAD = 1.0  # seconds: how far apart those who are sent away come back
-
-looks_failing = Health(
-    "Who is connected and what they may do cannot be looked up, so nothing is ended",
-    "Who is connected and what they may do can be looked up again",
-)
 
 
 class Revalidated(Protocol):
@@ -54,75 +47,83 @@ class Revalidated(Protocol):
 
 
 class Revalidator:
-    """Looks after the connections of one event loop."""
+    """Revalidates the connections of one node: a pass every few seconds, and at once upon an event."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self, node: Node) -> None:
         self.connections: set[Revalidated] = set()
-        self.looks = 0
+        self._node = node
+        self._system = node.process.system
+        self._health = Dependency(
+            "Who is connected and what they may do cannot be looked up, so nothing is ended",
+            "Who is connected and what they may do can be looked up again",
+        )
         self._wake = asyncio.Event()
-        self._hinted: set[str] = set()
-        self._is_everyone_hinted = False
+        self._due: set[str] = set()  # keys of users
+        self._is_everyone_due = False
         self._signed_out: set[str] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
+        node.control_handlers[REVOKE] = self.on_event
 
-    def add(self, connection: Revalidated) -> None:
+    def watch(self, connection: Revalidated) -> None:
+        """Revalidates a connection until ``unwatch``."""
         self.connections.add(connection)
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._run())
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
 
-    def hint(self, users: frozenset[str] | None, signed_out: bool) -> None:
-        """Looks soon at these users, known by their keys, or at everyone (None)."""
+    def unwatch(self, connection: Revalidated) -> None:
+        """Stops revalidating a connection; does nothing if it is not watched."""
+        self.connections.discard(connection)
+
+    def on_event(self, event: Mapping[str, Any]) -> None:
+        """Has users, known by their keys, or everyone (None) judged soon; an event that is not sound is ignored."""
+        users = event.get("users")
         if users is None:
-            self._is_everyone_hinted = True
+            self._is_everyone_due = True
+        elif isinstance(users, list) and all(isinstance(key, str) for key in users):
+            self._due.update(users)
+            self._signed_out.update(users if event.get("signed_out") else ())
         else:
-            self._hinted |= users
-            self._signed_out |= users if signed_out else frozenset()
+            return
         self._wake.set()
 
     async def _run(self) -> None:
+        loop = self._node.loop
+        due = loop.time() + PASS_SECONDS
         try:
-            due = self.loop.time() + LOOK_EVERY
-            await self._listen()
+            self._begin(self._node.receiver.join_control())
             while self.connections:
                 try:
                     async with asyncio.timeout_at(due):
                         await self._wake.wait()
-                        await asyncio.sleep(HINT_DELAY)
+                        await asyncio.sleep(EVENT_DELAY)
                 except TimeoutError:
-                    self._is_everyone_hinted = True
-                    due = self.loop.time() + LOOK_EVERY
-                await self._look_at_hinted()
+                    self._is_everyone_due = True
+                    due = loop.time() + PASS_SECONDS
+                await self._pass()
+            await self._node.receiver.discard(CONTROL_GROUP)
         finally:
-            if revalidators.get(self.loop) is self:
-                del revalidators[self.loop]
+            self._running = None
+            if self.connections:  # one came while the group was left
+                self.watch(next(iter(self.connections)))
 
-    async def _listen(self) -> DatabaseThreads:
-        """Has the hub hear what other processes tell, and returns its threads; it may be another hub than before."""
-        hub = current_hub()
-        threads = await hub.threads()
-        self._begin(hub.membership.join_control())
-        return threads
-
-    async def _look_at_hinted(self) -> None:
+    async def _pass(self) -> None:
+        """Judges whoever is due."""
         self._wake.clear()
-        everyone, hinted, signed_out = self._is_everyone_hinted, self._hinted, self._signed_out
-        self._is_everyone_hinted, self._hinted, self._signed_out = False, set(), set()
+        everyone, due, signed_out = self._is_everyone_due, self._due, self._signed_out
+        self._is_everyone_due, self._due, self._signed_out = False, set(), set()
         found = sorted((key_of(each.user), id(each), each) for each in self.connections)  # one user's side by side
         try:
-            await self._look([each for key, _, each in found if everyone or key in hinted], signed_out)
+            await self._revalidate([each for key, _, each in found if everyone or key in due], signed_out)
         except NoLog:
             return
-        except Exception as error:  # whatever it is, nobody loses anything by it, and the next look follows
-            looks_failing.fail(error)
+        except Exception as error:  # whatever it is, nobody loses anything by it, and the next pass follows
+            self._health.fail(error)
         else:
-            looks_failing.recover()
-        finally:
-            self.looks += 1
+            self._health.recover()
 
-    async def _look(self, connections: list[Revalidated], signed_out: Set[str]) -> None:
-        threads = await self._listen()
+    async def _revalidate(self, connections: list[Revalidated], signed_out: Set[str]) -> None:
+        threads = await self._node.database.threads()
         answers: CachedRefusals = {}
         for some in slices(connections, IDENTIFIED_AT_ONCE):
             snapshots = [snapshot_of(each, key_of(each.user) in signed_out) for each in some]
@@ -158,7 +159,7 @@ class Revalidator:
     def _send_away(self, gone: list[AccessSnapshot]) -> None:
         for snapshot in gone:
             self.connections.discard(snapshot.connection)
-            self._begin(snapshot.connection.sign_out(random.uniform(0, MAX_SPREAD)))
+            self._begin(snapshot.connection.sign_out(self._system.uniform(0, MAX_SPREAD)))
 
     def _begin(self, telling: Coroutine[Any, Any, None]) -> None:
         """Tells a client in a task of its own, for one that takes nothing must not hold up the others."""
@@ -189,44 +190,10 @@ def slices(items: list[T], size: int) -> Iterator[list[T]]:
 
 
 def key_of(user: Any) -> str:
-    """By what hints name a user; empty for guests."""
+    """The key by which events name a user; empty for guests."""
     return "" if user is None else str(user.pk)
 
 
-revalidators: dict[asyncio.AbstractEventLoop, Revalidator] = {}
-
-
-def watch_access(connection: Revalidated) -> None:
-    """Has a connection looked after, in the event loop that runs, until ``unwatch_access``."""
-    loop = asyncio.get_running_loop()
-    guard = revalidators.get(loop)
-    if guard is None:
-        for other in [other for other in revalidators if other.is_closed()]:
-            del revalidators[other]
-        guard = revalidators[loop] = Revalidator(loop)
-    guard.add(connection)
-
-
-def unwatch_access(connection: Revalidated) -> None:
-    """Ends that; also for a connection that nobody looks after."""
-    if guard := revalidators.get(asyncio.get_running_loop()):
-        guard.connections.discard(connection)
-
-
-def take(event: Mapping[str, Any]) -> None:
-    """Passes a hint on to the guards of this process, from any thread."""
-    users = event.get("users")
-    if users is not None and not (isinstance(users, list) and all(isinstance(key, str) for key in users)):
-        return
-    named = None if users is None else frozenset(users)
-    for loop, guard in list(revalidators.items()):
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(guard.hint, named, bool(event.get("signed_out")))
-
-
-handlers[REVOKE] = take
-
-
 def has_something_to_lose(user: Any, signed_name: str = "") -> bool:
-    """Whether a connection must be looked after: guests in groups that are open to anyone need not."""
+    """True if a connection must be revalidated: guests in groups that are open to anyone need not."""
     return user is not None or bool(signed_name) or conf.POLICY is not None

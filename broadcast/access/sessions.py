@@ -1,4 +1,4 @@
-"""Whether the session that signed somebody in still does: asked of its engine, and judged as Django judges it."""
+"""Sessions: asked of their engine, and judged as Django judges them, for the users that they still sign in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.utils.module_loading import import_string
 
+from ..engine.process import current_process
+
 
 def signs_in(session: Any) -> bool:
-    """Whether this is a session under which somebody is signed in, and not one of a guest or of another kind."""
+    """True if this is a session under which somebody is signed in, and not one of a guest or of another kind."""
     return bool(getattr(session, "session_key", None)) and bool(session.get(SESSION_KEY))
 
 
@@ -27,7 +28,9 @@ def found_in_tables(sessions: Iterable[Any]) -> set[str]:
     for store, wanted in keys.items():
         table = store.get_model_class()._default_manager
         found.update(
-            table.filter(session_key__in=wanted, expire_date__gt=timezone.now()).values_list("session_key", flat=True)
+            table.filter(session_key__in=wanted, expire_date__gt=current_process().system.now()).values_list(
+                "session_key", flat=True
+            )
         )
     return found
 
@@ -42,12 +45,12 @@ def has_ended(session: Any) -> bool:
 
 
 def is_kept_by_client(session: Any) -> bool:
-    """Whether the session is in its cookie alone, so that nobody here can see when it is signed out of."""
+    """True if the session is in its cookie alone, so that nobody here can see when it is signed out of."""
     return not session.__class__(session.session_key).exists(session.session_key)
 
 
 def is_of_password(session: Any, user: Any) -> bool:
-    """Whether a session was begun under the password that its user has now, as Django's ``get_user`` finds it."""
+    """True if a session was begun under the password that its user has now, as Django's ``get_user`` finds it."""
     is_anothers = session[SESSION_KEY] != user._meta.pk.value_to_string(user)
     if is_anothers or not hasattr(user, "get_session_auth_hash"):
         return True

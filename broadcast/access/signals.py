@@ -1,6 +1,6 @@
 """Django's signals that somebody may have lost a right, passed on to every process that has connections.
 
-They make it quick; the look that every process takes by itself makes it sure.
+They make it quick; the passes that every process makes by itself make it sure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
-MAX_NAMED = 1000  # users in one hint; more than that is everyone
+MAX_NAMED = 1000  # users in one event; more than that is everyone
 REVOKE = "broadcast.revoke"
 
 
@@ -35,16 +35,16 @@ def connect() -> None:
 
 def signed_out(sender: Any, user: Any, **kwargs: Any) -> None:
     if user is not None:
-        hint([user.pk], router.db_for_write(type(user)), signed_out=True)
+        revalidate_soon([user.pk], router.db_for_write(type(user)), signed_out=True)
 
 
 def user_saved(sender: Any, instance: Any, created: bool, using: str, update_fields: Any, **kwargs: Any) -> None:
     if not created and update_fields != {"last_login"}:
-        hint([instance.pk], using)
+        revalidate_soon([instance.pk], using)
 
 
 def user_deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
-    hint([instance.pk], using)
+    revalidate_soon([instance.pk], using)
 
 
 def users_related(
@@ -52,30 +52,30 @@ def users_related(
 ) -> None:
     """A user was given groups or permissions, or (``reverse``) one of these was given users; None: all it had."""
     if action.startswith("post_"):
-        hint(pk_set if reverse else [instance.pk], using)
+        revalidate_soon(pk_set if reverse else [instance.pk], using)
 
 
 def group_changed(sender: Any, using: str, action: str = "post_delete", **kwargs: Any) -> None:
     if action.startswith("post_"):
-        hint(None, using)
+        revalidate_soon(None, using)
 
 
-def hint(users: Iterable[Any] | None, using: str, signed_out: bool = False) -> None:
-    """Has the connections of these users, or of everyone, looked at once the transaction is committed.
+def revalidate_soon(users: Iterable[Any] | None, using: str, signed_out: bool = False) -> None:
+    """Has the connections of these users, or of everyone, revalidated once the transaction is committed.
 
     Never raises: it may come inside anything a site does.
     """
     keys = None if users is None else [str(key) for key in users]
     if keys is not None and len(keys) > MAX_NAMED:
         keys = None
-    tell = partial(tell_all, {"type": REVOKE, "users": keys, "signed_out": signed_out})
+    publishing = partial(publish, {"type": REVOKE, "users": keys, "signed_out": signed_out})
     try:
-        transaction.on_commit(tell, using=using, robust=True)
+        transaction.on_commit(publishing, using=using, robust=True)
     except Exception:  # no database may be used here, or the site manages its transactions itself
-        tell()
+        publishing()
 
 
-def tell_all(event: dict[str, Any]) -> None:
-    from ..engine.hints.receiver import publish_control  # most processes never need it, and start without it
+def publish(event: dict[str, Any]) -> None:
+    from ..engine.process import current_process  # most processes never need it, and start without it
 
-    publish_control(event)
+    current_process().hints.publish_control(event)

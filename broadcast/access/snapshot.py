@@ -1,4 +1,4 @@
-"""How connections stand: who they still are and what they still may do, asked in a thread that may use the database."""
+"""Access snapshots: connections' users and rights as the database has them now, asked in a thread that may use it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from ..engine.hub.stream import Position
-from . import policy, sessions
-from .audiences import refusal_of
+from . import sessions
+from .identity import is_signed_in
+from .refusals import refusal
 
 
 @dataclass(slots=True)
 class AccessSnapshot:
-    """One connection as it is when a look begins, and what the look finds."""
+    """One connection as it is when a pass begins, and what the pass finds out."""
 
     connection: Any
     user: Any
@@ -28,11 +29,11 @@ class AccessSnapshot:
 
 
 CachedRefusals = dict[tuple[Any, str], str]
-"""Why a user may not receive a group's messages, by user and group; empty if they may."""
+"""The reason why a user may not receive a group's messages, by user and name of the group; empty if they may."""
 
 
 def identify(snapshots: Sequence[AccessSnapshot]) -> None:
-    """Puts each user as the database has them now in the old one's place, and notes who is none any more.
+    """Reloads users, and marks connections whose user is signed out.
 
     Two queries for all of them together, where sessions are in a table.
     """
@@ -52,11 +53,11 @@ def current(user: Any, session: Any, now: dict[Any, Any]) -> Any:
         return user  # a kind of user of which only the site knows
     found = now.get(user.pk) or sessions.user_by_backend(user, session)
     now[user.pk] = found
-    return found if policy.is_signed_in(found) else None
+    return found if is_signed_in(found) else None
 
 
 def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, in_tables: set[str]) -> bool:
-    """Whether the session signs the user in no more."""
+    """True if the session signs the user in no more."""
     if session.session_key not in in_tables and sessions.has_ended(session):
         return True
     if snapshot.has_signed_out_somewhere and sessions.is_kept_by_client(session):
@@ -65,20 +66,16 @@ def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, in_tables: set[s
 
 
 def find_lost(snapshots: Iterable[AccessSnapshot], answers: CachedRefusals) -> None:
-    """Notes which groups each may no longer follow, and why. What was asked before in this look is in ``answers``."""
+    """Notes which groups each may no longer follow, and why. ``answers`` has what was asked before in this pass."""
     for snapshot in snapshots:
         snapshot.lost = []
         for group, position in snapshot.followed.items():
-            if name := snapshot.signed_names.get(group):
-                reason = refusal_of(name, snapshot.user)
-            else:
-                reason = answer(snapshot.user, group, answers)
-            if reason:
+            if reason := cached_refusal(snapshot.user, snapshot.signed_names.get(group, group), answers):
                 snapshot.lost.append((position, reason))
 
 
-def answer(user: Any, group: str, answers: CachedRefusals) -> str:
-    asked = (None if user is None else user.pk, group)
+def cached_refusal(user: Any, name: str, answers: CachedRefusals) -> str:
+    asked = (None if user is None else user.pk, name)
     if asked not in answers:
-        answers[asked] = "" if policy.allows(user, "subscribe", group) else policy.refusal("subscribe", group)
+        answers[asked] = refusal(user, "subscribe", name)
     return answers[asked]

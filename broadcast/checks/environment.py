@@ -1,4 +1,4 @@
-"""What is wrong around the app: its server, its channel layer, its database."""
+"""Checks of the app's environment: its server, its channel layer, its database."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def channel_layers() -> Mapping[str, Mapping[str, Any]]:
 
 
 def lacks_write_ahead_log(connection: BaseDatabaseWrapper) -> bool:
-    """Whether this is an SQLite database in a file, not in WAL mode; no when it cannot be opened."""
+    """True for an SQLite database in a file that is not in WAL mode; false when it cannot be opened."""
     if connection.vendor != "sqlite":
         return False
     try:

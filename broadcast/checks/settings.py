@@ -1,4 +1,4 @@
-"""What is wrong with ``BROADCAST``, the app's settings."""
+"""Checks of ``BROADCAST``, the app's settings."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def policy_can_be_called(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def problem_with(found: Any) -> str:
-    """Why something will not do as a policy; empty if it will."""
+    """The reason why something cannot be a policy; empty if it can."""
     if not callable(found):
         return f"is {described(found)}, which cannot be called"
     if iscoroutinefunction(found):
@@ -204,7 +204,7 @@ def grants() -> Iterator[tuple[Any, str, Any]]:
 
 
 def place(name: object, key: str = "") -> str:
-    """Where in the settings a rule stands, or one key of it, as a site owner would write it."""
+    """The place of a rule in the settings, or of one key of it, as a site owner would write it."""
     return f'BROADCAST["GROUPS"]["{name}"]' + (f'["{key}"]' if key else "")
 
 
@@ -213,7 +213,7 @@ def described(value: object) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What to write instead of ``word``."""
+    """A suggestion to write instead of ``word``."""
     nearest = get_close_matches(word, known, n=1)
     if nearest:
         return f"Did you mean {nearest[0]!r}?"

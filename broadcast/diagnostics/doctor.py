@@ -1,11 +1,11 @@
-"""What is wrong with this deployment, in plain words and with the fix: ``manage.py broadcast doctor``."""
+"""The doctor: finds what is wrong with this deployment and says how to mend it. ``manage.py broadcast doctor``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -16,15 +16,15 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.contrib.staticfiles.storage import staticfiles_storage
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from ..checks.environment import lacks_write_ahead_log
+from ..api import asend
 from ..conf import conf
-from ..engine.hints.hint import current_layer
-from ..engine.hub.hub import current_hub
-from ..engine.publish import asend
+from ..engine.hints.layer import current_layer
+from ..engine.process import current_process
 from ..engine.storage.database import alias, log_access
 from ..exceptions import BroadcastError, LogUnavailable, NoLog
 from .probe import ProbeResult, probe_websocket
@@ -38,16 +38,16 @@ MIN_GROUP_EXPIRY = 60  # seconds
 STATIC_FILE = "broadcast/feed.js"
 
 
+Level = Literal["ok", "warning", "error"]
+
+
 @dataclass(slots=True, frozen=True)
 class Finding:
     """One thing that was looked at: how it is, and what to do if it is not well."""
 
-    level: Literal["ok", "warning", "error"]
+    level: Level
     text: str
     fix: str = ""
-
-
-Examination = Callable[[], Iterator[Finding]]
 
 
 def examine() -> Iterator[Finding]:
@@ -58,7 +58,7 @@ def examine() -> Iterator[Finding]:
     disabled = logging.root.manager.disable
     logging.disable()
     try:
-        for examination in (log, clock, layer, application, static_files, round_trip):
+        for examination in (system_checks, log, clock, layer, application, static_files, round_trip):
             try:
                 yield from examination()
             except Exception as error:
@@ -68,8 +68,17 @@ def examine() -> Iterator[Finding]:
         logging.disable(disabled)
 
 
+def system_checks() -> Iterator[Finding]:
+    """The app's system checks that find something, with those of the database, and with DEBUG off those of --deploy."""
+    found = checks.run_checks(tags=["broadcast"], include_deployment_checks=not settings.DEBUG, databases=[alias()])
+    for message in found:
+        if not message.is_silenced():
+            level: Level = "error" if message.is_serious() else "warning"
+            yield Finding(level, f"{message.msg} ({message.id})", message.hint or "")
+
+
 def log() -> Iterator[Finding]:
-    """The tables that hold the messages: there, up to date, and fit for writing beside reading."""
+    """The tables that hold the messages: there, and up to date."""
     try:
         with log_access() as connection:
             executor = MigrationExecutor(connection)
@@ -88,9 +97,6 @@ def log() -> Iterator[Finding]:
     if any(step.app_label == "broadcast" for step in pending):
         return
     yield Finding("ok", f"The message log is in the {connection.vendor} database {alias()!r}.")
-    if lacks_write_ahead_log(connection):
-        fix = f'Add "init_command": "PRAGMA journal_mode=WAL" to DATABASES["{alias()}"]["OPTIONS"].'
-        yield Finding("warning", "SQLite has no write-ahead log: readers of the log hold up senders.", fix)
 
 
 def clock() -> Iterator[Finding]:
@@ -113,20 +119,21 @@ def clock() -> Iterator[Finding]:
 
 def layer() -> Iterator[Finding]:
     """The channel layer that carries hints between processes."""
-    redis = "Set CHANNEL_LAYERS to a layer of channels_redis."
     try:
         found = current_layer()
     except Exception as error:
         yield Finding("error", f"The channel layer cannot be made: {error}.", "Correct CHANNEL_LAYERS.")
         return
-    if found is None or isinstance(found, InMemoryChannelLayer):
-        what = "There is no channel layer" if found is None else "The channel layer is in memory"
-        yield Finding(
-            "ok" if settings.DEBUG else "warning",
-            f"{what}: one process hears its own messages at once, what other processes send up to "
-            f"{conf.POLL_INTERVAL:g} s later, and their unlogged messages never.",
-            redis + " With one process for everything, leave it.",
+    if found is None:
+        text = (
+            "There is no channel layer: one process hears its own messages at once, what other processes send up to "
+            f"{conf.POLL_INTERVAL:g} s later, and their unlogged messages never."
         )
+        fix = "Set CHANNEL_LAYERS to a layer of channels_redis. With one process for everything, leave it."
+        yield Finding("ok" if settings.DEBUG else "warning", text, fix)
+        return
+    if isinstance(found, InMemoryChannelLayer):
+        yield Finding("ok", "The channel layer is in memory and ends at this process.")
         return
     try:
         took = asyncio.run(echo(found))
@@ -170,15 +177,15 @@ def limits(found: Any) -> Iterator[Finding]:
 
 
 def application() -> Iterator[Finding]:
-    """Whether ASGI_APPLICATION answers a WebSocket at SOCKET_PATH, and how it would be written to."""
+    """Looks if ASGI_APPLICATION, where it is set, answers a WebSocket at SOCKET_PATH, and how that is written to."""
+    if not getattr(settings, "ASGI_APPLICATION", None):
+        return
     try:
         answer = asyncio.run(probe_websocket(get_default_application()))
-    except ImproperlyConfigured as error:
-        yield Finding("error", str(error), 'Set ASGI_APPLICATION, such as "mysite.asgi.application".')
-        return
     except Exception as error:
         text = f"ASGI_APPLICATION does not answer a WebSocket at {conf.SOCKET_PATH}: {error!r}."
-        yield Finding("error", text, "Wrap it with broadcast.asgi.with_broadcast, or route websocket_urlpatterns.")
+        fix = "Wrap the application in your asgi.py with broadcast.asgi.with_broadcast, or route websocket_urlpatterns."
+        yield Finding("error", text, fix)
         return
     if answer.accepted:
         yield Finding("ok", f"WebSockets are answered at {conf.SOCKET_PATH}.")
@@ -208,7 +215,7 @@ def way(answer: ProbeResult) -> Finding:
 
 
 def static_files() -> Iterator[Finding]:
-    """Whether the page's script would be found by whatever serves static files here."""
+    """Looks for the page's script, as whatever serves static files here would."""
     if not apps.is_installed("django.contrib.staticfiles"):
         fix = "Add django.contrib.staticfiles to INSTALLED_APPS."
         yield Finding("warning", "The app's static files are served by nothing that Django knows of.", fix)
@@ -261,15 +268,16 @@ class Listener:
 async def send_and_receive() -> tuple[float, float]:
     """The seconds until a message was in the log, and until a hub had delivered it."""
     listener = Listener()
-    async with asyncio.timeout(PATIENCE):
-        position, _ = await current_hub().join(listener, GROUP)
-        try:
-            begun = time.monotonic()
-            message = await asend("Is everything well?", group=GROUP, author="Doctor")
-            if message.offset is None:
-                raise NoLog("it was not logged")
-            logged = time.monotonic() - begun
-            await listener.heard.wait()
-            return logged, time.monotonic() - begun
-        finally:
-            position.leave()
+    with current_process().node() as node:
+        async with asyncio.timeout(PATIENCE):
+            position, _ = await node.hub.join(listener, GROUP)
+            try:
+                begun = time.monotonic()
+                message = await asend("Is everything well?", group=GROUP, author="Doctor")
+                if message.offset is None:
+                    raise NoLog("it was not logged")
+                logged = time.monotonic() - begun
+                await listener.heard.wait()
+                return logged, time.monotonic() - begun
+            finally:
+                position.leave()

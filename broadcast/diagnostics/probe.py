@@ -18,7 +18,7 @@ PATIENCE = 5.0  # seconds
 
 @dataclass(slots=True, frozen=True)
 class ProbeResult:
-    """What came of a handshake: whether it was accepted, and each ``send`` that reached a consumer of this app."""
+    """The result of a handshake: was it accepted, and each ``send`` that reached a consumer of this app."""
 
     accepted: bool
     sends: list[Any]
@@ -26,7 +26,7 @@ class ProbeResult:
 
     @property
     def is_served(self) -> bool:
-        """Whether a consumer of this app has answered."""
+        """True if a consumer of this app has answered."""
         return bool(self.sends)
 
     @property
@@ -68,6 +68,6 @@ async def probe_websocket(asgi: Any) -> ProbeResult:
 
 
 def name_of(wrapper: Any) -> str:
-    """Where a wrapper of ``send`` is written: its module and its name."""
+    """The place where a wrapper of ``send`` is written: its module and its name."""
     named = wrapper if hasattr(wrapper, "__qualname__") else type(wrapper)
     return f"{named.__module__}.{named.__qualname__}"

@@ -16,7 +16,7 @@ from ..engine.frames import utc
 from ..engine.history import heads
 from ..engine.storage import log
 from ..engine.storage.database import reading
-from ..engine.storage.log import Head
+from ..engine.storage.records import Head
 from ..exceptions import NoLog
 from ..models import Message
 from .texts import TEXTS
@@ -26,13 +26,13 @@ URGENT = ("warning", "error")
 LINK = re.compile(r"(?:https?://|[/?#.])", re.IGNORECASE)
 
 DAY = 24 * 3600  # seconds for which one that stays until it is dismissed is current
-MOST = 7 * DAY  # seconds for which any other may be
-AMONG = 1000  # of a group's newest messages, among which its announcements are looked for
-FOUND = 20
+MAX_AGE = 7 * DAY  # seconds after which none is current
+SCAN_LIMIT = 1000  # of the newest messages of a group, in which announcements are looked for
+MAX_FOUND = 20
 
 COOKIE = "broadcast_dismissed"  # written by announcements.js
 
-Place = tuple[str, str]
+MessageKey = tuple[str, str]
 """Epoch and offset of one, as text: in all groups there is no other with them."""
 
 
@@ -49,7 +49,7 @@ class Announcement:
     age: float  # seconds
 
     @property
-    def place(self) -> Place:
+    def key(self) -> MessageKey:
         return self.epoch, str(self.message.offset)
 
     @property
@@ -62,7 +62,7 @@ class Announcement:
 
     @property
     def is_current(self) -> bool:
-        return self.age < min(self.timeout or DAY, MOST)
+        return self.age < min(self.timeout or DAY, MAX_AGE)
 
     @property
     def left_ms(self) -> int:
@@ -82,7 +82,7 @@ class CurrentAnnouncements:
 
 
 def current_announcements(
-    groups: Sequence[str], timeout: float, limit: int, without: Set[Place]
+    groups: Sequence[str], timeout: float, limit: int, without: Set[MessageKey]
 ) -> CurrentAnnouncements:
     """The newest ``limit`` that are current, ``without`` those that the visitor has dismissed or sees already.
 
@@ -97,26 +97,26 @@ def current_announcements(
         ]
     except NoLog:
         return CurrentAnnouncements()
-    shown = [one for one in found if one.is_current and one.place not in without]
+    shown = [one for one in found if one.is_current and one.key not in without]
     shown.sort(key=lambda one: (one.message.sent_at, one.message.offset))
     return CurrentAnnouncements(shown[-limit:], positions)
 
 
 def said_by_site(group: str, head: int) -> list[Message]:
-    """What the site itself said last, oldest first, up to the offset that the page goes on from."""
+    """The site's own last messages, oldest first, up to the offset that the page goes on from."""
     rows = log.messages().filter(
         group_id=group,
-        offset__gt=head - AMONG,
+        offset__gt=head - SCAN_LIMIT,
         offset__lte=head,
         source=Message.Source.SERVER,
-        sent_at__gt=timezone.now() - timedelta(seconds=MOST),
+        sent_at__gt=timezone.now() - timedelta(seconds=MAX_AGE),
     )
-    newest = rows.order_by("-offset")[:FOUND]
+    newest = rows.order_by("-offset")[:MAX_FOUND]
     return reading(lambda: list(reversed(newest)))
 
 
 def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
-    """What a message looks like; whatever in its ``data`` will not do counts as left out."""
+    """A message as an announcement; a value in its ``data`` that is not acceptable counts as left out."""
     data: dict[str, Any] = message.data if isinstance(message.data, dict) else {}
     level, title, url, own = (data.get(key) for key in ("level", "title", "url", "timeout"))
     message.sent_at = sent_at = utc(message.sent_at or timezone.now())
@@ -126,12 +126,12 @@ def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
         level=level if isinstance(level, str) and level in LEVELS else "info",
         title=title if isinstance(title, str) else "",
         url=url if isinstance(url, str) and LINK.match(url) else "",
-        timeout=min(float(own), MOST) if own is not None and is_number(own) and own >= 0 else timeout,
+        timeout=min(float(own), MAX_AGE) if own is not None and is_number(own) and own >= 0 else timeout,
         age=(utc(timezone.now()) - sent_at).total_seconds(),
     )
 
 
-def dismissed(cookie: str) -> set[Place]:
-    """What was dismissed, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
+def dismissed(cookie: str) -> set[MessageKey]:
+    """The dismissed announcements, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
     entries = [entry.partition(":") for entry in cookie.split("~")]
     return {(epoch, offset) for epoch, _, offsets in entries for offset in offsets.split(".")}

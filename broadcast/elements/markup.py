@@ -13,22 +13,18 @@ from django.middleware.csrf import get_token
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
-from ..access.audiences import group_for, is_user, plain_name, signed_name
+from ..access.audiences import group_for, is_user
+from ..access.identity import sign_in_url, visitor
+from ..access.refusals import may
+from ..access.signed_names import plain_name, signed_name
 from ..conf import conf, is_count, is_number
-from ..engine.health import log_failing
 from ..engine.history import latest
+from ..engine.process import current_process
 from ..exceptions import InvalidMessage, LogUnavailable
-from ..groups import DEFAULT_GROUP
-from ..http import allows, sign_in_url, visitor
-from .announcements import COOKIE, Place, current_announcements, dismissed
+from .announcements import COOKIE, MessageKey, current_announcements, dismissed
 from .texts import differing, translated
 
 logger = logging.getLogger("broadcast")
-
-Options = dict[str, Any]
-
-ANNOUNCEMENT_OPTIONS: Options = {"group": DEFAULT_GROUP, "personal": True, "as": "toasts", "timeout": None, "max": None}
-FEED_OPTIONS: Options = {"write": False, "limit": None, "title": ""}
 
 TIMEOUT = {"toasts": 10.0, "banner": 0.0}  # seconds; 0: until it is dismissed
 MAX = {"toasts": 4, "banner": 1}
@@ -40,13 +36,13 @@ class InvalidOption(ValueError):
 
 @dataclass(slots=True)
 class PageState:
-    """What a page has already: kinds of elements, and announcements."""
+    """The elements and announcements that a page has already."""
 
     kinds: set[str] = field(default_factory=set)
-    announcements: set[Place] = field(default_factory=set)
+    announcements: set[MessageKey] = field(default_factory=set)
 
     def is_first(self, kind: str) -> bool:
-        """Whether the page has no element of this kind yet: the first brings style sheet and script along."""
+        """True for the page's first element of a kind, which brings style sheet and script along."""
         is_first = kind not in self.kinds
         self.kinds.add(kind)
         return is_first
@@ -55,22 +51,30 @@ class PageState:
 # Announcements
 
 
-def announcements(request: HttpRequest | None, options: Options, page_state: PageState) -> str:
+def announcements(
+    request: HttpRequest | None,
+    page_state: PageState,
+    group: Any,
+    shape: Any,
+    *,
+    personal: Any,
+    timeout: Any,
+    limit: Any,
+) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
 
-    Nothing for who may see none. While the log cannot be read, and on a page that is made without a
+    Empty for visitors who may see none. While the log cannot be read, and on a page that is made without a
     request, as Django makes that of an error 500, the page goes without.
     """
-    asked = ANNOUNCEMENT_OPTIONS | options
-    shape = one_of(asked["as"], TIMEOUT, "as")
-    timeout = TIMEOUT[shape] if asked["timeout"] is None else seconds(asked["timeout"], "timeout")
-    personal = switch(asked["personal"], "personal")
-    limit = MAX[shape] if asked["max"] is None else count(asked["max"], "max")
+    shape = one_of(shape, TIMEOUT, "as")
+    timeout = TIMEOUT[shape] if timeout is None else seconds(timeout, "timeout")
+    personal = switch(personal, "personal")
+    limit = MAX[shape] if limit is None else count(limit, "max")
     if request is None:
         logger.warning("broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
     try:
-        names = audience(request, asked["group"], personal)
+        names = audience(request, group, personal)
         if not names:
             return ""
         gone = dismissed(request.COOKIES.get(COOKIE, ""))
@@ -78,9 +82,9 @@ def announcements(request: HttpRequest | None, options: Options, page_state: Pag
             [plain_name(name) for name in names], timeout, limit, gone | page_state.announcements
         )
     except LogUnavailable as error:
-        log_failing.fail(error)  # the page is worth more than what is announced on it
+        current_process().health.log.fail(error)  # the page is worth more than what is announced on it
         return ""
-    page_state.announcements |= {one.place for one in current.announcements}
+    page_state.announcements |= {one.key for one in current.announcements}
     return render_to_string(
         "broadcast/announcements.html",
         {
@@ -111,7 +115,7 @@ def name_for(to: Any, user: Any) -> str:
     try:
         group = group_for(to)
         goes_by_rules = isinstance(to, str) or is_user(to)
-        if goes_by_rules and allows(user, "subscribe", group):
+        if goes_by_rules and may(user, "subscribe", group):
             return group
         return "" if isinstance(to, str) or to == user else signed_name(to, user)
     except InvalidMessage as error:
@@ -121,32 +125,31 @@ def name_for(to: Any, user: Any) -> str:
 # The feed
 
 
-def feed(request: HttpRequest | None, options: Options, page_state: PageState) -> str:
+def feed(request: HttpRequest | None, page_state: PageState, group: Any, *, write: Any, limit: Any, title: Any) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
-    asked = FEED_OPTIONS | options
-    write = switch(asked["write"], "write")
-    limit = conf.PAGE_MESSAGES if asked["limit"] is None else count(asked["limit"], "limit")
+    write = switch(write, "write")
+    limit = conf.PAGE_MESSAGES if limit is None else count(limit, "limit")
     if request is None:
         raise ImproperlyConfigured(
             "broadcast_feed must know who asks: render the template with the request, as render() does."
         )
     try:
-        name = name_for(asked["group"], visitor(request))
+        name = name_for(group, visitor(request))
         if not name:
             return ""
-        context = feed_context(request, name, limit, write=write, title=str(asked["title"] or ""))
+        context = feed_context(request, name, limit, write=write, title=str(title or ""))
     except LogUnavailable as error:
-        log_failing.fail(error)
+        current_process().health.log.fail(error)
         return ""
     return render_to_string("broadcast/feed.html", {**context, "links": page_state.is_first("feed")})
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
-    """What the feed's template is drawn from. Raises LogUnavailable."""
+    """The context of the feed's template. Raises LogUnavailable."""
     group = plain_name(name)
     user = visitor(request)
     history = latest(group, limit)
-    may_publish = write and allows(user, "publish", group)
+    may_publish = write and may(user, "publish", group)
     return {
         **common(),
         "name": name,
@@ -165,7 +168,7 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
 
 
 def post_url() -> str:
-    """Where a form goes without a script; empty in a site that has not mounted the app's addresses."""
+    """The address that a form is posted to without a script; empty where the app's addresses are not mounted."""
     try:
         return reverse("broadcast:log")
     except NoReverseMatch:
@@ -191,7 +194,7 @@ def one_of(value: Any, expected: Iterable[str], option: str) -> str:
 
 
 def switch(value: Any, option: str) -> bool:
-    """Whether an option is on: what an ``if`` would say, but text is a mistake, for "False" would count as true.
+    """True if an option is on, as an ``if`` would say. Text is refused, for "False" would count as true.
 
     A variable that does not exist comes as the empty text, and is off.
     """

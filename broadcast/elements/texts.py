@@ -1,4 +1,4 @@
-"""What the elements say, in the reader's language; texts.js has the same in English."""
+"""Texts of the elements, in the reader's language; texts.js has the same in English."""
 
 from __future__ import annotations
 

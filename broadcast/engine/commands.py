@@ -1,16 +1,21 @@
-"""What clients may say: each frame of theirs, read and checked. docs/protocol.md has them all."""
+"""Commands: each frame that a client may send, and the address it connects to, read and checked.
+
+docs/protocol.md has them all.
+"""
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 from ..conf import conf
-from ..exceptions import InvalidMessage
+from ..exceptions import InvalidMessage, Refused
 from ..groups import is_group_name
-from .frames import Fields, checked_epoch, checked_offset
+from .frames import SUBPROTOCOL, Dialect, Fields, checked_epoch, checked_offset
 from .validation import checked_author, checked_body, checked_data, checked_group, checked_ref, checked_text, shown
 
 
@@ -45,64 +50,48 @@ class Ping:
 
 
 Command = Publish | Subscribe | Unsubscribe | Ping
+Query = Mapping[str, list[str]]
 
 
-class BadFrame(Exception):
-    """A frame that is not acceptable: the sentence that the client is told, a code, and the frame's ref.
-
-    ``retry_after`` is in seconds, for what may be accepted later. ``group`` is that of a subscription.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        code: str = "invalid",
-        ref: object = None,
-        retry_after: float | None = None,
-        group: str | None = None,
-    ) -> None:
-        super().__init__(text)
-        self.code = code
-        self.ref = ref
-        self.retry_after = retry_after
-        self.group = group
+# Frames
 
 
 def max_frame() -> int:
-    """How many characters a frame may have: every character of body and data escaped, and then some."""
+    """The characters that a frame may have: every character of body and data escaped, and then some."""
     return 12 * conf.MAX_BODY + 6 * conf.MAX_DATA + 4096
 
 
 def command(text: str | None) -> Command:
-    """Reads one frame of a client; ``text`` is None for a binary one. Raises BadFrame."""
+    """Reads one frame of a client; ``text`` is None for a binary one. Raises Refused."""
     if text is None:
-        raise BadFrame("A frame must be text; it came as binary.")
+        raise InvalidMessage("A frame must be text; it came as binary.")
     if len(text) > max_frame():
-        raise BadFrame(f"A frame may have {max_frame()} characters; it came with {len(text)}.", "too_large")
+        raise InvalidMessage(f"A frame may have {max_frame()} characters; it came with {len(text)}.", "too_large")
     fields = decoded(text)
     try:
         return command_of(fields)
     except InvalidMessage as error:
-        raise BadFrame(str(error), error.code, fields.get("ref"), group=subscribed_in(fields)) from None
+        error.ref, error.group = fields.get("ref"), subscribed_in(fields)
+        raise
 
 
 def decoded(text: str, what: str = "A frame") -> Fields:
     try:
         fields = decoder.decode(text)
     except (ValueError, RecursionError) as error:
-        raise BadFrame(f"{what} must be a JSON object; this is not JSON ({error}).") from None
+        raise InvalidMessage(f"{what} must be a JSON object; this is not JSON ({error}).") from None
     if not isinstance(fields, dict):
-        raise BadFrame(f"{what} must be a JSON object; it came as {shown(fields)}.")
+        raise InvalidMessage(f"{what} must be a JSON object; it came as {shown(fields)}.")
     return fields
 
 
-def unread(text: str | None, reason: str, code: str, retry_after: float) -> BadFrame:
-    """What a frame is answered that is refused before it is read: with its ref, and the group it subscribes to."""
+def unread(text: str | None, reason: str, code: str, retry_after: float) -> Refused:
+    """The refusal of a frame before it is read: with its ref, and the group it subscribes to."""
     try:
         fields = decoded(text) if text and len(text) <= max_frame() else {}
-    except BadFrame:
+    except InvalidMessage:
         fields = {}
-    return BadFrame(reason, code, fields.get("ref"), retry_after, subscribed_in(fields))
+    return Refused(reason, code, ref=fields.get("ref"), group=subscribed_in(fields), retry_after=retry_after)
 
 
 def subscribed_in(fields: Fields) -> str | None:
@@ -156,3 +145,40 @@ def checked_name(name: object) -> str:
         checked_group(name.partition(":")[0])
         return checked_text(name, "group")
     return checked_group(name)
+
+
+# The address
+
+
+def query_in(scope: Mapping[str, Any]) -> Query:
+    return parse_qs(scope.get("query_string", b"").decode("latin-1"))
+
+
+def name_in(scope: Mapping[str, Any], default: str) -> str:
+    """The group's name, plain or signed: by the route, or as what follows the socket's path."""
+    if "url_route" in scope:
+        return str(scope["url_route"]["kwargs"].get("group", default))
+    prefix, path = conf.SOCKET_PATH.rstrip("/") + "/", scope.get("path", "").rstrip("/")
+    return path.removeprefix(prefix) if path.startswith(prefix) else default
+
+
+def dialect_in(scope: Mapping[str, Any], query: Query) -> Dialect:
+    offered = SUBPROTOCOL in scope.get("subprotocols", ())
+    return Dialect.V1 if offered or query.get("v") == ["1"] else Dialect.PLAIN
+
+
+def joins_nothing(query: Query) -> bool:
+    """True if the client joins by ``subscribe`` frames alone: ``?join=none``."""
+    return query.get("join") == ["none"]
+
+
+def position_in(query: Query) -> tuple[int | None, str]:
+    """The position to go on from: ``?after=<offset>&epoch=<epoch>``. Raises InvalidMessage."""
+    after = query.get("after", [""])[-1]
+    if not after:
+        return None, ""
+    try:
+        offset = int(after) if after.isascii() and after.isdecimal() and len(after) < 20 else -1
+        return checked_offset(offset), checked_epoch(query.get("epoch", [""])[-1])
+    except InvalidMessage as error:
+        raise InvalidMessage(f"In the address: {error}") from None

@@ -1,137 +1,290 @@
-"""Group commit: what is sent at the same time, by whatever threads of this process, is committed together."""
+"""Group commit: what threads and clients of this process send at the same time is committed together."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..exceptions import LogUnavailable, OutcomeUnknown
 from ..models import Message
-from .forks import after_fork
-from .hints.publisher import publish_news
-from .storage import log
-from .storage.pruning import prune_behind
+from .hints.publisher import HintPublisher
+from .storage.database import open_log
+from .storage.log import Log
+from .storage.pruning import EVERY, Pruning
+from .storage.records import AppendResult, Draft, NewMessages
+from .storage.threads import OwnThreads
+
+R = TypeVar("R")
 
 MAX_BATCH = 500  # messages in one transaction
 
+Result = list[Message] | BaseException
 
-class CommitRequest:
-    """What one sender wants appended, and how it is told that it is its turn to commit for all."""
 
-    def __init__(self, drafts: Sequence[log.Draft], lead: Callable[[], None]) -> None:
+class CommitRequest(ABC):
+    """Drafts of one sender, waiting to be committed."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
-        self.lead = lead
-        self.result: Future[list[Message]] = Future()
+        self.has_lead = False
+
+    @abstractmethod
+    def begin(self) -> bool:
+        """Marks the drafts as being committed; false if the sender has taken them back."""
+
+    @abstractmethod
+    def finish(self, result: Result) -> None: ...
+
+    @abstractmethod
+    def lead(self) -> None:
+        """Has ``GroupCommit.commit`` called for all who wait. Raises RuntimeError where no thread can be started."""
+
+
+class ThreadRequest(CommitRequest):
+    """The request of a thread that waits; it leads itself when its turn comes."""
+
+    def __init__(self, drafts: Sequence[Draft]) -> None:
+        super().__init__(drafts)
+        self.result: Result | None = None
+        self._turn = threading.Event()
+
+    def begin(self) -> bool:
+        return True
+
+    def finish(self, result: Result) -> None:
+        self.result = result
+        self._turn.set()
+
+    def lead(self) -> None:
+        self._turn.set()
+
+    def wait(self) -> None:
+        """Returns when there is a result or it is this thread's turn to lead."""
+        self._turn.wait()
+
+
+class LoopRequest(CommitRequest):
+    """The request of a client; the writer of its node leads for it. Cancelling ``future`` takes it back in time."""
+
+    def __init__(self, draft: Draft, threads: OwnThreads, commit: GroupCommit) -> None:
+        super().__init__([draft])
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Message] = self.loop.create_future()
+        self._threads = threads
+        self._commit = commit
+        self._result: Result = []
+
+    def begin(self) -> bool:
+        return not self.future.done()
+
+    def finish(self, result: Result) -> None:
+        self._result = result
+
+    def lead(self) -> None:
+        self._threads.submit_write(self._commit_if_leading)
+
+    def resolve(self) -> None:
+        """Hands the result to whoever awaits the future; in its loop."""
+        if self.future.done():
+            return
+        if isinstance(self._result, BaseException):
+            self.future.set_exception(self._result)
+        else:
+            self.future.set_result(self._result[0])
+
+    def _commit_if_leading(self) -> None:
+        """Commits, unless the lead was passed on because it seemed that no thread could be started."""
+        if self.has_lead:
+            self._commit.commit()
 
 
 class GroupCommit:
-    """The first to come commits for all who wait; when its own are in, the next in line takes over."""
+    """The first to come commits for all who wait; when its own are in, the next in line takes over.
 
-    def __init__(self) -> None:
-        self.reset()
-        after_fork(self.reset)
+    Whoever commits also follows up on what is new: those who listen are told, and what is too old goes. The next
+    may commit meanwhile.
+    """
 
-    def reset(self) -> None:
+    def __init__(self, log: Log, hints: HintPublisher, pruning: Pruning) -> None:
+        self._log = log
+        self._hints = hints
+        self._pruning = pruning
         self._lock = threading.Lock()
-        self._entries: deque[CommitRequest] = deque()
+        self._requests: deque[CommitRequest] = deque()
         self._has_leader = False
 
-    def put(self, entry: CommitRequest) -> None:
-        """Queues an entry; calls its ``lead`` now, or later from another thread, unless others commit it.
+    def append(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper) -> list[Message]:
+        """Commits from this thread, which may serve others or be served by them. Raises as the log does.
 
-        Until it is being committed, cancelling its result takes it back.
+        Not in turns from the main thread: Ctrl-C and signals interrupt it, and nobody else should be left waiting.
         """
+        if threading.current_thread() is threading.main_thread():
+            return self.append_alone(drafts, connection)
         with self._lock:
-            self._entries.append(entry)
-            leads = not self._has_leader
-        if leads:
-            self._hand_off()
-
-    def commit(self) -> None:
-        """Commits one batch and passes the lead on. Only for whom ``lead`` was called."""
+            is_alone, self._has_leader = not self._has_leader, True
+        if not is_alone:
+            return self._append_in_turn(drafts, connection)
         try:
-            news = commit_batch(self._next_batch())
+            appended = self._log.append(drafts, connection)
         finally:
             self._hand_off()
-        after_append(news)
+        self.follow_up(appended.news)
+        return appended.messages
+
+    def _append_in_turn(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper) -> list[Message]:
+        """Is committed by another, or commits for all when the turn comes."""
+        request = ThreadRequest(drafts)
+        if not self._put(request):
+            self._wait(request)
+        if request.result is None:
+            self.commit(connection)
+        if isinstance(request.result, BaseException):
+            raise request.result
+        return request.result or []
+
+    def append_alone(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper | None = None) -> list[Message]:
+        """Commits these drafts by themselves."""
+        appended = self._log.append(drafts, connection)
+        self.follow_up(appended.news)
+        return appended.messages
+
+    def follow_up(self, news: Sequence[NewMessages]) -> None:
+        """Tells those who listen, and prunes at every ``EVERY``th offset. Never raises."""
+        self._hints.publish_news(news)
+        for each in news:
+            if each.messages and (each.messages[-1].offset or 0) % EVERY < len(each.messages):
+                self._pruning.follow(each)
+
+    async def relay(self, draft: Draft, threads: OwnThreads) -> Message:
+        """Commits what a client said, in the writer of its node. Raises as the log does.
+
+        While one batch is committed the next gathers. Cancelled, it takes back what is not yet being committed.
+        """
+        request = LoopRequest(draft, threads, self)
+        if self._put(request):
+            self._lead(request)
+        return await request.future
+
+    def commit(self, connection: BaseDatabaseWrapper | None = None) -> None:
+        """Commits one batch and hands the lead on. Only for whose turn it is."""
+        news: list[NewMessages] = []
+        batch: list[CommitRequest] = []
+        try:
+            batch = self._next_batch()
+            news = self._commit_batch(batch, connection)
+        finally:
+            resolve_in_loops(batch)
+            self._hand_off()
+        self.follow_up(news)
+
+    def _put(self, request: CommitRequest) -> bool:
+        """Queues a request; whether it leads."""
+        with self._lock:
+            self._requests.append(request)
+            request.has_lead, self._has_leader = not self._has_leader, True
+        return request.has_lead
+
+    def _wait(self, request: ThreadRequest) -> None:
+        """Waits for a result or for the lead; one that is interrupted leaves nothing behind."""
+        try:
+            request.wait()
+        except BaseException:
+            with self._lock, suppress(ValueError):
+                self._requests.remove(request)
+            if request.has_lead:
+                self._hand_off()
+            raise
 
     def _next_batch(self) -> list[CommitRequest]:
         batch: list[CommitRequest] = []
         room = MAX_BATCH
         with self._lock:
-            while self._entries and (not batch or len(self._entries[0].drafts) <= room):
-                entry = self._entries.popleft()
-                if entry.result.set_running_or_notify_cancel():
-                    batch.append(entry)
-                    room -= len(entry.drafts)
+            while self._requests and (not batch or len(self._requests[0].drafts) <= room):
+                request = self._requests.popleft()
+                if request.begin():
+                    batch.append(request)
+                    room -= len(request.drafts)
         return batch
 
     def _hand_off(self) -> None:
-        """Gives the lead to the next in line; one who cannot take it fails, and nobody else."""
+        """Gives the lead to the next in line who can take it."""
+        while (following := self._next_in_line()) is not None:
+            if self._can_lead(following):
+                return
+
+    def _next_in_line(self) -> CommitRequest | None:
         with self._lock:
-            following = self._entries[0] if self._entries else None
+            following = self._requests[0] if self._requests else None
             self._has_leader = following is not None
-        if following is None:
-            return
-        try:
-            following.lead()
-        except RuntimeError as error:  # no thread can be started
-            with self._lock:
-                self._entries.remove(following)
-            following.result.set_exception(LogUnavailable(f"Nothing can be sent right now: {error}"))
+            if following is not None:
+                following.has_lead = True
+        return following
+
+    def _lead(self, request: CommitRequest) -> None:
+        if not self._can_lead(request):
             self._hand_off()
 
+    def _can_lead(self, request: CommitRequest) -> bool:
+        """Lets a request lead; one that cannot fails, and nobody else."""
+        try:
+            request.lead()
+        except RuntimeError as error:  # no thread can be started
+            with self._lock, suppress(ValueError):
+                request.has_lead = False
+                self._requests.remove(request)
+            request.finish(LogUnavailable(f"Nothing can be sent right now: {error}"))
+            resolve_in_loops([request])
+            return False
+        return True
 
-def commit_batch(batch: list[CommitRequest]) -> list[log.NewMessages]:
-    """Appends in one transaction; if one entry's content spoils it, one by one, so that only that one fails."""
-    try:
-        appended = log.append([draft for entry in batch for draft in entry.drafts])
-    except Exception as error:
-        if len(batch) > 1 and not isinstance(error, LogUnavailable):
-            return [new_messages for entry in batch for new_messages in commit_batch([entry])]
-        for entry in batch:
-            entry.result.set_exception(error)
-        return []
-    except BaseException:
-        for entry in batch:
-            entry.result.set_exception(OutcomeUnknown("Sending was interrupted, perhaps during COMMIT."))
-        raise
+    def _commit_batch(
+        self, batch: Sequence[CommitRequest], connection: BaseDatabaseWrapper | None
+    ) -> list[NewMessages]:
+        """Appends in one transaction; if one request's content spoils it, one by one, so that only that one fails."""
+        if not batch:
+            return []
+        try:
+            drafts = [draft for request in batch for draft in request.drafts]
+            appended = self._log.append(drafts, connection or open_log())
+        except Exception as error:
+            if len(batch) > 1 and not isinstance(error, LogUnavailable):
+                return [news for request in batch for news in self._commit_batch([request], connection)]
+            for request in batch:
+                request.finish(error)
+            return []
+        except BaseException:
+            for request in batch:
+                request.finish(OutcomeUnknown("Sending was interrupted, perhaps during COMMIT."))
+            raise
+        distribute(appended, batch)
+        return appended.news
+
+
+def distribute(appended: AppendResult, batch: Sequence[CommitRequest]) -> None:
+    """Gives each request its messages."""
     messages = iter(appended.messages)
-    for entry in batch:
-        entry.result.set_result([next(messages) for _ in entry.drafts])
-    return appended.news
+    for request in batch:
+        request.finish([next(messages) for _ in request.drafts])
 
 
-def after_append(news: Sequence[log.NewMessages]) -> None:
-    """What follows when logs have grown: those who listen are told, and what is too old goes."""
-    publish_news(news)
-    for new_messages in news:
-        prune_behind(new_messages)
+def resolve_in_loops(batch: Iterable[CommitRequest]) -> None:
+    """Wakes each event loop once, for all of its requests."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[LoopRequest]] = {}
+    for request in batch:
+        if isinstance(request, LoopRequest):
+            by_loop.setdefault(request.loop, []).append(request)
+    for loop, requests in by_loop.items():
+        with suppress(RuntimeError):  # the loop has ended, and so has everybody who waited
+            loop.call_soon_threadsafe(resolve_all, requests)
 
 
-group_commit = GroupCommit()
-
-
-def append_together(drafts: Sequence[log.Draft]) -> list[Message]:
-    """Appends and hints from this thread; its turn may serve others, as theirs may serve it.
-
-    Not from the main thread: Ctrl-C and signals interrupt it, and nobody else should be left waiting.
-    """
-    if threading.current_thread() is threading.main_thread():
-        return append_alone(drafts)
-    turn = threading.Event()
-    entry = CommitRequest(drafts, turn.set)
-    entry.result.add_done_callback(lambda _: turn.set())
-    group_commit.put(entry)
-    turn.wait()
-    if not entry.result.done():
-        group_commit.commit()
-    return entry.result.result()
-
-
-def append_alone(drafts: Sequence[log.Draft]) -> list[Message]:
-    appended = log.append(drafts)
-    after_append(appended.news)
-    return appended.messages
+def resolve_all(requests: Iterable[LoopRequest]) -> None:
+    for request in requests:
+        request.resolve()

@@ -17,11 +17,22 @@ from typing import Any
 
 from django.utils.timezone import is_naive, make_aware
 
-from ..exceptions import InvalidMessage
+from ..exceptions import BroadcastError, InvalidMessage
 from ..models import Message
 from .validation import SERVER, shown
 
 SUBPROTOCOL = "broadcast.v1"
+
+# Close codes. A client comes back after those below 4500, and not after the others.
+INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
+RESTARTING = 4000
+STALLED = 4001
+UNAVAILABLE = 4003
+USER_CHANGED = 4004
+FORBIDDEN = 4500
+TOO_MANY_BAD_FRAMES = 4501
+
+MAX_REF = 64  # characters of a wrong ref that its sender is told again
 
 Fields = dict[str, Any]
 
@@ -60,20 +71,17 @@ def message_fields(message: Message) -> Fields:
 
 
 class Frame:
-    """One frame for many connections, encoded once per dialect, when first asked for."""
+    """One frame for many connections, encoded once per dialect. ``size`` is about the bytes that it takes."""
 
-    __slots__ = ("bytes", "fields", "offset", "texts")
+    __slots__ = ("bytes", "fields", "offset", "size", "texts")
 
     def __init__(self, fields: Fields) -> None:
+        text = encoder.encode(fields)
         self.fields = fields
         self.offset: int | None = fields.get("offset")
-        self.texts: dict[Dialect, str] = {}
+        self.size = len(text)
+        self.texts: dict[Dialect, str] = {Dialect.V1: text}
         self.bytes: dict[Dialect, bytes] = {}
-
-    @property
-    def size(self) -> int:
-        """About how many bytes the frame takes."""
-        return len(self.text(Dialect.V1))
 
     def text(self, dialect: Dialect) -> str:
         """The frame as it is sent; empty if the dialect has no such frame."""
@@ -86,7 +94,7 @@ class Frame:
         """The frame as a server writes it to a socket; empty if the dialect has no such frame."""
         data = self.bytes.get(dialect)
         if data is None:
-            data = self.bytes[dialect] = text_frame(self.text(dialect))
+            data = self.bytes[dialect] = text_frame(self.texts.get(dialect) or self.text(dialect))
         return data
 
 
@@ -125,21 +133,21 @@ def reset_fields(group: str, epoch: str, offset: int | None, reason: str) -> Fie
     return {"type": "reset", "group": group, "epoch": epoch, "offset": offset, "reason": reason}
 
 
-def error_fields(
-    code: str, text: str, ref: object = None, retry_after: float | None = None, group: str | None = None
-) -> Fields:
-    """What a client is told of a frame that was refused; ``retry_after`` is in seconds.
-
-    ``group`` is that of a subscription which is not, or is no more.
-    """
-    fields: Fields = {"type": "error", "author": SERVER, "body": text, "code": code}
-    if group is not None:
-        fields["group"] = group
-    if isinstance(ref, str | uuid.UUID):
-        fields["ref"] = str(ref)
-    if retry_after is not None:
-        fields["retry_after_ms"] = ceil(retry_after * 1000)
+def error_fields(error: BroadcastError) -> Fields:
+    """An error as a client is told of it: a frame that was refused, or a subscription that ended."""
+    fields: Fields = {"type": "error", "author": SERVER, "body": str(error), "code": error.code}
+    if error.group is not None:
+        fields["group"] = error.group
+    if is_repeatable(error.ref):
+        fields["ref"] = str(error.ref)
+    if error.retry_after is not None:
+        fields["retry_after_ms"] = ceil(error.retry_after * 1000)
     return fields
+
+
+def is_repeatable(ref: object) -> bool:
+    """True if a client can be told again what it sent as a ref, right or wrong."""
+    return isinstance(ref, uuid.UUID) or (isinstance(ref, str) and len(ref) <= MAX_REF and ref.isprintable())
 
 
 def checked_offset(value: object) -> int:

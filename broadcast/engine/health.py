@@ -1,4 +1,4 @@
-"""One line in the log when something breaks, and one when it is well again: per process and cause."""
+"""Health of what a process depends on: one line in the log when something fails, and one when it has recovered."""
 
 from __future__ import annotations
 
@@ -7,57 +7,75 @@ import threading
 
 logger = logging.getLogger("broadcast")
 
+SENDING = "sending"  # a source of reports
+LISTENING = "listening"
 
-SENDING = "sending"  # a place where an outage is noticed
 
+class Dependency:
+    """Something that this process depends on, and by which sources it is known to fail.
 
-class Health:
-    """Something this process depends on, and where it is known to be away.
-
-    Several places may notice the same outage: it begins with the first and ends with the last of them.
+    Several sources may report the same failure: it begins with the first and ends with the last of them.
     """
 
-    def __init__(self, broken: str, healed: str) -> None:
-        self.broken_text = broken
-        self.healed_text = healed
-        self._places: set[str] = set()
+    def __init__(self, failed: str, recovered: str, failing: set[Dependency] | None = None) -> None:
+        self._failing = set() if failing is None else failing
+        self._failed_text = failed
+        self._recovered_text = recovered
+        self._sources: set[str] = set()
         self._lock = threading.Lock()
 
     @property
     def is_failing(self) -> bool:
-        return bool(self._places)
+        return bool(self._sources)
 
-    def is_failing_in(self, place: str) -> bool:
-        return place in self._places
+    def is_failing_for(self, source: str) -> bool:
+        return source in self._sources
 
-    def fail(self, error: object, place: str = "") -> None:
+    def fail(self, error: object, source: str = "") -> None:
         with self._lock:
-            was_on = self.is_failing
-            self._places.add(place)
-        if not was_on:
-            logger.error("%s: %s", self.broken_text, error)
+            was_failing = self.is_failing
+            self._sources.add(source)
+            self._failing.add(self)
+        if not was_failing:
+            logger.error("%s: %s", self._failed_text, error)
 
-    def recover(self, place: str = "") -> None:
-        if place not in self._places:
+    def recover(self, source: str = "") -> None:
+        if source not in self._sources:
             return
         with self._lock:
-            if place not in self._places:
+            if source not in self._sources:
                 return
-            self._places.remove(place)
-            is_over = not self._places
+            self._sources.remove(source)
+            is_over = not self._sources
+            if is_over:
+                self._failing.discard(self)
         if is_over:
-            logger.warning("%s", self.healed_text)
+            logger.warning("%s", self._recovered_text)
 
 
-no_log = Health(
-    "There is no message log, so messages are delivered live only and cannot be caught up on",
-    "The message log is there now: messages are kept and can be caught up on",
-)
-log_failing = Health(
-    "The message log cannot be used, so nothing can be sent until it is back",
-    "The message log can be used again",
-)
-layer_failing = Health(
-    "The channel layer cannot be reached, so other processes hear of messages up to a second later",
-    "The channel layer can be reached again",
-)
+class Health:
+    """The dependencies of one process: its log, whether there is one or it fails, and its channel layer."""
+
+    def __init__(self) -> None:
+        self.failing: set[Dependency] = set()
+        self.no_log = Dependency(
+            "There is no message log, so messages are delivered live only and cannot be caught up on",
+            "The message log is there now: messages are kept and can be caught up on",
+            self.failing,
+        )
+        self.log = Dependency(
+            "The message log cannot be used, so nothing can be sent until it is back",
+            "The message log can be used again",
+            self.failing,
+        )
+        self.layer = Dependency(
+            "The channel layer cannot be reached, so other processes hear of messages up to a second later",
+            "The channel layer can be reached again",
+            self.failing,
+        )
+
+    def log_works(self) -> None:
+        """Notes that the log was written to; whoever can write to it can also read it."""
+        self.no_log.recover()
+        self.log.recover(SENDING)
+        self.log.recover()

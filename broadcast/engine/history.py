@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from ..exceptions import NoLog
 from ..models import Message
 from .frames import utc
-from .hints.publisher import publish_news
 from .hub.stream import resume_point
-from .storage import log
-from .storage.database import in_callers_transaction, log_access, reading
-from .storage.log import Head
+from .process import current_process
+from .storage.database import in_callers_transaction, open_log
+from .storage.records import Head
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,7 +32,7 @@ def latest(group: str, limit: int) -> History:
     try:
         # The head comes first: a message that arrives in between is in the list, or comes live.
         head = joined(group)
-        messages = log.newest(group, limit)
+        messages = current_process().log.newest(group, limit)
     except NoLog:
         return History()
     for message in messages:
@@ -50,7 +49,7 @@ def since(group: str, after: int, epoch: str | None, limit: int) -> History:
     try:
         head = joined(group)
         start, recovered = resume_point(after, epoch in (None, head.epoch), head.offset, head.floor)
-        messages = log.read(group, start, limit)
+        messages = current_process().log.read(group, start, limit)
     except NoLog:
         return History()
     # Messages may have been pruned since the head was read.
@@ -59,19 +58,18 @@ def since(group: str, after: int, epoch: str | None, limit: int) -> History:
 
 
 def heads(groups: Sequence[str]) -> list[Head]:
-    """Where these groups stand: one that is not there yet is opened, and what waits in one is sequenced."""
-    found = log.heads(groups)
-    return [found[group] if group in found and not found[group].waiting else joined(group) for group in groups]
+    """The heads of these groups: one that is not there yet is opened, and what waits in one is sequenced."""
+    found = current_process().log.heads(groups)
+    return [found[group] if group in found and not found[group].has_waiting else joined(group) for group in groups]
 
 
 def joined(group: str) -> Head:
-    with log_access() as connection:
-        is_callers = in_callers_transaction(connection)
-    if is_callers:
-        # A rollback would take back what is sequenced here. Whoever listens gets it without that, a moment later.
-        return reading(lambda: log.opened(group))
-    head, news = log.join(group)
-    publish_news(news)
+    """The head of a group; what waits in it is sequenced, unless a rollback of the caller's could take that back."""
+    process = current_process()
+    if in_callers_transaction(open_log()):
+        return process.log.open(group)  # whoever listens gets what waits without this, a moment later
+    head, news = process.log.join(group)
+    process.hints.publish_news(news)
     return head
 
 

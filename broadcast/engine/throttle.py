@@ -1,24 +1,25 @@
-"""How fast one client may speak."""
+"""Throttles: how fast one client may speak."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 
 class TokenBucket:
-    """A token bucket: ``rate`` a second on average, ``burst`` at once."""
+    """A rate limit: ``rate`` tokens a second on average, ``burst`` at once, by the clock ``monotonic`` (seconds)."""
 
-    __slots__ = ("burst", "filled_at", "rate", "tokens")
+    __slots__ = ("burst", "filled_at", "monotonic", "rate", "tokens")
 
-    def __init__(self, rate: float, burst: int) -> None:
+    def __init__(self, rate: float, burst: int, monotonic: Callable[[], float]) -> None:
         self.rate = rate
         self.burst = burst
+        self.monotonic = monotonic
         self.tokens = float(burst)
-        self.filled_at = time.monotonic()
+        self.filled_at = monotonic()
 
     def take(self) -> float:
         """Takes a token and returns 0.0; or, if there is none, returns the seconds until there is."""
-        now = time.monotonic()
+        now = self.monotonic()
         self.tokens = min(self.burst, self.tokens + (now - self.filled_at) * self.rate)
         self.filled_at = now
         if self.tokens < 1:

@@ -1,4 +1,4 @@
-"""What a message may consist of. Everything is checked all the way down before anything is written."""
+"""Validation of a message's parts, all the way down, before anything is written."""
 
 from __future__ import annotations
 
@@ -7,16 +7,52 @@ import math
 import unicodedata
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from django.utils.functional import Promise
 
 from ..conf import conf
 from ..exceptions import InvalidMessage
 from ..groups import GROUP_NAME, is_group_name
+from ..models import Message
+from .storage.records import Draft
+
+if TYPE_CHECKING:
+    from .process import Process
 
 MAX_AUTHOR = 255  # characters, the column's width
 MAX_DEPTH = 32
 INT64 = (-(2**63), 2**63 - 1)  # what every channel layer's serializer can carry
 SERVER = "Server"
+
+
+def checked_draft(process: Process, body: object, group: object, author: Any, data: object, ref: object) -> Draft:
+    """A message to be sent by code, made of the arguments of ``send``."""
+    name, source, user_id = checked_identity(author)
+    if isinstance(body, Promise):  # a lazy translation
+        body = str(body)
+    return Draft(
+        group=checked_group(group),
+        source=source,
+        author=name,
+        user_id=user_id,
+        body=checked_body(body),
+        data=None if data is None else checked_data(data),
+        ref=process.system.uuid() if ref is None else checked_ref(ref),
+        has_client_ref=ref is not None,
+    )
+
+
+def checked_identity(author: Any) -> tuple[str, str, Any]:
+    """The name, the source and the user's key that stand for an author of ``send``: a name, or a saved user."""
+    if isinstance(author, type) or not hasattr(author, "get_username"):
+        return checked_author(author), Message.Source.SERVER, None
+    if not author.is_authenticated or author.pk is None:
+        raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
+    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
+    if is_servers_name(name):
+        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
+    return name, Message.Source.USER, author.pk
 
 
 def checked_body(body: object) -> str:
@@ -115,21 +151,21 @@ LOOKALIKES = {
     }.items()
     for char in chars
 } | {first + ord(letter) - ord("a"): letter for first in (0x1F150, 0x1F170, 0x1F1E6) for letter in "serv"}
-"""What looks like the letters of the server's name, as ``casefold`` leaves it: other scripts, digits, signs, badges."""
+"""Characters that look like the letters of the server's name after ``casefold``: of other scripts, digits, badges."""
 
 INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
 """Fillers that show nothing, though Unicode counts them among letters and symbols."""
 
 
 def is_servers_name(name: str) -> bool:
-    """Whether people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
+    """True if people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
     letters = unicodedata.normalize("NFKD", name).casefold().translate(LOOKALIKES)
     seen = "".join(char for char in letters if char.isalnum() and char not in INVISIBLE)
     return SERVER.casefold() in (seen, seen[::-1])
 
 
 def is_blank(text: str) -> bool:
-    """Whether a reader would see nothing: white space, controls, and what joins or fills."""
+    """True if a reader would see nothing: white space, controls, and what joins or fills."""
     return all(unicodedata.category(char)[0] in "CZ" or char in INVISIBLE for char in text)
 
 

@@ -2,76 +2,67 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django import template
 from django.http import HttpRequest
-from django.template.base import FilterExpression, Parser, Token
 
-from ..elements.markup import ANNOUNCEMENT_OPTIONS, FEED_OPTIONS, InvalidOption, PageState, announcements, feed
+from ..elements.markup import InvalidOption, PageState, announcements, feed
+from ..groups import DEFAULT_GROUP
 
 register = template.Library()
 
-OPTION = re.compile(r"(\w+)=(.+)", re.DOTALL)
 
-Draw = Callable[[HttpRequest | None, dict[str, Any], PageState], str]
-
-
-class Element(template.Node):
-    """An element, drawn for the visitor who asks for the page."""
-
-    def __init__(self, tag: str, draw: Draw, given: Mapping[str, FilterExpression]) -> None:
-        self.tag = tag
-        self.draw = draw
-        self.given = given
-
-    def render(self, context: template.Context) -> str:
-        options = {name: expression.resolve(context) for name, expression in self.given.items()}
-        try:
-            return self.draw(request_in(context), options, page_state_of(context))
-        except InvalidOption as error:
-            raise template.TemplateSyntaxError(f"{{% {self.tag} %}}: {error}") from error
-
-
-@register.tag
-def broadcast_announcements(parser: Parser, token: Token) -> Element:
-    """What the site says, as toasts or a banner, on every page that has this tag.
+@register.simple_tag(takes_context=True)
+def broadcast_announcements(
+    context: template.Context,
+    *,
+    group: Any = DEFAULT_GROUP,
+    personal: Any = True,
+    timeout: Any = None,
+    max: Any = None,  # noqa: A002
+    **others: Any,
+) -> str:
+    """The site's announcements, as toasts or a banner, on every page that has this tag.
 
     ``{% broadcast_announcements as="banner" timeout=0 %}``. docs/tags.md has all the options.
     """
-    tag, *bits = token.split_contents()
-    return Element(tag, announcements, given(parser, tag, bits, ANNOUNCEMENT_OPTIONS))
+    shape = others.pop("as", "toasts")  # no parameter of Python's can have that name
+    if others:
+        known = "group, personal, as, timeout and max"
+        raise template.TemplateSyntaxError(f"'broadcast_announcements' takes {known}; it came with {min(others)!r}.")
+    with named("broadcast_announcements"):
+        return announcements(
+            request_in(context), page_state_of(context), group, shape, personal=personal, timeout=timeout, limit=max
+        )
 
 
-@register.tag
-def broadcast_feed(parser: Parser, token: Token) -> Element:
+@register.simple_tag(takes_context=True)
+def broadcast_feed(
+    context: template.Context, group: Any, *, write: Any = False, limit: Any = None, title: Any = ""
+) -> str:
     """A group's messages, live; with ``write=True`` also a box to write in for those who may.
 
     ``{% broadcast_feed "lobby" %}`` shows it to those whom ``GROUPS`` allows it, ``{% broadcast_feed ticket %}``,
     with a model instance, to whoever gets the page. docs/tags.md has all the options.
     """
-    tag, *bits = token.split_contents()
-    if not bits or OPTION.fullmatch(bits[0]):
-        raise template.TemplateSyntaxError(f'{{% {tag} %}} begins with a group, as in {{% {tag} "lobby" %}}.')
-    return Element(tag, feed, {"group": parser.compile_filter(bits[0]), **given(parser, tag, bits[1:], FEED_OPTIONS)})
+    with named("broadcast_feed"):
+        return feed(request_in(context), page_state_of(context), group, write=write, limit=limit, title=title)
 
 
-def given(parser: Parser, tag: str, bits: Iterable[str], known: Iterable[str]) -> dict[str, FilterExpression]:
-    """The options that a tag was written with. Raises TemplateSyntaxError for one that it does not have."""
-    found: dict[str, FilterExpression] = {}
-    for bit in bits:
-        option = OPTION.fullmatch(bit)
-        if option is None or option[1] not in known or option[1] in found:
-            names = ", ".join(f"{name}=" for name in known)
-            raise template.TemplateSyntaxError(f"{{% {tag} %}} takes {names} each once; it came with {bit}.")
-        found[option[1]] = parser.compile_filter(option[2])
-    return found
+@contextmanager
+def named(tag: str) -> Iterator[None]:
+    """Says of an option that will not do which tag has it."""
+    try:
+        yield
+    except InvalidOption as error:
+        raise template.TemplateSyntaxError(f"{{% {tag} %}}: {error}") from error
 
 
 def page_state_of(context: template.Context) -> PageState:
-    """What the page has already.
+    """The state of the page that is being rendered.
 
     It goes with one rendering, includes and all. A request may see several: an error page comes after one that failed.
     """

@@ -1,15 +1,17 @@
-"""What somebody has lost the right to ends, by a look that needs no hint; the rest goes on."""
+"""Revalidation: what somebody has lost the right to ends, by a pass or at once by an event; the rest goes on."""
 
 import asyncio
-import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from itertools import product
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from channels.testing import WebsocketCommunicator
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User, update_last_login
 from django.contrib.auth.signals import user_logged_out
@@ -23,36 +25,52 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from broadcast import asend, consumers
-from broadcast.access import revalidation as revocation
-from broadcast.access import signals
-from broadcast.access.audiences import signed_name
-from broadcast.access.revalidation import revalidators, snapshot_of
+from broadcast.access import revalidation
+from broadcast.access.revalidation import snapshot_of
+from broadcast.access.signals import REVOKE
 from broadcast.access.snapshot import find_lost, identify
+from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer
-from broadcast.engine.health import Health
+from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.hub.hub import Hub
-from tests.tabs import WAIT, Tab, after_looks, signed_in, until
+from broadcast.engine.process import this_process
+from broadcast.groups import channels_group
+from tests.kit.waiting import until
+from tests.tabs import GROUPS, Browser, Tab, after_passes, revalidator, signed_in
 
-GROUPS = {
-    "broadcast": {"subscribe": "anyone", "publish": "authenticated"},
-    "members": {"subscribe": "authenticated"},
-    "editors": {"subscribe": "perm:broadcast.add_message"},
-}
-PERMISSION = "add_message"
+CONTROL = channels_group(CONTROL_GROUP)
+NEVER = 3600.0  # seconds
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+Open = Callable[..., Awaitable[Tab]]
+
 
 @pytest.fixture(autouse=True)
-def looks_often(settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.BROADCAST = {"GROUPS": GROUPS}
-    monkeypatch.setattr(revocation, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(revocation, "MAX_SPREAD", 0.25)
-    monkeypatch.setattr(revocation, "looks_failing", Health("looks fail", "looks work"))
+def passes_often(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.BROADCAST = {"GROUPS": GROUPS, "POLL_INTERVAL": 0.02}
+    monkeypatch.setattr(revalidation, "PASS_SECONDS", 0.05)
+    monkeypatch.setattr(revalidation, "MAX_SPREAD", 0.25)
 
 
 @pytest.fixture
-async def tab() -> AsyncIterator[Callable[..., Awaitable[Tab]]]:
+def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is found by a pass."""
+    monkeypatch.setattr(revalidation, "PASS_SECONDS", NEVER)
+
+
+@pytest.fixture(params=["a pass", "an event"])
+def found_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The one that finds a loss, for each must do without the other."""
+    if request.param == "an event":
+        request.getfixturevalue("events_only")
+    else:
+        monkeypatch.setattr(this_process.hints, "publish_control", lambda event: None)
+    return str(request.param)
+
+
+@pytest.fixture
+async def tab() -> AsyncIterator[Open]:
     tabs: list[Tab] = []
 
     async def opened(*groups: str, **options: Any) -> Tab:
@@ -61,7 +79,17 @@ async def tab() -> AsyncIterator[Callable[..., Awaitable[Tab]]]:
 
     yield opened
     for each in tabs:
-        await each.line.disconnect(timeout=WAIT)
+        await each.leave()
+
+
+@pytest.fixture
+def page(tab: Open, ann: User) -> Open:
+    """A page on which ann is signed in."""
+
+    async def opened(*groups: str, name: str = "ann") -> Tab:
+        return await tab(*groups, cookies=(await signed_in(name)).cookies)
+
+    return opened
 
 
 @pytest.fixture
@@ -69,135 +97,126 @@ async def ann() -> User:
     return await User.objects.acreate_user("ann", password="secret", is_staff=True)
 
 
-# What somebody may do by now
+# Rights that are given
 
 
 @pytest.fixture
-def no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of a user is known without the guard's help."""
-    for name in ("LOOK_EVERY", "HINT_DELAY"):
-        monkeypatch.setattr(revocation, name, 1000)
-
-
-async def of_no_staff(tab: Callable[..., Awaitable[Tab]]) -> Tab:
-    """A page of ann, who is of the staff no more."""
+async def demoted(events_only: None, tab: Open, ann: User, monkeypatch: pytest.MonkeyPatch) -> Tab:
+    """A page of ann, who is of the staff no more; revalidation finds nothing of what comes after that."""
+    monkeypatch.setattr(revalidation, "EVENT_DELAY", NEVER)
     cookies = (await signed_in()).cookies
     await User.objects.aupdate(is_staff=False)
     return await tab("broadcast", cookies=cookies)
 
 
-@pytest.mark.usefixtures("no_looks")
-async def test_a_right_is_there_as_soon_as_it_is_given(tab, ann, settings):
+async def test_a_right_is_there_as_soon_as_it_is_given(demoted, ann, settings):
     settings.BROADCAST = {"GROUPS": {**GROUPS, "editors": {**GROUPS["editors"], "publish": "staff"}}}
-    page = await of_no_staff(tab)
     for group in ("editors", "staff"):
-        assert (await page.ask(type="subscribe", group=group))["code"] == "forbidden"
-    await ann.user_permissions.aadd(await Permission.objects.aget(codename=PERMISSION, content_type__model="message"))
-    assert (await page.ask(type="subscribe", group="editors"))["type"] == "welcome"
+        assert (await demoted.ask(type="subscribe", group=group))["code"] == "forbidden"
+    await ann.user_permissions.aadd(await permission())
+    assert (await demoted.ask(type="subscribe", group="editors"))["type"] == "welcome"
     await User.objects.aupdate(is_staff=True)
-    assert (await page.ask(body="hi", group="editors"))["body"] == "hi"
-    assert (await page.ask(type="subscribe", group="staff"))["type"] == "welcome"
+    assert (await demoted.ask(body="hi", group="editors"))["body"] == "hi"
+    assert (await demoted.ask(type="subscribe", group="staff"))["type"] == "welcome"
 
 
-@pytest.mark.usefixtures("no_looks")
-async def test_who_is_refused_again_and_again_is_not_looked_up_each_time(tab, ann, monkeypatch):
+async def test_who_is_refused_again_and_again_is_not_looked_up_each_time(demoted, monkeypatch):
     monkeypatch.setattr(consumers, "LOOKS_A_SECOND", 0.001)
-    page = await of_no_staff(tab)
     for _ in range(consumers.LOOKS_AT_ONCE):
-        assert (await page.ask(type="subscribe", group="staff"))["code"] == "forbidden"
+        assert (await demoted.ask(type="subscribe", group="staff"))["code"] == "forbidden"
     await User.objects.aupdate(is_staff=True)
-    assert (await page.ask(type="subscribe", group="staff"))["code"] == "forbidden"
+    assert (await demoted.ask(type="subscribe", group="staff"))["code"] == "forbidden"
 
 
-@pytest.mark.usefixtures("no_looks")
-async def test_who_was_closed_meanwhile_is_refused_and_no_more(tab, ann):
-    page = await tab("broadcast", cookies=(await signed_in()).cookies)
-    await User.objects.aupdate(is_active=False)
-    assert (await page.ask(type="subscribe", group="editors"))["code"] == "forbidden"
-    await User.objects.all().adelete()
-    assert (await page.ask(type="subscribe", group="editors"))["code"] == "forbidden"
+async def test_who_was_closed_meanwhile_is_refused_and_no_more(demoted):
+    for closing in (User.objects.all().aupdate(is_active=False), User.objects.all().adelete()):
+        await closing
+        assert (await demoted.ask(type="subscribe", group="editors"))["code"] == "forbidden"
 
 
 # Who somebody is
 
+
+async def save(user: User, **fields: Any) -> None:
+    vars(user).update(fields)
+    await user.asave()
+
+
 ENGINES = ["db", "cached_db", "cache", "file", "signed_cookies"]
+SIGN_OUT, NEW_PASSWORD, DELETE_SESSION, DEACTIVATE, DELETE = ACTS = {
+    "sign-out": lambda client, ann: client.post("/admin/logout/"),
+    "new password": lambda client, ann: save(ann, password=make_password("another")),
+    "deleted session": lambda client, ann: sync_to_async(lambda: client.session.flush())(),
+    "deactivated": lambda client, ann: save(ann, is_active=False),
+    "deleted": lambda client, ann: ann.adelete(),
+}
+ENDS = [*product(ENGINES, [SIGN_OUT, NEW_PASSWORD, DELETE_SESSION]), ("db", DEACTIVATE), ("db", DELETE)]
 
 
-async def sign_out(client: AsyncClient, ann: User) -> None:
-    await client.post("/admin/logout/")
-
-
-async def change_password(client: AsyncClient, ann: User) -> None:
-    ann.set_password("another")
-    await ann.asave()
-
-
-async def deactivate(client: AsyncClient, ann: User) -> None:
-    ann.is_active = False
-    await ann.asave()
-
-
-async def delete(client: AsyncClient, ann: User) -> None:
-    await ann.adelete()
-
-
-async def delete_sessions(client: AsyncClient, ann: User) -> None:
-    await sync_to_async(lambda: client.session.flush())()
-
-
-@pytest.fixture(params=ENGINES)
+@pytest.fixture
 def engine(request: pytest.FixtureRequest, settings, tmp_path) -> str:
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{request.param}"
     settings.SESSION_FILE_PATH = str(tmp_path)
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-    return request.param
+    return str(request.param)
 
 
-@pytest.mark.parametrize("act", [sign_out, change_password, deactivate, delete, delete_sessions])
-async def test_whoever_is_no_longer_who_they_were_comes_back_as_they_are(tab, ann, engine, act):
-    if engine == "signed_cookies" and act in (sign_out, delete_sessions):
-        pytest.skip("nobody but the browser knows; see the hints")
+@pytest.mark.parametrize(("engine", "act"), ENDS, indirect=["engine"])
+async def test_whoever_is_no_longer_who_they_were_comes_back_as_they_are(found_by, engine, act, tab, ann):
+    if found_by == "a pass" and engine == "signed_cookies" and act != NEW_PASSWORD:
+        pytest.skip("Nobody but the browser knows")
+    if found_by == "an event" and act == DELETE_SESSION:
+        pytest.skip("Django tells nobody")
     client = await signed_in()
     personal = f"user.{ann.pk}"
     page = await tab("broadcast", personal, cookies=client.cookies)
     guest = await tab("broadcast")
     assert page.user == "ann"
-    await after_looks()
+    if found_by == "a pass":
+        await after_passes()
     await page.hears(personal)
-    await act(client, ann)
+    await ACTS[act](client, ann)
     await page.hears_that_it_has_to_come_back()
     await guest.hears("broadcast")
     back = await tab("broadcast", cookies=client.cookies)
-    assert back.user is None
-    assert (await back.ask(type="subscribe", group=personal))["code"] == "forbidden"
+    if found_by == "a pass" or act == SIGN_OUT:
+        assert back.user is None
+        assert (await back.ask(type="subscribe", group=personal))["code"] == "forbidden"
 
 
-async def test_a_session_that_has_expired_ends(tab, ann):
-    page = await tab("members", cookies=(await signed_in()).cookies)
-    await Session.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
-    await page.hears_that_it_has_to_come_back()
+@pytest.mark.parametrize("engine", ["db", "signed_cookies", "file"], indirect=True)
+async def test_a_session_that_has_expired_ends(page, engine, settings):
+    opened = await page("members")
+    if engine == "db":
+        await Session.objects.aupdate(expire_date=timezone.now() - timedelta(seconds=1))
+    else:
+        settings.SESSION_COOKIE_AGE = 0
+    await opened.hears_that_it_has_to_come_back()
 
 
-@pytest.mark.parametrize("engine", ["signed_cookies", "file"], indirect=True)
-async def test_a_session_without_a_table_expires_too(tab, ann, engine, settings):
-    page = await tab("members", cookies=(await signed_in()).cookies)
-    settings.SESSION_COOKIE_AGE = 0
-    await page.hears_that_it_has_to_come_back()
+@pytest.mark.parametrize("engine", ["cached_db", "db", "cache"], indirect=True)
+async def test_a_session_that_pages_still_know_or_nobody_can_ask_for_holds(page, engine, settings, monkeypatch):
+    opened = await page("members")
+    if engine == "cached_db":  # only the cache still has the session, which is enough for pages too
+        await Session.objects.all().adelete()
+    elif engine == "db":
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "a new one"
+    else:
+        monkeypatch.setattr(LocMemCache, "make_and_validate_key", Mock(side_effect=ConnectionError("away")))
+    await after_passes()
+    await opened.hears("members")
 
 
-@pytest.mark.parametrize("engine", ["cached_db"], indirect=True)
-async def test_a_session_that_only_the_cache_still_has_holds_as_it_does_for_pages(tab, ann, engine):
-    client = await signed_in()
-    page = await tab("members", cookies=client.cookies)
-    await Session.objects.all().adelete()
-    await after_looks()
-    await page.hears("members")
-    assert (await tab("members", cookies=client.cookies)).user == "ann"
+@pytest.fixture
+async def two_browsers(engine: str, tab: Open, ann: User) -> tuple[list[AsyncClient], list[Tab]]:
+    """Two in which ann is signed in, and the page of each."""
+    clients = [await signed_in(), await signed_in()]
+    return clients, [await tab("members", cookies=client.cookies) for client in clients]
 
 
-async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab, ann):
-    here, elsewhere = await signed_in(), await signed_in()
-    pages = [await tab("members", cookies=client.cookies) for client in (here, elsewhere)]
+@pytest.mark.parametrize("engine", ["db"], indirect=True)
+async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab, two_browsers):
+    (here, elsewhere), pages = two_browsers
     form = {"old_password": "secret", "new_password1": "quite another", "new_password2": "quite another"}
     assert (await here.post("/admin/password_change/", form)).status_code == 302
     for page in pages:
@@ -206,47 +225,33 @@ async def test_in_the_browser_that_changed_the_password_the_user_just_stays(tab,
     assert (await tab("broadcast", cookies=elsewhere.cookies)).user is None
 
 
-async def test_a_session_under_an_earlier_secret_key_holds(tab, ann, settings):
-    client = await signed_in()
-    page = await tab("members", cookies=client.cookies)
-    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
-    settings.SECRET_KEY = "a new one"
-    await after_looks()
-    await page.hears("members")
-
-
-async def test_only_the_session_that_ended_does(tab, ann):
-    here, elsewhere = await signed_in(), await signed_in()
-    page, other = await tab("members", cookies=here.cookies), await tab("members", cookies=elsewhere.cookies)
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("engine", ["db", "signed_cookies"], indirect=True)
+async def test_a_sign_out_in_one_browser_does_not_sign_out_the_other(tab, two_browsers, engine):
+    """Where a cookie is all there is of a session, nobody can take it back, and the other has to show it again."""
+    (here, elsewhere), (page, other) = two_browsers
     await here.post("/admin/logout/")
     await page.hears_that_it_has_to_come_back()
-    await after_looks()
-    await other.hears("members")
+    if engine == "signed_cookies":
+        await other.hears_that_it_has_to_come_back()
+    else:
+        await other.hears("members")
+    assert (await tab("broadcast", cookies=here.cookies)).user is None
+    assert (await tab("broadcast", cookies=elsewhere.cookies)).user == "ann"
 
 
-async def test_a_user_without_a_session_is_looked_after_too(tab, ann):
-    line = WebsocketCommunicator(BroadcastConsumer.as_asgi(), "/ws/members?v=1")
-    line.scope["user"] = ann
-    assert (await line.connect(WAIT))[0]
-    await line.receive_from(WAIT)
+async def test_a_user_without_a_session_is_looked_after_too(ann):
+    browser = Browser(BroadcastConsumer.as_asgi(), "/ws/members?v=1", user=ann)
+    await browser.connect()
     await User.objects.aupdate(is_active=False)
-    assert json.loads(await line.receive_from(WAIT))["code"] == USER_CHANGED
+    assert (await browser.hear())["code"] == USER_CHANGED
+    await browser.leave()
 
 
-async def test_what_is_said_after_the_end_is_not_said_under_the_old_name(tab, ann, monkeypatch):
+async def test_what_comes_after_the_end_is_not_of_the_old_name(tab, ann, monkeypatch):
+    """Neither what is said, nor a subscription that was under way."""
     client = await signed_in()
-    page = await tab("broadcast", cookies=client.cookies)
-    guest = await tab("broadcast")
-    await sync_to_async(client.session.flush)()
-    await page.hears_that_it_has_to_come_back()
-    await page.line.send_to(text_data='{"body": "under the old name"}')
-    await guest.hears("broadcast")
-
-
-async def test_a_subscription_under_way_ends_with_the_rest(tab, ann, monkeypatch):
-    client = await signed_in()
-    page = await tab("broadcast", cookies=client.cookies)
-    guest = await tab("broadcast")
+    page, guest = await tab("broadcast", cookies=client.cookies), await tab("broadcast")
     joined, sent_away = asyncio.Event(), asyncio.Event()
     join = Hub.join
 
@@ -257,10 +262,11 @@ async def test_a_subscription_under_way_ends_with_the_rest(tab, ann, monkeypatch
         return found
 
     monkeypatch.setattr(Hub, "join", slow_join)
-    await page.line.send_to(text_data=json.dumps({"type": "subscribe", "group": "members"}))
+    await page.say(type="subscribe", group="members")
     await joined.wait()
     await sync_to_async(client.session.flush)()
     await page.hears_that_it_has_to_come_back()
+    await page.say(body="under the old name")
     sent_away.set()
     await asend("for members", group="members")
     await guest.hears("broadcast")
@@ -270,67 +276,50 @@ async def test_a_subscription_under_way_ends_with_the_rest(tab, ann, monkeypatch
 # What somebody may do
 
 
-async def test_a_staff_flag_that_is_taken_away_ends_what_it_allowed(tab, ann):
-    page = await tab("staff", "members", "broadcast", cookies=(await signed_in()).cookies)
-    await User.objects.aupdate(is_staff=False)
-    body = await page.hears_that_it_lost("staff")
-    assert body.startswith("You may not receive messages of 'staff'")
-    await page.hears("members")
-    await asend("for the staff", group="staff")
-    await page.hears("broadcast")
-    await User.objects.aupdate(is_staff=True)
-    await after_looks()
-    assert (await page.ask(type="subscribe", group="staff"))["type"] == "welcome"
-
-
 async def permission() -> Permission:
-    return await Permission.objects.aget(codename=PERMISSION)
+    return await Permission.objects.aget(codename="add_message", content_type__model="message")
 
 
-async def directly(ann: User) -> Any:
-    await ann.user_permissions.aadd(await permission())
-    return lambda: ann.user_permissions.aclear()
+TAKEN = {
+    "the user's own": lambda ann, group: ann.user_permissions.aclear(),
+    "membership, from the user": lambda ann, group: ann.groups.aremove(group),
+    "membership, from the group": lambda ann, group: group.user_set.aremove(ann),
+    "the group's": lambda ann, group: group.permissions.aclear(),
+    "the group": lambda ann, group: group.adelete(),
+}
 
 
-async def as_a_member(ann: User) -> Any:
+@pytest.mark.parametrize("taken", TAKEN)
+async def test_a_permission_that_is_taken_away_ends_what_it_allowed(found_by, page, ann, taken):
     group = await UserGroup.objects.acreate(name="editors")
-    await group.permissions.aadd(await permission())
-    await ann.groups.aadd(group)
-    return lambda: ann.groups.aremove(group)
+    if taken == "the user's own":
+        await ann.user_permissions.aadd(await permission())
+    else:
+        await group.permissions.aadd(await permission())
+        await ann.groups.aadd(group)
+    opened = await page("editors", "members")
+    if found_by == "a pass":
+        await after_passes()
+    await opened.hears("editors")
+    await TAKEN[taken](ann, group)
+    await opened.hears_that_it_lost("editors")
+    await opened.hears("members")
 
 
-async def by_a_group(ann: User) -> Any:
-    await as_a_member(ann)
-    group = await UserGroup.objects.aget()
-    return lambda: group.permissions.aclear()
-
-
-async def by_a_group_that_goes(ann: User) -> Any:
-    await as_a_member(ann)
-    return lambda: UserGroup.objects.all().adelete()
-
-
-@pytest.mark.parametrize("grant", [directly, as_a_member, by_a_group, by_a_group_that_goes])
-async def test_a_permission_that_is_taken_away_ends_what_it_allowed(tab, ann, grant):
-    take_away = await grant(ann)
-    page = await tab("editors", "members", cookies=(await signed_in()).cookies)
-    await after_looks()
-    await page.hears("editors")
-    await take_away()
-    await page.hears_that_it_lost("editors")
-    await page.hears("members")
-
-
-async def test_who_writes_is_asked_as_they_are_now(tab, ann, settings):
-    settings.BROADCAST = {"GROUPS": {"broadcast": {"subscribe": "anyone", "publish": "staff"}}}
-    page = await tab("broadcast", cookies=(await signed_in()).cookies)
-    assert (await page.ask(body="hi"))["author"] == "ann"
+async def test_a_staff_flag_that_is_taken_away_ends_what_it_allowed(page, settings):
+    settings.BROADCAST = {"GROUPS": {**GROUPS, "broadcast": {"subscribe": "anyone", "publish": "staff"}}}
+    opened = await page("staff", "members", "broadcast")
+    assert (await opened.ask(body="hi"))["author"] == "ann"
     await User.objects.aupdate(is_staff=False)
-    await after_looks()
-    assert (await page.ask(body="hi"))["code"] == "forbidden"
+    body = await opened.hears_that_it_lost("staff")
+    assert body.startswith("You may not receive messages of 'staff'")
+    assert (await opened.ask(body="hi"))["code"] == "forbidden"
+    await opened.hears("members")
+    await asend("for the staff", group="staff")
+    await opened.hears("broadcast")
 
 
-async def test_a_policy_that_changes_its_mind_ends_subscriptions_of_guests_too(tab, ann, settings):
+async def test_a_policy_that_changes_its_mind_ends_subscriptions_of_guests_too(tab, page, ann, settings):
     tickets = {"ticket.1", "ticket.2"}
     asked: list[Any] = []
 
@@ -339,54 +328,46 @@ async def test_a_policy_that_changes_its_mind_ends_subscriptions_of_guests_too(t
         return group in tickets if group.startswith("ticket.") else None
 
     settings.BROADCAST = {"GROUPS": GROUPS, "POLICY": may}
-    pages = [await tab("ticket.1", "ticket.2"), await tab("ticket.1", "ticket.2", cookies=(await signed_in()).cookies)]
+    pages = [await tab("ticket.1", "ticket.2"), await page("ticket.1", "ticket.2")]
     tickets.remove("ticket.1")
-    for page in pages:
-        body = await page.hears_that_it_lost("ticket.1")
-        assert 'BROADCAST["POLICY"]' in body
+    for each in pages:
+        assert 'BROADCAST["POLICY"]' in await each.hears_that_it_lost("ticket.1")
     await asend("to ticket.2", group="ticket.2")
-    for page in pages:
-        assert (await page.hear())["body"] == "to ticket.2"
+    for each in pages:
+        assert (await each.hear())["body"] == "to ticket.2"
     assert {None, ann} == set(asked)
 
 
-async def test_a_subscription_by_a_signed_name_ends_when_that_expires(tab, ann, settings, monkeypatch):
+async def test_a_subscription_by_a_signed_name_ends_when_that_expires(tab, page, ann, monkeypatch):
+    """Unless the group is followed by its plain name by now, and allowed so."""
     now = signing.time.time()
-    page = await tab("broadcast", signed_name("ticket.1", ann), cookies=(await signed_in()).cookies)
+    opened = await page("broadcast", signed_name("ticket.1", ann), signed_name("members", ann))
+    assert (await opened.ask(type="subscribe", group="members"))["type"] == "welcome"
     guest = await tab("broadcast", signed_name("ticket.1"))
-    await after_looks()
+    await after_passes()
     await asend("to ticket.1", group="ticket.1")
-    for each in (page, guest):
+    for each in (opened, guest):
         assert (await each.hear())["body"] == "to ticket.1"
     monkeypatch.setattr(signing.time, "time", lambda: now + 24 * 3600 + 10)
-    for each in (page, guest):
+    for each in (opened, guest):
         assert "has expired" in await each.hears_that_it_lost("ticket.1")
-    assert (await page.ask(type="subscribe", group=signed_name("ticket.1", ann)))["type"] == "welcome"
-    await after_looks()
-    await page.hears("ticket.1")
+    assert (await opened.ask(type="subscribe", group=signed_name("ticket.1", ann)))["type"] == "welcome"
+    await after_passes()
+    for group in ("ticket.1", "members"):
+        await opened.hears(group)
 
 
-async def test_who_follows_by_a_plain_name_now_is_judged_by_that(tab, ann, monkeypatch):
-    now = signing.time.time()
-    page = await tab(signed_name("members", ann), "broadcast", cookies=(await signed_in()).cookies)
-    assert (await page.ask(type="subscribe", group="members"))["type"] == "welcome"
-    monkeypatch.setattr(signing.time, "time", lambda: now + 24 * 3600 + 10)
-    await after_looks()
-    await page.hears("members")
-
-
-async def test_who_came_for_this_group_alone_is_sent_away(tab, ann):
-    client = await signed_in()
-    page = Tab(client.cookies, "/ws/staff?v=1")
-    plain = Tab(client.cookies, "/ws/staff")
+async def test_who_came_for_this_group_alone_is_sent_away(ann):
+    cookies = (await signed_in()).cookies
+    page, plain = Tab(cookies, "/ws/staff?v=1"), Tab(cookies, "/ws/staff")
     for each in (page, plain):
-        assert (await each.line.connect(WAIT))[0]
-        await each.hear()
+        await each.connect()
     await User.objects.aupdate(is_staff=False)
     bye = await page.hear()
     assert (bye["type"], bye["code"], bye["reconnect"]) == ("bye", FORBIDDEN, False)
     for each in (page, plain):
-        assert await each.line.receive_output(WAIT) == {"type": "websocket.close", "code": FORBIDDEN}
+        await each.is_closed(FORBIDDEN)
+        await each.leave()
 
 
 # What it costs, and what does not end anything
@@ -394,44 +375,45 @@ async def test_who_came_for_this_group_alone_is_sent_away(tab, ann):
 
 async def test_guests_in_open_groups_are_not_looked_at(tab):
     await tab("broadcast")
-    assert revalidators == {}
+    assert revalidator().connections == set()
+    assert CONTROL not in get_channel_layer().groups
 
 
 @pytest.mark.parametrize("engine", ["db", "cached_db"], indirect=True)
-async def test_a_look_at_many_takes_two_queries(tab, ann, engine):
+async def test_a_pass_over_many_takes_two_queries(page, engine):
     names = ["bob", "cyd", "dan"]
     for name in names:
         await User.objects.acreate_user(name, password="secret", is_staff=True)
     for name in ("ann", "ann", *names):
-        await tab("members", "staff", "broadcast", cookies=(await signed_in(name)).cookies)
-    guard = revalidators[asyncio.get_running_loop()]
-    snapshots = [snapshot_of(each) for each in guard.connections]
-    assert len(snapshots) == 5
+        await page("members", "staff", "broadcast", name=name)
+    snapshots = [snapshot_of(each) for each in revalidator().connections]
 
-    def look() -> int:
+    def judge() -> int:
         with CaptureQueriesContext(connection) as queries:
             identify(snapshots)
             find_lost(snapshots, {})
         return len(queries)
 
-    assert await sync_to_async(look)() == 2
+    assert await sync_to_async(judge)() == 2
     assert [(snapshot.is_signed_out, snapshot.lost) for snapshot in snapshots] == [(False, [])] * 5
 
 
-async def test_a_database_that_is_away_ends_nothing(tab, ann, monkeypatch, caplog):
-    page = await tab("members", "staff", cookies=(await signed_in()).cookies)
+async def test_a_database_that_is_away_ends_nothing(page, monkeypatch, caplog):
+    opened = await page("members", "staff")
     with monkeypatch.context() as patch:
-        patch.setattr(type(User.objects), "in_bulk", failing, raising=False)
+        patch.setattr(type(User.objects), "in_bulk", Mock(side_effect=OperationalError("away")), raising=False)
         await User.objects.aupdate(is_staff=False)
-        await after_looks()
-        await asend("to the staff", group="staff")
-        assert (await page.hear())["body"] == "to the staff"
-    await page.hears_that_it_lost("staff")
-    said = [record.getMessage() for record in caplog.records if "looks" in record.getMessage()]
-    assert said == ["looks fail: The message log cannot be used right now: away", "looks work"]
+        await after_passes()
+        await opened.hears("staff")
+    await opened.hears_that_it_lost("staff")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "Who is connected and what they may do cannot be looked up, so nothing is ended: "
+        "The message log cannot be used right now: away",
+        "Who is connected and what they may do can be looked up again",
+    ]
 
 
-async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(tab, ann, settings):
+async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(page, settings):
     is_failing = False
 
     def may(user: Any, action: str, group: str) -> bool | None:
@@ -441,151 +423,75 @@ async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(tab
 
     settings.BROADCAST = {"GROUPS": GROUPS, "POLICY": may}
     await User.objects.acreate_user("bob", password="secret", is_staff=True)
-    pages = [await tab("staff", "broadcast", cookies=(await signed_in(name)).cookies) for name in ("ann", "bob")]
-    for page in pages:
-        assert (await page.ask(type="subscribe", group=f"ticket.{pages.index(page) + 1}"))["type"] == "welcome"
+    first, second = await page("staff", "ticket.1"), await page("staff", "ticket.2", name="bob")
     is_failing = True
     await User.objects.aupdate(is_staff=False)
-    await pages[1].hears_that_it_lost("staff")
-    await asend("to the staff", group="staff")
-    assert (await pages[0].hear())["body"] == "to the staff"
+    await second.hears_that_it_lost("staff")
+    await first.hears("staff")
     is_failing = False
-    await pages[0].hears_that_it_lost("staff")
+    await first.hears_that_it_lost("staff")
 
 
-async def test_a_cache_that_is_away_ends_nothing(tab, ann, settings, monkeypatch):
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-    settings.CACHES = {"default": {"BACKEND": "tests.test_revocation.BreakableCache"}}
-    page = await tab("members", cookies=(await signed_in()).cookies)
-    monkeypatch.setattr(BreakableCache, "is_away", True)
-    await after_looks()
-    await page.hears("members")
+async def test_passes_end_with_the_last_connection_and_begin_with_the_next(page):
+    """Also with one that comes while the control group is left."""
+    for _ in range(2):
+        opened = await page("members")
+        await until(lambda: CONTROL in get_channel_layer().groups)
+        await opened.leave()
+        await until(lambda: CONTROL not in get_channel_layer().groups)
+    opened = await page("members")
+    await opened.leave()
+    opened = await page("members")
+    await User.objects.aupdate(is_active=False)
+    await opened.hears_that_it_has_to_come_back()
 
 
-def failing(*args: Any, **kwargs: Any) -> None:
-    raise OperationalError("away")
+# Events
 
 
-class BreakableCache(LocMemCache):
-    """A cache on another machine."""
-
-    is_away = False
-
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        if self.is_away:
-            raise ConnectionError("away")
-        return super().get(*args, **kwargs)
-
-    def has_key(self, *args: Any, **kwargs: Any) -> Any:
-        if self.is_away:
-            raise ConnectionError("away")
-        return super().has_key(*args, **kwargs)
-
-
-async def test_the_guard_goes_with_the_last_connection(tab, ann):
-    page = await tab("members", cookies=(await signed_in()).cookies)
-    assert len(revalidators) == 1
-    await page.line.disconnect()
-    await until(lambda: not revalidators)
-
-
-# Hints
-
-
-@pytest.fixture
-def looks_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a hint makes a guard look."""
-    monkeypatch.setattr(revocation, "LOOK_EVERY", 3600)
-
-
-@pytest.mark.usefixtures("looks_never")
-@pytest.mark.parametrize("act", [sign_out, change_password, deactivate, delete])
-async def test_a_hint_ends_it_at_once(tab, ann, engine, act):
-    client = await signed_in()
-    page = await tab("broadcast", f"user.{ann.pk}", cookies=client.cookies)
-    guest = await tab("broadcast")
-    await act(client, ann)
-    await page.hears_that_it_has_to_come_back()
-    await guest.hears("broadcast")
-    if act is sign_out:
-        assert (await tab("broadcast", cookies=client.cookies)).user is None
-
-
-@pytest.mark.usefixtures("looks_never")
-@pytest.mark.parametrize("grant", [directly, as_a_member, by_a_group, by_a_group_that_goes])
-async def test_a_hint_tells_of_permissions_too(tab, ann, grant):
-    take_away = await grant(ann)
-    page = await tab("editors", "members", cookies=(await signed_in()).cookies)
-    await take_away()
-    await page.hears_that_it_lost("editors")
-    await page.hears("members")
-
-
-@pytest.mark.usefixtures("looks_never")
-async def test_a_group_that_loses_a_member_tells_of_the_member(tab, ann):
-    await as_a_member(ann)
-    page = await tab("editors", "members", cookies=(await signed_in()).cookies)
-    group = await UserGroup.objects.aget()
-    await group.user_set.aremove(ann)
-    await page.hears_that_it_lost("editors")
-
-
-@pytest.mark.usefixtures("looks_never")
-async def test_a_hint_comes_with_the_commit(tab, ann, monkeypatch):
-    page = await tab("staff", "members", cookies=(await signed_in()).cookies)
-    told: list[Any] = []
-    tell_all = signals.tell_all
-    monkeypatch.setattr(signals, "tell_all", lambda event: (told.append(event), tell_all(event)))
+@pytest.mark.usefixtures("events_only")
+async def test_an_event_comes_with_the_commit(page, ann, monkeypatch):
+    opened = await page("staff", "members")
+    told = Mock(side_effect=this_process.hints.publish_control)
+    monkeypatch.setattr(this_process.hints, "publish_control", told)
+    ann.is_staff = False
 
     @sync_to_async
+    @transaction.atomic
     def save() -> None:
-        with transaction.atomic():
-            ann.is_staff = False
-            ann.save()
-            assert told == []
+        ann.save()
+        told.assert_not_called()
 
     await save()
-    assert len(told) == 1
-    await page.hears_that_it_lost("staff")
+    told.assert_called_once()
+    await opened.hears_that_it_lost("staff")
 
 
-@pytest.mark.usefixtures("looks_never")
+@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("users", ["named", None])
-async def test_a_hint_crosses_the_channel_layer(tab, ann, users):
-    page = await tab("staff", "members", cookies=(await signed_in()).cookies)
-    await until(lambda: "broadcast." in get_channel_layer().groups)
+async def test_an_event_crosses_the_channel_layer(page, ann, users):
+    opened = await page("staff", "members")
+    await until(lambda: CONTROL in get_channel_layer().groups)
     await User.objects.aupdate(is_staff=False)
-    event = {"type": "broadcast.revoke", "users": [str(ann.pk)] if users else None, "origin": "another process"}
-    await get_channel_layer().group_send("broadcast.", event)
-    await page.hears_that_it_lost("staff")
+    event = {"type": REVOKE, "users": [str(ann.pk)] if users else None, "origin": "another process"}
+    await get_channel_layer().group_send(CONTROL, event)
+    await opened.hears_that_it_lost("staff")
 
 
-@pytest.mark.parametrize("event", [{"users": 7}, {"users": [7]}, {"users": {}}, {"users": ["7"], "signed_out": "x"}])
-async def test_a_hint_that_makes_no_sense_does_nothing(tab, ann, event):
-    page = await tab("members", cookies=(await signed_in()).cookies)
-    await get_channel_layer().group_send("broadcast.", {"type": "broadcast.revoke", **event})
-    await after_looks()
-    await page.hears("members")
+async def test_an_event_that_makes_no_sense_does_nothing(page):
+    opened = await page("members")
+    await until(lambda: CONTROL in get_channel_layer().groups)
+    for event in ({"users": 7}, {"users": [7]}, {"users": {}}, {"users": ["7"], "signed_out": "x"}):
+        await get_channel_layer().group_send(CONTROL, {"type": REVOKE, **event})
+    await after_passes()
+    await opened.hears("members")
 
 
-@pytest.mark.parametrize("engine", ["signed_cookies"], indirect=True)
-@pytest.mark.usefixtures("looks_never")
-async def test_whoever_shows_a_cookie_that_nobody_can_take_back_has_to_show_it_again(tab, ann, engine):
-    """A sign-out in one browser: the other one's page comes back too, and is who it was."""
-    here, elsewhere = await signed_in(), await signed_in()
-    pages = [await tab("members", cookies=client.cookies) for client in (here, elsewhere)]
-    await here.post("/admin/logout/")
-    for page in pages:
-        await page.hears_that_it_has_to_come_back()
-    assert (await tab("broadcast", cookies=here.cookies)).user is None
-    assert (await tab("broadcast", cookies=elsewhere.cookies)).user == "ann"
-
-
-def test_hints_name_who_may_have_lost_something(db, monkeypatch, django_capture_on_commit_callbacks):
+def test_events_name_who_may_have_lost_something(db, monkeypatch, django_capture_on_commit_callbacks):
     told: list[Any] = []
-    monkeypatch.setattr(signals, "tell_all", lambda event: told.append((event["users"], event["signed_out"])))
-    ann = User.objects.create_user("ann")
-    bob = User.objects.create_user("bob")
+    tell = this_process.hints
+    monkeypatch.setattr(tell, "publish_control", lambda event: told.append((event["users"], event["signed_out"])))
+    ann, bob = (User.objects.create_user(name) for name in ("ann", "bob"))
     group = UserGroup.objects.create(name="editors")
     acts: list[tuple[Callable[[], Any], list[Any]]] = [
         (lambda: ann.save(), [([str(ann.pk)], False)]),
@@ -606,14 +512,10 @@ def test_hints_name_who_may_have_lost_something(db, monkeypatch, django_capture_
 
 
 @pytest.mark.parametrize("problem", [RuntimeError, TransactionManagementError])
-def test_a_hint_never_fails_what_it_is_about(monkeypatch, problem):
+def test_an_event_never_fails_what_it_is_about(monkeypatch, problem):
     """Where no database may be used, and where a site manages its transactions itself."""
-
-    def on_commit(*args: Any, **kwargs: Any) -> None:
-        raise problem
-
-    monkeypatch.setattr(transaction, "on_commit", on_commit)
+    monkeypatch.setattr(transaction, "on_commit", Mock(side_effect=problem))
     told: list[Any] = []
-    monkeypatch.setattr(signals, "tell_all", told.append)
+    monkeypatch.setattr(this_process.hints, "publish_control", told.append)
     user_logged_out.send(User, user=User(pk=7), request=None)
     assert [event["users"] for event in told] == [["7"]]

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
 from broadcast import send_many
-from broadcast.access.audiences import group_for, signed_name
+from broadcast.audiences import group_for, signed_name
 
 
 def may(user: User | None, action: str, group: str) -> bool | None:

@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 
 from broadcast.engine import commands
-from broadcast.engine.commands import BadFrame, Ping, Publish, Subscribe, Unsubscribe, command, unread
+from broadcast.engine.commands import (
+    Ping,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    command,
+    position_in,
+    query_in,
+    unread,
+)
+from broadcast.exceptions import Refused
 
 REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
-def refusal(text: str | None) -> BadFrame:
-    with pytest.raises(BadFrame) as caught:
+def refusal(text: str | None) -> Refused:
+    with pytest.raises(Refused) as caught:
         command(text)
     return caught.value
 
@@ -52,29 +62,11 @@ def test_what_clients_may_say(text: str, expected: object) -> None:
     [
         (None, "A frame must be text; it came as binary."),
         ("[]", "A frame must be a JSON object; it came as a list."),
-        ("[[[]]]", "A frame must be a JSON object; it came as a list."),
-        ("null", "A frame must be a JSON object; it came as nothing."),
-        ("true", "A frame must be a JSON object; it came as true or false."),
-        ("1", "A frame must be a JSON object; it came as a number."),
-        ("1.5", "A frame must be a JSON object; it came as a number."),
-        ('"hi"', "A frame must be a JSON object; it came as 'hi'."),
         ("{}", "The body must be text; it came as nothing."),
-        ('{"body": 1}', "The body must be text; it came as a number."),
-        ('{"body": {"a": 1}}', "The body must be text; it came as an object."),
-        ('{"body": ""}', "The body must be text that is not empty; it came empty."),
-        ('{"body": " \\n\\u00a0"}', "The body must be text that is not empty; it came empty."),
-        ('{"body": "a\\u0000b"}', "The body must not contain the NUL character."),
-        ('{"body": "\\ud800"}', "The body must be valid Unicode; it came with a lone surrogate."),
         ('{"body": "hi", "author": 7}', "The author must be text; it came as a number."),
-        ('{"body": "hi", "author": " "}', "The author must be text that is not empty; it came empty."),
+        ('{"body": "hi", "group": 7}', "The group must be text that matches"),
         ('{"body": "hi", "ref": 7}', "The ref must be a UUID; it came as a number."),
-        ('{"body": "hi", "ref": "abc"}', "The ref must be a UUID; it came as 'abc'."),
         ('{"body": "hi", "data": []}', "The data must be a JSON object; it came as a list."),
-        ('{"body": "hi", "data": {"a": 1e999}}', "A number must be finite; data.a came as inf."),
-        (
-            '{"body": "hi", "data": {"a": 9223372036854775808}}',
-            "A whole number must fit into 64 bits; data.a does not.",
-        ),
         ('{"type": "subscribe", "group": 7}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
         ('{"type": "subscribe", "group": "a b"}', "The group must be text that matches [a-zA-Z0-9_.-]{1,80}"),
         (
@@ -132,26 +124,10 @@ def test_a_refusal_carries_the_frames_ref() -> None:
     assert refusal('{"body": 7, "ref": "mine"}').ref == "mine"
 
 
-def test_data_may_be_nested_only_so_deep() -> None:
-    nested: dict[str, Any] = {}
-    for _ in range(40):
-        nested = {"a": nested}
-    error = refusal(json.dumps({"body": "hi", "data": nested}))
-    assert str(error).startswith("The data may be nested 32 deep;")
-
-
-@pytest.mark.parametrize(
-    ("fields", "sentence"),
-    [
-        ({"body": "x" * 11}, "The body may have 10 characters; it came with 11."),
-        ({"body": "hi", "author": "x" * 256}, "The author may have 255 characters; it came with 256."),
-        ({"body": "hi", "data": {"a": "é" * 50}}, "The data may have 100 bytes as JSON; it came with 108."),
-    ],
-)
-def test_what_is_too_large(fields: dict[str, Any], sentence: str, settings: Any) -> None:
-    settings.BROADCAST = {"MAX_BODY": 10, "MAX_DATA": 100}
-    error = refusal(json.dumps(fields))
-    assert (str(error), error.code) == (sentence, "too_large")
+def test_what_is_too_large(settings: Any) -> None:
+    settings.BROADCAST = {"MAX_BODY": 10}
+    error = refusal(json.dumps({"body": "x" * 11}))
+    assert (str(error), error.code) == ("The body may have 10 characters; it came with 11.", "too_large")
 
 
 def test_a_frame_that_is_far_too_large_is_not_even_read(settings: Any) -> None:
@@ -203,3 +179,31 @@ def test_a_subscription_that_makes_no_sense_is_told_with_its_group() -> None:
 
 def test_an_epoch_is_short() -> None:
     assert refusal(json.dumps({"type": "subscribe", "group": "g", "epoch": "x" * 65})).code == "invalid"
+
+
+# The address
+
+
+@pytest.mark.parametrize(
+    ("query", "position"),
+    [
+        ("", (None, "")),
+        ("after=", (None, "")),
+        ("epoch=e", (None, "")),
+        ("after=3", (3, "")),
+        ("after=1&after=3&epoch=e", (3, "e")),
+        ("after=-1", "The offset must be a whole number from 0 on"),
+        ("after=x", "The offset must be a whole number from 0 on"),
+        ("after=1.5", "The offset must be a whole number from 0 on"),
+        ("after=%C2%B2", "The offset must be a whole number from 0 on"),
+        ("after=99999999999999999999", "The offset must be a whole number from 0 on"),
+        (f"after=1&epoch={'e' * 65}", "The epoch must be the text of a welcome"),
+    ],
+)
+def test_a_position_to_go_on_from(query: str, position: object) -> None:
+    asked = query_in({"query_string": query.encode()})
+    if not isinstance(position, str):
+        assert position_in(asked) == position
+        return
+    with pytest.raises(Refused, match=f"In the address: {position}"):
+        position_in(asked)

@@ -1,283 +1,411 @@
 """Group commit: what is sent at the same time is committed together, and nobody's end is another's."""
 
+import asyncio
 import os
 import signal
 import threading
-from concurrent.futures import CancelledError
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connections
 
 from broadcast.engine import commit as commits
-from broadcast.engine.commit import CommitRequest, GroupCommit, append_together
-from broadcast.engine.storage import log
-from broadcast.engine.storage.log import Draft
+from broadcast.engine.commit import GroupCommit, ThreadRequest
+from broadcast.engine.process import this_process
+from broadcast.engine.storage.database import open_log
+from broadcast.engine.storage.log import Log
+from broadcast.engine.storage.records import AppendResult, Draft, NewMessages
+from broadcast.engine.storage.threads import OwnThreads
+from broadcast.engine.system import System
 from broadcast.exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from broadcast.models import Message
-from tests.engine import elsewhere, python, together, until
+from tests.kit.log import Stranger, committed
+from tests.kit.processes import elsewhere, python
+from tests.kit.streams import draft
+from tests.kit.waiting import until, wait_until
 
 User = get_user_model()
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-
-def draft(body: str = "hi", **fields) -> Draft:
-    return Draft("news", "server", "Server", body, **fields)
+SECONDS = 30
 
 
-def entry(*drafts: Draft, lead=lambda: None) -> CommitRequest:
-    return CommitRequest(drafts or [draft()], lead)
+class WatchedLog(Log):
+    """Notes what each transaction is to append and in which thread; each waits until the gate is open."""
 
+    def __init__(self) -> None:
+        super().__init__(System())
+        self.batches: list[str] = []
+        self.threads: list[str] = []
+        self.gate = threading.Event()
+        self.error: BaseException | None = None
+        self.under_way = self.most_at_once = 0
 
-class Stranger:
-    """Not the key of a user; where it is written, something else than a database error comes of it."""
-
-    def __init__(self, error: type[BaseException]) -> None:
-        self.error = error
-
-    def __int__(self) -> int:
-        raise self.error("a stranger")
-
-
-@pytest.fixture
-def commit() -> GroupCommit:
-    return GroupCommit()
-
-
-@pytest.fixture
-def transactions(monkeypatch) -> list[int]:
-    """How many messages each transaction appended."""
-    counts: list[int] = []
-    append = log.append
-
-    def counted(drafts):
-        appended = append(drafts)
-        counts.append(len(drafts))
-        return appended
-
-    monkeypatch.setattr(log, "append", counted)
-    return counts
-
-
-class TestTheLead:
-    def test_the_first_in_line_leads_at_once(self, commit):
-        led = []
-        commit.put(entry(lead=lambda: led.append(1)))
-        commit.put(entry(lead=lambda: led.append(2)))
-        assert led == [1]
-
-    def test_the_leader_commits_for_all_who_wait(self, commit, transactions):
-        entries = [entry(draft(str(number))) for number in range(5)]
-        for each in entries:
-            commit.put(each)
-        commit.commit()
-        assert [[message.body for message in each.result.result(0)] for each in entries] == [[c] for c in "01234"]
-        assert transactions == [5]
-
-    def test_a_batch_has_a_size_and_the_next_in_line_leads_the_rest(self, commit, transactions, monkeypatch):
-        monkeypatch.setattr(commits, "MAX_BATCH", 4)
-        led = []
-        entries = [
-            entry(*[draft() for _ in range(size)], lead=lambda number=number: led.append(number))
-            for number, size in enumerate([2, 2, 1, 9, 1])
-        ]
-        for each in entries:
-            commit.put(each)
-        while transactions != [4, 1, 9, 1]:
-            commit.commit()
-        assert led == [0, 2, 3, 4]
-        assert [len(each.result.result(0)) for each in entries] == [2, 2, 1, 9, 1]
-
-    def test_the_lead_is_passed_on_before_anyone_is_told(self, commit, monkeypatch):
-        """So a listener, or a handler of the log's records, may send in its turn."""
-        told = []
-
-        def tell(news):
-            told.extend(news)
-            if len(told) == 1:
-                again = entry(draft("again"), lead=commit.commit)
-                commit.put(again)
-                assert again.result.done()
-
-        monkeypatch.setattr(commits, "publish_news", tell)
-        commit.put(entry())
-        commit.commit()
-        assert [message.body for new_messages in told for message in new_messages.messages] == ["hi", "again"]
-
-    def test_one_that_cannot_take_the_lead_fails_alone(self, commit):
-        def no_thread():
-            raise RuntimeError("can't start new thread")
-
-        unlucky = entry(lead=no_thread)
-        commit.put(unlucky)
-        with pytest.raises(LogUnavailable, match="can't start new thread"):
-            unlucky.result.result(0)
-        led = []
-        first, second, third = (
-            entry(lead=lambda: led.append(1)),
-            entry(lead=no_thread),
-            entry(lead=lambda: led.append(3)),
-        )
-        commit.put(first)
-        for late in (second, third):
-            late.drafts = [draft() for _ in range(commits.MAX_BATCH)]
-            commit.put(late)
-        commit.commit()
-        assert led == [1, 3]
-        assert isinstance(second.result.exception(0), LogUnavailable)
-        commit.commit()
-        assert first.result.result(0)
-        assert third.result.result(0)
-
-    def test_one_taken_back_in_time_is_not_sent(self, commit, transactions):
-        entries = [entry(draft(c)) for c in "abc"]
-        for each in entries:
-            commit.put(each)
-        assert entries[0].result.cancel()
-        assert entries[1].result.cancel()
-        commit.commit()
-        assert [message.body for message in entries[2].result.result(0)] == ["c"]
-        with pytest.raises(CancelledError):
-            entries[0].result.result(0)
-        assert transactions == [1]
-
-    def test_one_that_is_being_committed_cannot_be_taken_back(self, commit, monkeypatch):
-        entries = [entry(draft(c)) for c in "ab"]
-        append = log.append
-
-        def slow(drafts):
-            assert not entries[0].result.cancel()
-            return append(drafts)
-
-        monkeypatch.setattr(log, "append", slow)
-        for each in entries:
-            commit.put(each)
-        commit.commit()
-        assert [message.offset for each in entries for message in each.result.result(0)] == [1, 2]
-
-    def test_when_all_were_taken_back_the_next_goes_on(self, commit):
-        alone = entry()
-        commit.put(alone)
-        alone.result.cancel()
-        commit.commit()
-        led = []
-        commit.put(entry(lead=lambda: led.append(1)))
-        assert led == [1]
-
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork")
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-    def test_a_fork_begins_with_nobody_waiting(self, commit):
-        commit.put(entry())
-        child = os.fork()
-        if child == 0:
-            led = []
-            commit.put(entry(lead=lambda: led.append(1)))
-            os._exit(0 if led == [1] else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-class TestABadMember:
-    def test_of_which_the_database_will_not_have_it_fails_alone(self, commit):
-        gone = User.objects.create_user("gone")
-        User.objects.filter(pk=gone.pk).delete()
-        entries = [entry(draft("a")), entry(draft("b", user_id=gone.pk)), entry(draft("c"))]
-        for each in entries:
-            commit.put(each)
-        commit.commit()
-        assert isinstance(entries[1].result.exception(0), InvalidMessage)
-        assert [entries[0].result.result(0)[0].offset, entries[2].result.result(0)[0].offset] == [1, 2]
-
-    def test_that_no_database_ever_saw_fails_alone(self, commit):
-        entries = [entry(draft("a")), entry(draft("b", user_id=Stranger(TypeError))), entry(draft("c"))]
-        for each in entries:
-            commit.put(each)
-        commit.commit()
-        assert isinstance(entries[1].result.exception(0), TypeError)
-        assert [entries[0].result.result(0)[0].offset, entries[2].result.result(0)[0].offset] == [1, 2]
-
-    def test_among_many_threads(self):
-        def sender(number: int):
-            if number % 4:
-                return append_together([draft(str(number))])[0].body
-            return append_together([draft(user_id=Stranger(TypeError))])
-
-        results = together(*(lambda number=number: sender(number) for number in range(16)))
-        for number, result in enumerate(results):
-            assert result == str(number) if number % 4 else isinstance(result, TypeError)
-        assert sorted(Message.objects.values_list("offset", flat=True)) == list(range(1, 13))
-
-
-class TestALogThatFails:
-    def test_all_of_a_batch_hear_of_it_at_once(self, commit, monkeypatch):
-        tries = []
-
-        def fail(drafts):
-            tries.append(len(drafts))
-            raise LogUnavailable("no disk")
-
-        monkeypatch.setattr(log, "append", fail)
-        entries = [entry() for _ in range(5)]
-        for each in entries:
-            commit.put(each)
-        commit.commit()
-        assert tries == [5]
-        assert all(isinstance(each.result.exception(0), LogUnavailable) for each in entries)
-
-    def test_an_interrupt_leaves_nobody_waiting(self, commit):
-        led = []
-        entries = [entry(draft(user_id=Stranger(SystemExit))), entry()]
-        for each in entries:
-            commit.put(each)
-        with pytest.raises(SystemExit):
-            commit.commit()
-        assert all(isinstance(each.result.exception(0), OutcomeUnknown) for each in entries)
-        assert not Message.objects.exists()
-        commit.put(entry(lead=lambda: led.append(1)))
-        assert led == [1]
-
-
-class TestThreads:
-    def test_who_sends_meanwhile_is_committed_together(self, transactions, monkeypatch):
-        """While the first commits, the others gather; then one of them commits for all."""
-        gathered = threading.Event()
-        append = log.append
-
-        def slow(drafts):
-            if not transactions:
-                assert gathered.wait(30)
-            return append(drafts)
-
-        monkeypatch.setattr(log, "append", slow)
-        results: list = []
-        threads = [
-            threading.Thread(target=lambda body=body: results.append(elsewhere(lambda: append_together([draft(body)]))))
-            for body in "abcdefgh"
-        ]
-        for thread in threads:
-            thread.start()
-        until(lambda: len(commits.group_commit._entries) == 7)
-        gathered.set()
-        for thread in threads:
-            thread.join(30)
-        assert transactions == [1, 7]
-        assert sorted(message.offset for [message] in results) == list(range(1, 9))
-
-    def test_many_rounds(self):
-        def sender(name: int) -> list[int]:
-            return [append_together([draft(f"{name}")])[0].offset for _ in range(15)]
-
-        results = together(*(lambda name=name: sender(name) for name in range(12)))
-        assert sorted(offset for offsets in results for offset in offsets) == list(range(1, 181))
-        assert commits.group_commit._entries == commits.deque()
-        assert commits.group_commit._has_leader is False
-
-    def test_the_main_thread_serves_itself_alone(self):
-        """It alone can be interrupted. Others wait for the leader, which never comes; it does not."""
-        commits.group_commit.put(entry())
+    def append(self, drafts: Sequence[Draft], connection: Any = None) -> AppendResult:
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        self.batches.append("".join(draft.body for draft in drafts))
+        self.threads.append(threading.current_thread().name)
         try:
-            assert append_together([draft()])[0].offset == 1
+            assert self.gate.wait(SECONDS)
+            if self.error is not None:
+                raise self.error
+            return super().append(drafts, connection)
         finally:
-            commits.group_commit.commit()
+            self.under_way -= 1
+
+
+class Line:
+    """The senders of one group commit: threads and clients, each of which gets in line before the next may begin."""
+
+    def __init__(self, commit: GroupCommit, log: WatchedLog) -> None:
+        self.commit = commit
+        self.log = log
+        self.threads = OwnThreads(System())
+        self.is_begun = False
+        self._started: list[threading.Thread] = []
+
+    def is_in_line(self) -> Callable[[], bool]:
+        """A condition: the sender that is about to start is committing, or waits behind those who wait now."""
+        if not self.is_begun:
+            self.is_begun = True
+            return lambda: bool(self.log.batches)
+        length = len(self.commit._requests)
+        return lambda: len(self.commit._requests) > length
+
+    def thread(self, *bodies: str, **fields: Any) -> "Awaitable[list[int | None]]":
+        """Sends from a thread; the offsets, once it has sent."""
+        done = self.is_in_line()
+        sending = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+
+        def send() -> None:
+            result: Any
+            try:
+                result = [m.offset for m in self.commit.append([draft(b, **fields) for b in bodies], open_log())]
+            except BaseException as error:
+                result = error
+            finally:
+                connections.close_all()
+            loop.call_soon_threadsafe(sending.set_result, result)
+
+        thread = threading.Thread(target=send, name=f"thread-{bodies[0]}")
+        self._started.append(thread)
+        thread.start()
+        wait_until(done)
+        return sending
+
+    async def client(self, body: str, **fields: Any) -> "asyncio.Task[Message]":
+        """Sends as a client of this loop does."""
+        done = self.is_in_line()
+        task = asyncio.create_task(self.commit.relay(draft(body, **fields), self.threads))
+        await until(done)
+        return task
+
+    def close(self) -> None:
+        self.log.gate.set()
+        for thread in self._started:
+            thread.join(SECONDS)
+        self.threads.close()
+
+
+@pytest.fixture
+def log() -> WatchedLog:
+    return WatchedLog()
+
+
+@pytest.fixture
+def news() -> list[NewMessages]:
+    return []
+
+
+@pytest.fixture
+def commit(log: WatchedLog, news: list[NewMessages]) -> GroupCommit:
+    return GroupCommit(log, news.extend)
+
+
+@pytest.fixture
+def line(commit: GroupCommit, log: WatchedLog) -> Iterator[Line]:
+    line = Line(commit, log)
+    yield line
+    line.close()
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message is a batch, so everyone leads in turn."""
+    monkeypatch.setattr(commits, "MAX_BATCH", 1)
+
+
+@pytest.fixture
+def exhausted(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """No thread of the engine's can be started, until this is undone."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("broadcast-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield patch
+
+
+async def outcome(sending: Awaitable[Any]) -> Any:
+    """The offsets that a sender got, or its error's type."""
+    [result] = await asyncio.wait_for(asyncio.gather(sending, return_exceptions=True), SECONDS)
+    if isinstance(result, Message):
+        return [result.offset]
+    return type(result) if isinstance(result, BaseException) else result
+
+
+# The lead
+
+
+async def test_whom_nobody_is_ahead_of_commits_in_its_own_thread(line, log, news):
+    log.gate.set()
+    assert await line.thread("a", "b") == [1, 2]
+    assert (log.batches, log.threads) == (["ab"], ["thread-a"])
+    assert [message.body for each in news for message in each.messages] == ["a", "b"]
+
+
+async def test_what_comes_in_one_turn_of_the_loop_is_committed_together(commit, log, line):
+    log.gate.set()
+    sent = await asyncio.gather(*(commit.relay(draft(body), line.threads) for body in "abc"))
+    assert [(message.offset, message.body) for message in sent] == [(1, "a"), (2, "b"), (3, "c")]
+    assert log.batches == ["abc"]
+
+
+async def test_who_sends_during_a_commit_is_committed_together(line, log, news):
+    sent = [line.thread("a"), await line.client("b"), line.thread("c", "d"), await line.client("e")]
+    log.gate.set()
+    assert [await outcome(each) for each in sent] == [[1], [2], [3, 4], [5]]
+    assert log.batches == ["a", "bcde"]
+    await until(lambda: [message.offset for each in news for message in each.messages] == [1, 2, 3, 4, 5])
+
+
+async def test_a_batch_has_a_size_which_only_a_single_request_may_exceed(line, log, monkeypatch):
+    monkeypatch.setattr(commits, "MAX_BATCH", 4)
+    sent = [line.thread(*bodies) for bodies in ("-", "ab", "cd", "e", "fghijklmn", "o")]
+    log.gate.set()
+    assert [len(await each) for each in sent] == [1, 2, 2, 1, 9, 1]
+    assert log.batches == ["-", "abcd", "e", "fghijklmn", "o"]
+
+
+@pytest.mark.usefixtures("one_by_one")
+async def test_the_lead_goes_from_threads_to_clients_and_back(line, log):
+    sent = [line.thread("a"), await line.client("b"), await line.client("c"), line.thread("d"), await line.client("e")]
+    log.gate.set()
+    assert [await outcome(each) for each in sent] == [[1], [2], [3], [4], [5]]
+    writer = "broadcast-writer_0"
+    assert log.threads == ["thread-a", writer, writer, "thread-d", writer]
+
+
+async def test_the_lead_is_passed_on_before_anyone_is_told(log):
+    """So a listener, or a handler of the log's records, may send in its turn."""
+    told = []
+
+    def after_append(news: Sequence[NewMessages]) -> None:
+        told.extend(message.body for each in news for message in each.messages)
+        if len(told) == 1:
+            elsewhere(lambda: commit.append([draft("again")], open_log()))
+
+    log.gate.set()
+    commit = GroupCommit(log, after_append)
+    await asyncio.to_thread(elsewhere, lambda: commit.append([draft("first")], open_log()))
+    assert told == ["first", "again"]
+
+
+def test_the_main_thread_commits_alone(commit, log, line):
+    """It alone can be interrupted by a signal: it neither waits for a leader nor leads."""
+    commit._put(ThreadRequest([draft("waits")]))  # of a leader who never comes
+    log.gate.set()
+    assert [message.offset for message in commit.append([draft("a")], open_log())] == [1]
+    assert log.batches == ["a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_begins_with_nobody_waiting():
+    this_process.commit._put(ThreadRequest([draft()]))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if this_process.commit._put(ThreadRequest([draft()])) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+async def test_many_threads_and_clients(commit, log, line):
+    def some(name: str) -> list[int | None]:
+        return [commit.append([draft(name)], open_log())[0].offset for _ in range(15)]
+
+    async def others(name: str) -> list[int | None]:
+        return [(await commit.relay(draft(name), line.threads)).offset for _ in range(15)]
+
+    log.gate.set()
+    threads = [asyncio.to_thread(elsewhere, lambda name=name: some(name)) for name in "abcd"]
+    results = await asyncio.gather(*threads, *(others(name) for name in "efgh"))
+    assert sorted(offset for offsets in results for offset in offsets) == list(range(1, 121))
+    assert log.most_at_once == 1
+
+
+# A member of a batch
+
+
+@pytest.mark.parametrize("is_client", [True, False])
+@pytest.mark.parametrize("error", [ArithmeticError, InvalidMessage])
+async def test_one_that_cannot_be_written_fails_alone(line, log, is_client, error):
+    """Whether the database will not have it, or never saw it."""
+    nobody: Any = Stranger() if error is ArithmeticError else 4711
+    sent = [line.thread("a"), line.thread("b"), await line.client("c")]
+    sent.append(await line.client("d", user_id=nobody) if is_client else line.thread("d", user_id=nobody))
+    sent += [line.thread("e"), await line.client("f")]
+    log.gate.set()
+    assert [await outcome(each) for each in sent] == [[1], [2], [3], error, [4], [5]]
+
+
+async def test_all_of_a_batch_hear_of_a_log_that_fails_and_the_next_tries_again(line, log):
+    log.error = LogUnavailable("no disk")
+    sent = [line.thread("a"), line.thread("b"), await line.client("c")]
+    log.gate.set()
+    assert [await outcome(each) for each in sent] == [LogUnavailable] * 3
+    assert log.batches == ["a", "bc"]
+    log.error = None
+    assert (await line.commit.relay(draft("later"), line.threads)).offset == 1
+
+
+async def test_an_interrupted_leader_leaves_nobody_waiting(line, log):
+    sent = [line.thread("a", user_id=Stranger(SystemExit)), line.thread("b"), await line.client("c")]
+    log.gate.set()
+    assert [await outcome(each) for each in sent] == [SystemExit, [1], [2]]
+    log.gate.clear()
+    line.is_begun = False
+    log.batches.clear()
+    sent = [line.thread("d"), line.thread("e"), await line.client("f", user_id=Stranger(SystemExit)), line.thread("g")]
+    log.gate.set()
+    assert [await outcome(each) for each in sent] == [[3], SystemExit, OutcomeUnknown, OutcomeUnknown]
+    assert committed() == [(1, "b"), (2, "c"), (3, "d")]
+
+
+# Leaving the line
+
+
+async def test_a_client_that_is_cancelled_in_time_takes_its_message_back(line, log):
+    sent = [line.thread("a"), await line.client("b"), await line.client("c"), line.thread("d")]
+    for each in sent[1:3]:
+        each.cancel()
+    await asyncio.wait(sent[1:3])
+    log.gate.set()
+    assert [await outcome(each) for each in (sent[0], sent[3])] == [[1], [2]]
+    assert committed() == [(1, "a"), (2, "d")]
+
+
+async def test_when_all_took_theirs_back_the_next_goes_on(line, log):
+    sent = [line.thread("a"), await line.client("b")]
+    sent[1].cancel()
+    log.gate.set()
+    assert await sent[0] == [1]
+    assert (await line.commit.relay(draft("c"), line.threads)).offset == 2
+
+
+async def test_a_client_that_is_cancelled_during_the_commit_has_sent(line, log):
+    first = await line.client("a")
+    first.cancel()
+    await asyncio.wait([first])
+    log.gate.set()
+    assert (await line.commit.relay(draft("b"), line.threads)).offset == 2
+    assert await asyncio.to_thread(committed) == [(1, "a"), (2, "b")]
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("has_lead", [False, True])
+async def test_a_thread_that_is_interrupted_while_it_waits_leaves_nothing_behind(line, log, has_lead, monkeypatch):
+    """Also when it has just been given the lead."""
+    wait = ThreadRequest.wait
+
+    def interrupted_wait(request: ThreadRequest) -> None:
+        if request.drafts[0].body != "b" or has_lead:
+            wait(request)
+        if request.drafts[0].body == "b":
+            assert go_on.wait(SECONDS)
+            raise Interrupted
+
+    go_on = threading.Event()
+    monkeypatch.setattr(ThreadRequest, "wait", interrupted_wait)
+    sent = [line.thread("a"), line.thread("b"), line.thread("c"), await line.client("d")]
+    if not has_lead:
+        go_on.set()
+        await until(lambda: len(line.commit._requests) == 2)
+    log.gate.set()
+    assert await sent[0] == [1]
+    go_on.set()
+    assert [await outcome(each) for each in sent[1:]] == [Interrupted, [2], [3]]
+    assert log.batches == ["a", "c", "d"]
+
+
+def test_a_loop_that_ended_loses_nobody_elses_messages(log):
+    """Neither its own that wait already, nor those of threads behind them."""
+    commit, loop, threads = GroupCommit(log, lambda news: None), asyncio.new_event_loop(), OwnThreads(System())
+
+    async def scenario() -> list[Any]:
+        line = Line(commit, log)
+        first = line.thread("a")
+        relayed = loop.create_task(commit.relay(draft("b"), threads))
+        await asyncio.to_thread(loop.run_until_complete, asyncio.wait([relayed], timeout=0))
+        relayed._log_destroy_pending = False
+        loop.close()
+        threads.close()
+        sent = [first, line.thread("c"), await line.client("d")]
+        log.gate.set()
+        outcomes = [await outcome(each) for each in sent]
+        line.close()
+        return outcomes
+
+    assert asyncio.run(scenario()) == [[1], [3], [4]]
+    assert committed() == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
+
+
+# Without threads
+
+
+async def test_a_client_for_whom_no_thread_can_be_started_fails_alone(line, log, exhausted):
+    log.gate.set()
+    with pytest.raises(LogUnavailable, match="Nothing can be sent right now: can't start new thread"):
+        await line.commit.relay(draft("a"), line.threads)
+    assert await line.thread("b") == [1]
+    exhausted.undo()
+    assert (await line.commit.relay(draft("c"), line.threads)).offset == 2
+
+
+@pytest.mark.usefixtures("one_by_one", "exhausted")
+async def test_however_many_cannot_lead_the_next_who_can_goes_on(line, log):
+    first = line.thread("a")
+    clients = [asyncio.create_task(line.commit.relay(draft("b"), line.threads)) for _ in range(1500)]
+    await until(lambda: len(line.commit._requests) == 1500)
+    last = line.thread("c")
+    log.gate.set()
+    assert [await outcome(first), await outcome(last)] == [[1], [2]]
+    assert {await outcome(client) for client in clients} == {LogUnavailable}
+
+
+@pytest.mark.usefixtures("one_by_one")
+async def test_a_lead_that_could_not_be_taken_is_not_taken_later(line, log, exhausted):
+    with pytest.raises(LogUnavailable):
+        await line.commit.relay(draft("a"), line.threads)
+    sent = [line.thread("b"), line.thread("c")]
+    exhausted.undo()
+    await line.threads.write(lambda: None)  # the writer works off what it was given before
+    assert log.batches == ["b"]
+    log.gate.set()
+    assert [await outcome(each) for each in sent] == [[1], [2]]
+    assert log.most_at_once == 1
 
 
 def test_ctrl_c_leaves_nobody_waiting():
@@ -306,7 +434,7 @@ def test_ctrl_c_leaves_nobody_waiting():
         """
     )
     assert process.stdout.readline() == "ready\n"
-    until(lambda: Message.objects.filter(body="from the main thread").exists())
+    wait_until(lambda: Message.objects.filter(body="from the main thread").exists())
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert out == "80 80\n", error

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from broadcast.engine import frames as wire
 from broadcast.engine.frames import Dialect, Frame, error_fields, message_fields, message_frame, reset_fields
+from broadcast.exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
 from broadcast.models import Message
 
 REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -69,46 +69,36 @@ def test_a_reset_in_both_dialects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("error", "more"),
     [
-        (("invalid", "No."), '{"type":"error","author":"Server","body":"No.","code":"invalid"}'),
+        (Refused("No."), '"code":"invalid"'),
+        (InvalidMessage("No.", "too_large", ref=7), '"code":"too_large"'),
+        (Refused("No.", ref=["x"]), '"code":"invalid"'),
+        (Refused("No.", ref="x" * 65), '"code":"invalid"'),
+        (Refused("No.", ref="\ud800"), '"code":"invalid"'),
+        (Refused("No.", "forbidden", group="g"), '"code":"forbidden","group":"g"'),
         (
-            ("rate_limited", "Wait.", "mine", 0.25),
-            '{"type":"error","author":"Server","body":"Wait.","code":"rate_limited","ref":"mine","retry_after_ms":250}',
+            Refused("No.", "rate_limited", ref="mine", retry_after=0.25),
+            '"code":"rate_limited","ref":"mine","retry_after_ms":250',
         ),
         (
-            ("unavailable", "Later.", REF, 1),
-            '{"type":"error","author":"Server","body":"Later.","code":"unavailable",'
-            '"ref":"12345678-1234-5678-1234-567812345678","retry_after_ms":1000}',
+            Refused("No.", "unavailable", ref=REF, retry_after=1),
+            '"code":"unavailable","ref":"12345678-1234-5678-1234-567812345678","retry_after_ms":1000',
         ),
-        (
-            ("forbidden", "No.", None, None, "g"),
-            '{"type":"error","author":"Server","body":"No.","code":"forbidden","group":"g"}',
-        ),
-        (("invalid", "No.", 7), '{"type":"error","author":"Server","body":"No.","code":"invalid"}'),
-        (("invalid", "No.", ["x"]), '{"type":"error","author":"Server","body":"No.","code":"invalid"}'),
+        (LogUnavailable("No."), '"code":"unavailable","retry_after_ms":1000'),
     ],
 )
-def test_an_error_in_both_dialects(arguments: tuple[Any, ...], text: str) -> None:
-    frame = Frame(error_fields(*arguments))
-    assert frame.text(Dialect.V1) == text
-    assert frame.text(Dialect.PLAIN) == json.dumps({"author": "Server", "body": arguments[1]}, separators=(",", ":"))
+def test_an_error_in_both_dialects(error: BroadcastError, more: str) -> None:
+    frame = Frame(error_fields(error))
+    assert frame.text(Dialect.V1) == '{"type":"error","author":"Server","body":"No.",' + more + "}"
+    assert frame.text(Dialect.PLAIN) == '{"author":"Server","body":"No."}'
 
 
-def test_a_frame_is_encoded_once_per_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    encodings: list[object] = []
-    encoded = wire.encoded
-
-    def counted(fields: Any) -> str:
-        encodings.append(fields)
-        return encoded(fields)
-
-    monkeypatch.setattr(wire, "encoded", counted)
+@pytest.mark.parametrize("dialect", Dialect)
+def test_a_frame_is_encoded_once_per_dialect(dialect: Dialect) -> None:
     frame = message_frame(message())
-    for _ in range(3):
-        frame.text(Dialect.V1)
-        frame.text(Dialect.PLAIN)
-    assert len(encodings) == 2
+    assert frame.text(dialect) is frame.text(dialect)
+    assert frame.data(dialect) is frame.data(dialect)
 
 
 def test_times_are_in_utc_whatever_the_site_keeps(settings):

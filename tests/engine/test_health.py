@@ -1,74 +1,69 @@
-"""Outages are told once when they begin and once when they end, from whatever threads."""
+"""Health: a failure is told once when it begins and once when it ends, from whatever threads and sources."""
 
 import logging
-import threading
 
 import pytest
 
-from broadcast.engine.health import Health
+from broadcast.engine.health import Dependency, Health
+from tests.kit.processes import together
 
 
 @pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is said, level and text, as it comes."""
     caplog.set_level(logging.DEBUG, "broadcast")
-    return caplog
+    said: list[str] = []
+    caplog.handler.emit = lambda record: said.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    return said
 
 
-def lines(said: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    return [(record.levelname, record.getMessage()) for record in said.records]
+@pytest.fixture
+def dependency() -> Dependency:
+    return Dependency("It is broken", "It is well")
 
 
-def test_one_line_at_the_beginning_and_one_at_the_end(said: pytest.LogCaptureFixture) -> None:
-    outage = Health("It is broken", "It is well")
-    outage.recover()
-    for error in ("first", "second"):
-        outage.fail(error)
-    outage.recover()
-    outage.recover()
-    assert lines(said) == [("ERROR", "It is broken: first"), ("WARNING", "It is well")]
+def test_one_line_at_the_beginning_and_one_at_the_end(lines: list[str], dependency: Dependency) -> None:
+    dependency.recover()
+    for error in ("100%s of %d", ValueError("two")):
+        dependency.fail(error)
+        dependency.fail("again")
+        dependency.recover()
+        dependency.recover()
+    assert lines == [
+        "ERROR It is broken: 100%s of %d",
+        "WARNING It is well",
+        "ERROR It is broken: two",
+        "WARNING It is well",
+    ]
 
 
-def test_a_second_outage_is_told_again(said: pytest.LogCaptureFixture) -> None:
-    outage = Health("It is broken", "It is well")
-    for error in (ValueError("one"), ValueError("two")):
-        outage.fail(error)
-        outage.recover()
-    assert [text for _, text in lines(said)] == ["It is broken: one", "It is well", "It is broken: two", "It is well"]
+def test_it_lasts_until_all_who_reported_it_say_otherwise(lines: list[str], dependency: Dependency) -> None:
+    for source in ("sending", "listening"):
+        dependency.fail("x", source)
+    dependency.recover("nobody")
+    dependency.recover("sending")
+    assert dependency.is_failing
+    assert (dependency.is_failing_for("sending"), dependency.is_failing_for("listening")) == (False, True)
+    dependency.recover("listening")
+    assert not dependency.is_failing
+    assert lines == ["ERROR It is broken: x", "WARNING It is well"]
 
 
-def test_percent_signs_in_an_error_do_no_harm(said: pytest.LogCaptureFixture) -> None:
-    Health("It is broken", "").fail("100%s of %d")
-    assert lines(said) == [("ERROR", "It is broken: 100%s of %d")]
+def test_many_threads_say_it_once(lines: list[str], dependency: Dependency) -> None:
+    for _ in range(20):
+        together(*[lambda: dependency.fail("x")] * 8)
+        together(*[dependency.recover] * 8)
+    assert lines == ["ERROR It is broken: x", "WARNING It is well"] * 20
 
 
-def test_many_threads_say_it_once(said: pytest.LogCaptureFixture) -> None:
-    outage = Health("It is broken", "It is well")
-    for act in (lambda: outage.fail("x"), outage.recover):
-        start = threading.Barrier(8)
-
-        def run(act=act, start=start) -> None:  # type: ignore[no-untyped-def]
-            start.wait()
-            act()
-
-        threads = [threading.Thread(target=run) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(lines(said)) == 2
-
-
-def test_two_who_end_it_at_the_same_moment_say_it_once(said: pytest.LogCaptureFixture) -> None:
-    outage = Health("It is broken", "It is well")
-    outage.fail("x")
-
-    class EndedMeanwhile:
-        def __enter__(self) -> None:
-            outage._places.clear()
-
-        def __exit__(self, *details: object) -> None:
-            pass
-
-    outage._lock = EndedMeanwhile()  # type: ignore[assignment]
-    outage.recover()
-    assert lines(said) == [("ERROR", "It is broken: x")]
+def test_a_process_knows_what_fails() -> None:
+    health = Health()
+    assert health.failing == set()
+    for dependency in (health.no_log, health.log, health.layer):
+        dependency.fail("x", "sending")
+    health.log.fail("x")
+    assert health.failing == {health.no_log, health.log, health.layer}
+    health.no_log.recover("sending")
+    health.no_log.fail("x")
+    health.log_works()
+    assert health.failing == {health.layer}

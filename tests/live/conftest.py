@@ -1,13 +1,28 @@
-"""A fleet for a test: a database of its own on PostgreSQL, Redis, daphnes and a publisher."""
+"""The wheel, and a fleet for a test: a database of its own on PostgreSQL, Redis, daphnes and a publisher."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.live.fleet import Client, Publisher, new_database, visitors
+from tests.live.reader import SECONDS
+from tests.live.serving import Server
 from tests.services import Postgres, Redis
-from tests.site import Daphne, Site
+from tests.site import ROOT, Daphne, Site
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the wheel in it, built by what requirements.txt pins."""
+    directory = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return directory
 
 
 @pytest.fixture
@@ -55,6 +70,22 @@ def publisher(fleet_site: Site, tmp_path: Path) -> Iterator[Publisher]:
     yield publisher
     publisher.end()
     print(f"--- publisher\n{publisher.log}")
+
+
+@pytest.fixture
+def serve(database: Path) -> Iterator[Callable[..., Server]]:
+    """`serve("tls", STALLED_TIMEOUT=1)` starts a daphne on an endpoint, with settings of its own."""
+    servers: list[Server] = []
+
+    def started(way: str = "tcp", **settings: Any) -> Server:
+        servers.append(Server(database, way, **settings))
+        servers[-1].start()
+        return servers[-1]
+
+    yield started
+    for server in servers:
+        server.end()
+        print(f"--- daphne, {server.way}, port {server.port}\n{server.log}")
 
 
 @pytest.fixture

@@ -5,25 +5,16 @@ import os
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.kit.sockets import masked
+from tests.kit.waiting import wait_until
 from tests.site import START_SECONDS, Daphne
 
 WAIT = 30  # seconds, for a machine that is busy
-PAUSE = 0.02  # seconds between two looks
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = WAIT) -> Any:
-    """Waits for a condition and returns what came true; fails if that takes too long."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(PAUSE)
-    return found
 
 
 class Server(Daphne):
@@ -35,6 +26,7 @@ class Server(Daphne):
         self.way = way
         self.directory = database.parent
         self.path = self.directory / f"{self.port}.sock"
+        self.visitors = ExitStack()
 
     def endpoint(self) -> str:
         if self.way == "unix":
@@ -48,7 +40,7 @@ class Server(Daphne):
         with self.log_file.open("a") as log:
             endpoint = ("-m", "daphne", "--endpoint", self.endpoint(), "tests.live.host:application")
             self.spawn(*endpoint, stdout=log, stderr=subprocess.STDOUT)
-        wait_for(lambda: self.process.poll() is not None or self.is_listening(), START_SECONDS)
+        wait_until(lambda: self.process.poll() is not None or self.is_listening(), START_SECONDS)
         assert self.process.poll() is None, self.log
 
     def is_listening(self) -> bool:
@@ -74,6 +66,16 @@ class Server(Daphne):
             found.close()
             raise
         return found
+
+    def visit(self, path: str = "/ws?v=1", receive_buffer: int = 0) -> "Client":
+        """A WebSocket to the server that has heard its welcome; it is closed when the server ends."""
+        client = self.visitors.enter_context(Client(self, path, receive_buffer))
+        client.welcome = client.hear()
+        return client
+
+    def end(self) -> None:
+        self.visitors.close()
+        super().end()
 
     def ask(self, path: str) -> "Answer":
         return Answer(self, path)
@@ -145,6 +147,7 @@ class Client:
     def __init__(self, server: Server, path: str = "/ws?v=1", receive_buffer: int = 0) -> None:
         self.socket = server.socket(receive_buffer)
         self.data = b""
+        self.welcome: Any = None
         self.close_code: int | None = None
         try:
             self.shake_hands(path)
@@ -214,9 +217,3 @@ class Client:
 
     def say(self, **fields: Any) -> None:
         self.write(json.dumps(fields).encode())
-
-
-def masked(payload: bytes, opcode: int = 1) -> bytes:
-    """A frame of a client's; the mask is zero."""
-    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
-    return bytes([0x80 | opcode]) + size + bytes(4) + payload

@@ -10,7 +10,8 @@ import pytest
 
 from bench.link import request
 from broadcast.engine.transports.daphne.receive import AT_ONCE
-from tests.live.serving import Client, Server, wait_for
+from tests.kit.waiting import wait_until
+from tests.live.serving import Client, Server
 from tests.live.test_daphne import tracebacks
 
 RESET = struct.pack("ii", 1, 0)
@@ -75,7 +76,7 @@ def test_who_goes_while_it_waits_leaves_no_trace(server: Server, ask: Callable[[
         gone.close()
     with Client(server) as client:
         assert client.hear()["type"] == "welcome"
-    wait_for(lambda: server.log.count("WSDISCONNECT /ws") == seen(server, "/ws"))
+    wait_until(lambda: server.log.count("WSDISCONNECT /ws") == seen(server, "/ws"))
     assert tracebacks(server.log) == []
 
 

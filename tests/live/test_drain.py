@@ -4,47 +4,22 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.kit.waiting import wait_until
 from tests.live.fleet import new_database
-from tests.live.serving import Answer, Client, Server, wait_for
+from tests.live.serving import Answer, Client, Server
 from tests.live.test_daphne import tracebacks
 
 DRAINING = "connections are sent away"
 
 
-@pytest.fixture
-def serve(database: Path) -> Iterator[Callable[..., Server]]:
-    """`serve("tls", DRAIN_TIMEOUT=1)` starts a server."""
-    servers: list[Server] = []
-
-    def started(way: str = "tcp", **settings: Any) -> Server:
-        servers.append(Server(database, way, **settings))
-        servers[-1].start()
-        return servers[-1]
-
-    yield started
-    for server in servers:
-        server.end()
-        print(f"--- daphne, {server.way}, port {server.port}\n{server.log}")
-
-
-@pytest.fixture
-def visit() -> Iterator[Callable[..., Client]]:
-    with ExitStack() as clients:
-        yield lambda *args, **options: clients.enter_context(Client(*args, **options))
-
-
 def terminate(server: Server) -> None:
     """Asks the server to end and waits until it has begun to."""
     server.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: DRAINING in server.log)
+    wait_until(lambda: DRAINING in server.log)
 
 
 # Django's handler drops its task that waits for the client to go, if daphne cancels it right then.
@@ -58,13 +33,11 @@ def complaints(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["tcp", "unix", "tls"])
-def test_each_client_is_told_when_to_come_back(serve, visit, way):
+def test_each_client_is_told_when_to_come_back(serve, way):
     """Although all of them were upgraded within the last second."""
     server = serve(way)
-    clients = [visit(server) for _ in range(20)]
-    plain = visit(server, "/ws")
-    for client in [*clients, plain]:
-        client.hear()
+    clients = [server.visit() for _ in range(20)]
+    plain = server.visit("/ws")
     begun = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     waits = []
@@ -83,14 +56,13 @@ def test_each_client_is_told_when_to_come_back(serve, visit, way):
 
 
 @pytest.mark.parametrize("way", ["tcp", "unix", "tls"])
-def test_nobody_new_comes_in_and_a_request_under_way_is_finished(serve, visit, way):
+def test_nobody_new_comes_in_and_a_request_under_way_is_finished(serve, way):
     server = serve(way)
-    client = visit(server)
-    client.hear()
+    client = server.visit()
     with server.ask("/slow?seconds=1.5") as answer:
         assert client.hear()["body"] == "asked"
         terminate(server)
-        wait_for(lambda: not server.is_listening())
+        wait_until(lambda: not server.is_listening())
         assert server.process.poll() is None
         assert answer.body() == b"done"
     assert server.process.wait(10) == 0
@@ -101,19 +73,19 @@ def test_nobody_new_comes_in_and_a_request_under_way_is_finished(serve, visit, w
 def test_a_request_under_way_is_finished_also_where_there_was_no_websocket_yet(serve):
     server = serve()
     with server.ask("/slow?seconds=1.5") as answer:
-        wait_for(lambda: b"asked" in server.get("/broadcast/?format=json"))
+        wait_until(lambda: b"asked" in server.get("/broadcast/?format=json"))
         terminate(server)
         assert answer.body() == b"done"
     assert server.process.wait(10) == 0
     assert complaints(server) == []
 
 
-def test_an_answer_is_finished_also_if_its_reader_is_slow(serve, visit):
+def test_an_answer_is_finished_also_if_its_reader_is_slow(serve):
     server = serve()
-    visit(server).hear()
+    server.visit()
     size = 8 * 1024 * 1024
     with Answer(server, f"/large?bytes={size}", receive_buffer=16 * 1024) as answer:
-        wait_for(lambda: "GET /large" in server.log)
+        wait_until(lambda: "GET /large" in server.log)
         terminate(server)
         time.sleep(0.3)  # longer than it takes to drain without it
         assert len(answer.body()) == size
@@ -121,9 +93,9 @@ def test_an_answer_is_finished_also_if_its_reader_is_slow(serve, visit):
     assert complaints(server) == []
 
 
-def test_a_request_that_never_ends_holds_it_up_no_longer_than_the_setting_says(serve, visit):
+def test_a_request_that_never_ends_holds_it_up_no_longer_than_the_setting_says(serve):
     server = serve(DRAIN_TIMEOUT=1)
-    visit(server).hear()
+    server.visit()
     with server.ask("/endless") as answer:
         answer.socket.recv(1000)
         begun = time.monotonic()
@@ -136,10 +108,9 @@ def test_a_request_that_never_ends_holds_it_up_no_longer_than_the_setting_says(s
     assert complaints(server) == []
 
 
-def test_a_thread_that_is_stuck_holds_it_up_little_longer(serve, visit):
+def test_a_thread_that_is_stuck_holds_it_up_little_longer(serve):
     server = serve(DRAIN_TIMEOUT=1)
-    client = visit(server)
-    client.hear()
+    client = server.visit()
     with server.ask("/stuck?seconds=30"):
         assert client.hear()["body"] == "asked"
         begun = time.monotonic()
@@ -149,12 +120,12 @@ def test_a_thread_that_is_stuck_holds_it_up_little_longer(serve, visit):
     assert "A thread did not end within DRAIN_TIMEOUT" in server.log
 
 
-def test_a_database_that_hangs_holds_it_up_little_longer(serve, visit, postgres_server):
+def test_a_database_that_hangs_holds_it_up_little_longer(serve, postgres_server):
     server = serve(DRAIN_TIMEOUT=1)
     server.end()
     server.env["DATABASE_URL"] = new_database(postgres_server, "hanging")
     server.start()
-    visit(server).hear()
+    server.visit()
     try:
         postgres_server.pause()
         time.sleep(1.5)  # by then the hub asks it
@@ -166,10 +137,9 @@ def test_a_database_that_hangs_holds_it_up_little_longer(serve, visit, postgres_
         postgres_server.resume()
 
 
-def test_a_second_signal_ends_it_at_once(serve, visit):
+def test_a_second_signal_ends_it_at_once(serve):
     server = serve(DRAIN_TIMEOUT=60)
-    client = visit(server)
-    client.hear()
+    server.visit()
     with server.ask("/endless") as answer:
         answer.socket.recv(1000)
         terminate(server)
@@ -180,12 +150,11 @@ def test_a_second_signal_ends_it_at_once(serve, visit):
     assert complaints(server) == []
 
 
-def test_sockets_of_other_apps_do_not_hold_it_up(serve, visit):
+def test_sockets_of_other_apps_do_not_hold_it_up(serve):
     server = serve()
-    visit(server).hear()
-    others = [visit(server, "/other") for _ in range(3)]
-    for other in others:
-        other.hear()
+    server.visit()
+    for _ in range(3):
+        server.visit("/other")
     begun = time.monotonic()
     terminate(server)
     assert server.process.wait(10) == 0
@@ -193,10 +162,9 @@ def test_sockets_of_other_apps_do_not_hold_it_up(serve, visit):
     assert complaints(server) == []
 
 
-def test_a_client_that_reads_nothing_does_not_hold_it_up(serve, visit):
+def test_a_client_that_reads_nothing_does_not_hold_it_up(serve):
     server = serve()
-    stuck = visit(server, receive_buffer=16 * 1024)
-    stuck.hear()
+    server.visit(receive_buffer=16 * 1024)
     server.get("/many?count=300&bytes=10000")
     begun = time.monotonic()
     terminate(server)
@@ -205,11 +173,10 @@ def test_a_client_that_reads_nothing_does_not_hold_it_up(serve, visit):
     assert complaints(server) == []
 
 
-def test_who_still_comes_in_over_an_open_connection_is_sent_away_too(serve, visit):
+def test_who_still_comes_in_over_an_open_connection_is_sent_away_too(serve):
     """A browser's connection that was kept open may become a WebSocket after the server has stopped to listen."""
     server = serve()
-    first = visit(server)
-    first.hear()
+    first = server.visit()
     late = server.socket()
     with late, server.ask("/slow?seconds=2") as answer:
         assert first.hear()["body"] == "asked"
@@ -228,7 +195,7 @@ def test_who_still_comes_in_over_an_open_connection_is_sent_away_too(serve, visi
     assert complaints(server) == []
 
 
-def test_without_clients_it_ends_at_once(serve, visit):
+def test_without_clients_it_ends_at_once(serve):
     server = serve()
     with Client(server) as client:
         client.hear()
@@ -239,7 +206,7 @@ def test_without_clients_it_ends_at_once(serve, visit):
     assert complaints(server) == []
 
 
-def test_it_ends_under_load(serve, visit):
+def test_it_ends_under_load(serve):
     """Signed off while everybody talks, comes and goes."""
     server = serve()
     stop = threading.Event()
@@ -257,7 +224,7 @@ def test_it_ends_under_load(serve, visit):
     visitors = [threading.Thread(target=come_and_go) for _ in range(8)]
     for visitor in visitors:
         visitor.start()
-    listener = visit(server)
+    listener = server.visit()
     list(islice(listener.frames(), 100))
     server.process.send_signal(signal.SIGTERM)
     frames = listener.hear_to_the_end()
@@ -269,31 +236,29 @@ def test_it_ends_under_load(serve, visit):
     assert complaints(server) == []
 
 
-def test_clients_that_move_to_another_server_miss_nothing(serve, visit):
+def test_clients_that_move_to_another_server_miss_nothing(serve):
     servers = [serve(POLL_INTERVAL=0.1), serve(POLL_INTERVAL=0.1)]
     wanted = 600
-    clients = [visit(servers[0]) for _ in range(10)]
+    clients = [servers[0].visit() for _ in range(10)]
     followed: list[list[int]] = [[] for _ in clients]
 
     def follow(number: int) -> None:
         """As the page does: comes back to where a `bye` left it, after the time it was told."""
-        client, epoch = clients[number], ""
+        client = clients[number]
         while True:
+            assert client.welcome["recovered"] or not followed[number]
             wait = 0.0
             for fields in client.frames():
                 if fields["type"] == "message":
                     followed[number].append(fields["offset"])
                     if fields["offset"] == wanted:
                         return
-                elif fields["type"] == "welcome":
-                    epoch = fields["epoch"]
-                    assert fields["recovered"] is bool(followed[number]) or not followed[number]
                 elif fields["type"] == "bye":
                     wait = fields["after_ms"] / 1000
             assert client.close_code == 4000
             time.sleep(wait)
             after = followed[number][-1] if followed[number] else 0
-            client = visit(servers[1], f"/ws?v=1&after={after}&epoch={epoch}")
+            client = servers[1].visit(f"/ws?v=1&after={after}&epoch={client.welcome['epoch']}")
 
     threads = [threading.Thread(target=follow, args=(number,)) for number in range(len(clients))]
     for thread in threads:
@@ -301,7 +266,7 @@ def test_clients_that_move_to_another_server_miss_nothing(serve, visit):
     for round_ in range(6):
         servers[1].get("/many?count=100")
         if round_ == 2:
-            wait_for(lambda: all(len(offsets) > 150 for offsets in followed))
+            wait_until(lambda: all(len(offsets) > 150 for offsets in followed))
             servers[0].process.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join(60)

@@ -1,83 +1,78 @@
-"""The contract of log, hub and layer on every database and channel layer: the same tests, in another environment."""
+"""The contracts of log, hub and layer on every database and channel layer: the same tests, in another environment."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.engine import ended, python
+from tests.kit.processes import ended, python
 from tests.services import Postgres, Redis, throwaway
 from tests.site import ROOT, SITE_VARIABLES
 
-SECONDS = 300  # for one pair, on a machine that is busy
+SECONDS = 300  # for one environment, on a machine that is busy
 REPEATABLE_READ = 3  # as psycopg and the OPTIONS of a Django database count the levels
 
-
-class Database(NamedTuple):
-    """A database as a site may have configured it."""
-
-    name: str = ""  # on the tests' PostgreSQL; else it is SQLite
-    options: str = ""  # of its address
-    sessions: str = ""  # what its sessions begin with
-
-    def env(self, postgres: Postgres, suffix: str) -> dict[str, str]:
-        if not self.name:
-            return {}
-        url = postgres.create_database(f"{self.name}-{suffix}") + self.options
-        return {"DATABASE_URL": url, "PGOPTIONS": self.sessions}
-
-
-DATABASES = {
-    "SQLite": Database(),
-    "PostgreSQL": Database("committed"),
-    "PostgreSQL, repeatable read": Database("repeatable", options=f"?isolation_level={REPEATABLE_READ}"),
-    "PostgreSQL, serializable": Database("serializable", sessions="-c default_transaction_isolation=serializable"),
-}
-LAYERS = ["memory", "pubsub", "core"]
-
-Pair = tuple[str, str]
-"""The names of a database and of a layer."""
-
-PAIRS = [pair for pair in product(DATABASES, LAYERS) if pair != ("SQLite", "memory")]  # that is what `pytest` runs on
-
+HUB, LOG, LAYER = "hub_contract", "log_contract", "layer_contract"
 
 FILES = {
-    "hub_contract": ["delivery/test_hub.py"],
-    "log_contract": ["storage/test_log.py", "storage/test_database.py", "test_publishing.py"],
-    "layer_contract": ["hinting/test_membership.py"],
+    HUB: ["hub/test_hub.py"],
+    LOG: ["storage/test_log.py", "storage/test_pruning.py", "storage/test_database.py", "test_publish.py"],
+    LAYER: ["hints/test_receiver.py"],
 }
 
 
-def contracts(database: str, layer: str) -> list[str]:
-    """What may come out differently on these two: the hub always, log and layer once with each engine of their own."""
-    return [
-        "hub_contract",
-        *(["log_contract"] if layer == "memory" else []),
-        *(["layer_contract"] if database == "SQLite" else []),
-    ]
+class Environment(NamedTuple):
+    """What a site may have configured, and the contracts that may come out differently there.
+
+    The hub meets database and layer independently, so each needs to be there once; on SQLite with the
+    layer in memory all tests run anyway.
+    """
+
+    contracts: list[str]
+    database: str = ""  # on the tests' PostgreSQL; else it is SQLite
+    options: str = ""  # of the database's address
+    sessions: str = ""  # what its sessions begin with
+    layer: str = "memory"
+
+    def variables(self, postgres: Postgres, redis: Redis) -> dict[str, str]:
+        env = {key: value for key, value in os.environ.items() if key not in SITE_VARIABLES}
+        if self.database:
+            env |= {"DATABASE_URL": postgres.create_database(self.database) + self.options}
+            env |= {"PGOPTIONS": self.sessions}
+        if self.layer != "memory":
+            env |= {"REDIS_URL": redis.url, "REDIS_LAYER": self.layer}
+        return env
+
+    def tests(self) -> list[str]:
+        files = [f"tests/engine/{file}" for contract in self.contracts for file in FILES[contract]]
+        return ["-m", " or ".join(self.contracts), *files]
 
 
-def run(pair: Pair, postgres: Postgres, redis: Redis) -> "subprocess.CompletedProcess[str]":
-    """The tests of the engine that belong to a contract, in the environment of these two."""
-    database, layer = pair
-    asked = contracts(database, layer)
-    env = {key: value for key, value in os.environ.items() if key not in SITE_VARIABLES}
-    env |= DATABASES[database].env(postgres, layer)
-    if layer != "memory":
-        env |= {"REDIS_URL": redis.url, "REDIS_LAYER": layer}
+SERIALIZABLE = "-c default_transaction_isolation=serializable"
+ENVIRONMENTS = {
+    "PostgreSQL": Environment([HUB, LOG], "committed"),
+    "PostgreSQL, repeatable read": Environment([HUB, LOG], "repeatable", f"?isolation_level={REPEATABLE_READ}"),
+    "PostgreSQL, serializable": Environment([HUB, LOG], "serializable", sessions=SERIALIZABLE),
+    "Redis, pubsub": Environment([HUB, LAYER], layer="pubsub"),
+    "Redis, core": Environment([HUB, LAYER], layer="core"),
+}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_the_contract_holds_on(environment: Environment, postgres_server: Postgres, redis_server: Redis) -> None:
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider"]
-    command += ["-m", " or ".join(asked), *(f"tests/engine/{file}" for each in asked for file in FILES[each])]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS)
-
-
-@pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
-def test_the_contract_holds_on(pair: Pair, postgres_server: Postgres, redis_server: Redis) -> None:
-    done = run(pair, postgres_server, redis_server)
+    done = subprocess.run(
+        [*command, *environment.tests()],
+        cwd=ROOT,
+        env=environment.variables(postgres_server, redis_server),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     print(done.stdout, done.stderr)
     assert done.returncode == 0
 

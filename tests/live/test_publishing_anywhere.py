@@ -132,10 +132,10 @@ def test_that_holds_also_where_the_server_itself_has_no_layer(
 
 COUNT_AND_SEND = """
 import asyncio, json, os, threading, time
-from broadcast.engine.hints.publisher import layer_sender
+from broadcast.engine.process import this_process
 
 def used():
-    layer_sender.flush()
+    this_process.hints.flush()
     resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return {
         "threads": threading.active_count(),
@@ -157,7 +157,7 @@ def send_some(count):
     for number in range(count):
         send("x" * 100, persist=number % 5 == 0)
         if number % 500 == 0:
-            layer_sender.flush()
+            this_process.hints.flush()
 
 send_some(1000)
 before = used()

@@ -14,16 +14,6 @@ from tests.live.reader import SECONDS, WAIT, Reader, sign_in, steps
 from tests.site import ROOT, free_port
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the wheel in it, built by what requirements.txt pins."""
-    directory = tmp_path_factory.mktemp("wheels")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return directory
-
-
 @pytest.fixture
 def new_site(wheels: Path, tmp_path: Path) -> Iterator[Reader]:
     environment = tmp_path / "venv"

@@ -1,31 +1,20 @@
-"""The channel layer: how hints are named and packed for it, and this process's place in it."""
+"""Hints: what tells hubs of new messages, and how it is packed into an event of the channel layer."""
 
 from __future__ import annotations
 
-import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any
 
-from channels.layers import get_channel_layer
-
-from ...conf import conf
 from ...exceptions import InvalidMessage
 from ...groups import DEFAULT_GROUP
-from ..forks import after_fork
 from ..frames import Fields, Frame, checked_epoch, checked_offset
 from ..validation import MAX_DEPTH, SERVER, checked_author, checked_group, checked_json, checked_text, shown
 
-T = TypeVar("T")
-
-CONTROL_GROUP = ""  # no group has this name: the Channels group that is made of it, "broadcast.", has every hub in it
 EVENT = "broadcast.message"
 MAX_EVENT_MESSAGES = 100
 MAX_EVENT_CHARACTERS = 200_000
-TRIES = 3
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,60 +30,21 @@ class Hint:
     head: int | None = None
 
 
-class Origin:
-    """The tag of this process, by which its hubs know their own process's hints. A fork has its own."""
-
-    def __init__(self) -> None:
-        self.renew()
-        after_fork(self.renew)
-
-    def renew(self) -> None:
-        self.tag = uuid.uuid4().hex
-
-
-origin = Origin()
-
-own_channels: set[str] = set()
-"""The channels of this process's hubs."""
-
-
-def current_layer() -> Any:
-    """The channel layer, or None where the site configured none."""
-    return get_channel_layer(conf.CHANNEL_LAYER)
-
-
-async def asked(seconds: float, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """What the layer answers within ``seconds``; what fails is tried again at once.
-
-    A client of Redis keeps several connections, and when Redis was away each of them fails once more later.
-    """
-    async with asyncio.timeout(seconds):
-        for _ in range(TRIES - 1):
-            with suppress(Exception):
-                return await function(*args)
-        return await function(*args)
-
-
-def channels_group(group: str) -> str:
-    """The Channels group of a group; never one that the site uses for something else."""
-    return DEFAULT_GROUP if group == DEFAULT_GROUP else f"{DEFAULT_GROUP}.{group}"
-
-
 def ephemeral_hints(group: str, frames: list[Frame]) -> Iterator[Hint]:
-    """Ephemeral frames as hints that an event holds whole: what it left out nobody could read anywhere."""
+    """Hints of ephemeral frames, each small enough for one event: what an event leaves out could be read nowhere."""
     while frames:
         count = 1 + len(frames_that_fit(frames))
         yield Hint(group, frames[:count])
         frames = frames[count:]
 
 
-def event_of(hint: Hint) -> Fields:
-    """The hint as an event: the first message at the top, as many more as is reasonable behind it.
+def event_of(hint: Hint, origin: str) -> Fields:
+    """The hint as an event of the process ``origin``: the first message, and behind it as many more as fit.
 
     What is left out is noticed by ``head`` and read from the log.
     """
     event: Fields = {**hint.frames[0].fields, "type": EVENT}
-    event.update(epoch=hint.epoch, head=hint.head, origin=origin.tag)
+    event.update(epoch=hint.epoch, head=hint.head, origin=origin)
     if more := frames_that_fit(hint.frames):
         event["more"] = [frame.fields for frame in more]
     return event
@@ -106,13 +56,13 @@ def frames_that_fit(frames: list[Frame]) -> list[Frame]:
     return frames[1 : 1 + sum(size <= MAX_EVENT_CHARACTERS for size in sizes)]
 
 
-def hint_of(event: Mapping[str, Any]) -> Hint | None:
-    """What an event says; None if it is not meant for hubs, or came from this very process.
+def hint_of(event: Mapping[str, Any], own_origin: str) -> Hint | None:
+    """The hint in an event; None if it is not one for hubs, or came from this very process.
 
     ``author`` and ``body`` alone make an ephemeral frame: code that knows nothing of this app may
     send to the Channels group. Raises InvalidMessage if such an event is not sound.
     """
-    if event.get("type") != EVENT or event.get("origin") == origin.tag:
+    if event.get("type") != EVENT or event.get("origin") == own_origin:
         return None
     checked_json(dict(event), "event", MAX_DEPTH + 3)
     group = checked_group(event.get("group", DEFAULT_GROUP))

@@ -1,20 +1,21 @@
-"""A hub's membership in the channel layer: one channel, added to the group of whatever is listened to."""
+"""The receiver of a node in the channel layer: one channel, in the Channels group of whatever is listened to."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from channels.exceptions import ChannelFull
-from channels.layers import InMemoryChannelLayer
 
-from ..health import layer_failing
-from .hint import CONTROL_GROUP, TRIES, Hint, asked, channels_group, current_layer, hint_of, origin, own_channels
-from .publisher import send_to_layer
+from ...groups import channels_group
+from ..health import LISTENING
+from .hint import Hint, hint_of
+from .layer import CONTROL_GROUP, TRIES, call_with_retry, current_layer
+
+if TYPE_CHECKING:
+    from ..process import Process
 
 logger = logging.getLogger("broadcast")
 
@@ -26,14 +27,22 @@ RENEWED_AT_ONCE = 50  # groups
 
 
 class LayerReceiver:
-    """Keeps one channel in the groups that have listeners, and hands over what it receives.
+    """Keeps one channel in the groups that have listeners, and dispatches what it receives.
 
     A layer that fails costs only time: the hub polls the log, and groups are added again later. After a
-    failure it is left alone for a moment, so that one that hangs does not hold up each who joins.
+    failure it is left alone for a moment, so that one that hangs does not hold up each who joins. In no group,
+    it leaves the layer too.
     """
 
-    def __init__(self, on_hint: Callable[[Hint], None]) -> None:
+    def __init__(
+        self,
+        process: Process,
+        on_hint: Callable[[Hint], None],
+        on_control: Callable[[Mapping[str, Any]], None],
+    ) -> None:
+        self._process = process
         self._on_hint = on_hint
+        self._on_control = on_control
         self._layer: Any = None
         self._channel = ""
         self._groups: dict[str, bool] = {}
@@ -47,7 +56,7 @@ class LayerReceiver:
         return [group for group in self._groups if group != CONTROL_GROUP]
 
     async def join_control(self) -> None:
-        """Enters the group of all hubs, for what is told to every one of them; once is enough."""
+        """Enters the group of all nodes, for what is told to every one of them; once is enough."""
         if CONTROL_GROUP not in self._groups:
             await self.add(CONTROL_GROUP)
 
@@ -61,6 +70,8 @@ class LayerReceiver:
             if self._layer is not None:
                 await self._call(self._layer.group_discard, channels_group(group), self._channel)
             self._groups.pop(group, None)
+            if not self._groups:
+                await self._leave()
 
     async def renew(self) -> None:
         """Adds the channel again to some groups in turn: a layer that restarted has forgotten them.
@@ -68,7 +79,7 @@ class LayerReceiver:
         Then sends itself an event. Only when it hears it does the layer work again, both ways.
         """
         async with self._changing:
-            if self._groups and self._layer is not configured_layer():
+            if self._groups and self._layer is not self._configured_layer():
                 await self._leave()
             for group in sorted(self._groups, key=self._groups.__getitem__)[:RENEWED_AT_ONCE]:
                 self._groups[group] = self._groups.pop(group)  # to the end of the line
@@ -90,7 +101,7 @@ class LayerReceiver:
         return await self._call(self._layer.group_add, channels_group(group), self._channel)
 
     async def _enter(self) -> None:
-        layer = configured_layer()
+        layer = self._configured_layer()
         if layer is None or self._is_paused():
             return
         try:
@@ -101,13 +112,13 @@ class LayerReceiver:
             self._pause()
             return
         self._layer = layer
-        own_channels.add(self._channel)
+        self._process.own_channels.add(self._channel)
         self._receiving = asyncio.create_task(self._receive(layer, self._channel))
 
     async def _leave(self) -> None:
         """Takes the channel out of every group and stops listening to it."""
         layer, self._layer = self._layer, None
-        own_channels.discard(self._channel)
+        self._process.own_channels.discard(self._channel)
         receiving, self._receiving = self._receiving, None
         if layer is not None:
             for group in self._groups:
@@ -118,13 +129,13 @@ class LayerReceiver:
             await asyncio.wait([receiving], timeout=CANCEL_AGAIN)
 
     def _is_paused(self) -> bool:
-        return time.monotonic() < self._paused_until
+        return now() < self._paused_until
 
     def _pause(self) -> None:
-        self._paused_until = time.monotonic() + RETRY_AFTER
+        self._paused_until = now() + RETRY_AFTER
 
     def _fails(self, error: Exception) -> None:
-        layer_failing.fail(describe(error), "listening")
+        self._process.health.layer.fail(describe(error), LISTENING)
         self._failures += 1
 
     def _probe(self) -> dict[str, Any]:
@@ -135,7 +146,7 @@ class LayerReceiver:
         if self._is_paused():
             return False
         try:
-            await asked(LAYER_TIMEOUT, function, *args)
+            await call_with_retry(LAYER_TIMEOUT, function, *args)
         except ChannelFull:
             return True  # it is there, and this hub is yet to read what it holds
         except Exception as error:
@@ -147,61 +158,43 @@ class LayerReceiver:
     async def _receive(self, layer: Any, channel: str) -> None:
         failed = 0
         while True:
-            begun = time.monotonic()
+            begun = now()
             try:
                 event = await layer.receive(channel)
             except Exception as error:
                 # channels_redis.core gives up when nothing has come for some seconds; what is broken fails at once.
-                failed = failed + 1 if time.monotonic() - begun < RETRY_AFTER else 0
+                failed = failed + 1 if now() - begun < RETRY_AFTER else 0
                 if failed >= TRIES:
                     self._fails(error)
                     await asyncio.sleep(RETRY_AFTER)
                 continue
             failed = 0
             try:
-                self._take(event)
+                self._on_event(event)
             except Exception as error:  # whatever it is, the next event may be a good one
                 logger.warning("Ignored an event of the channel layer that is not sound: %r", error)
 
-    def _take(self, event: Any) -> None:
+    def _on_event(self, event: Any) -> None:
         if event == self._probe():
-            layer_failing.recover("listening")
-        hint = hint_of(event)
+            self._process.health.layer.recover(LISTENING)
+        hint = hint_of(event, self._process.origin)
         if hint is not None:
             self._on_hint(hint)
-        else:
-            take(event)
+        elif event.get("origin") != self._process.origin:
+            self._on_control(event)
+
+    def _configured_layer(self) -> Any:
+        """The channel layer; None where there is none, or where it cannot be made."""
+        try:
+            return current_layer()
+        except Exception as error:
+            self._process.health.layer.fail(describe(error), LISTENING)
+            return None
 
 
-def configured_layer() -> Any:
-    """The channel layer; None where there is none, or where it cannot be made."""
-    try:
-        return current_layer()
-    except Exception as error:
-        layer_failing.fail(describe(error), "listening")
-        return None
+def now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def describe(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-handlers: dict[str, Callable[[Mapping[str, Any]], None]] = {}
-"""By an event's type; called in whatever thread the event comes up in."""
-
-
-def publish_control(event: Mapping[str, Any]) -> None:
-    """Tells this process and, over the channel layer, every other that listens. Like a hint it may be lost."""
-    if handler := handlers.get(event["type"]):
-        handler(event)
-    with suppress(Exception):  # what is wrong with the layer is said below
-        if isinstance(current_layer(), InMemoryChannelLayer):
-            return  # it ends at this process
-    send_to_layer(CONTROL_GROUP, lambda: {**event, "origin": origin.tag})
-
-
-def take(event: Mapping[str, Any]) -> None:
-    """Hands over an event of another process; one that nobody registered for is ignored."""
-    handler = handlers.get(event.get("type", ""))
-    if handler is not None and event.get("origin") != origin.tag:
-        handler(event)

@@ -55,11 +55,11 @@ class Pages:
 
 
 def frames_of(page: asyncio.Future[Page]) -> Page:
-    """What was read; nothing if it has not been, or could not be."""
+    """The frames of a page; none if it has not been read, or could not be."""
     return [] if not page.done() or page.cancelled() or page.exception() is not None else page.result()
 
 
 def holds(page: asyncio.Future[Page], offset: int) -> bool:
-    """Whether a page that was read has something at or after ``offset``."""
+    """True if a page was read and has a frame at or after ``offset``."""
     frames = frames_of(page)
     return bool(frames) and (frames[-1].offset or 0) >= offset

@@ -8,14 +8,16 @@ from collections.abc import AsyncGenerator
 from ...conf import conf
 from ...exceptions import LogUnavailable
 from ..frames import Frame, reset_fields
-from .hub import current_hub
+from ..node import Node
+from ..process import current_process
 from .stream import Position
 
 
 class Reader:
-    """Follows one feed at the pace of whoever asks for the next frames."""
+    """Follows one stream at the pace of whoever asks for the next frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: Node) -> None:
+        self._hub = node.hub
         self._news = asyncio.Event()
 
     def notify(self) -> None:
@@ -24,15 +26,14 @@ class Reader:
     async def join(self, group: str, after: int | None, epoch: str | None) -> tuple[Position, bool]:
         """A position, and whether it is the one asked for; while the log is away, it waits."""
         while True:
-            hub = current_hub()
             try:
-                stream = await hub.open(group)
-                return await hub.join(self, group, after, stream.epoch if epoch is None else epoch)
+                stream = await self._hub.open(group)
+                return await self._hub.join(self, group, after, stream.epoch if epoch is None else epoch)
             except LogUnavailable:
                 await asyncio.sleep(conf.POLL_INTERVAL)
 
     async def next_frames(self, position: Position) -> list[Frame]:
-        """What follows the position, as soon as there is something; while the log is away, it waits."""
+        """The frames after the position, as soon as there are any; while the log is away, it waits."""
         while True:
             self._news.clear()
             try:
@@ -55,15 +56,16 @@ async def messages(group: str, after: int | None = None, epoch: str | None = Non
 
     Close the iterator to leave (``contextlib.aclosing``).
     """
-    reader = Reader()
-    position, recovered = await reader.join(group, after, epoch)
-    try:
-        if after is not None and not recovered:
-            offset = position.offset if position.stream.is_logged else None
-            reason = f"Not everything after {after} can be had."
-            yield Frame(reset_fields(group, position.epoch, offset, reason))
-        while True:
-            for frame in await reader.next_frames(position):
-                yield frame
-    finally:
-        position.leave()
+    with current_process().node() as node:
+        reader = Reader(node)
+        position, recovered = await reader.join(group, after, epoch)
+        try:
+            if after is not None and not recovered:
+                offset = position.offset if position.stream.is_logged else None
+                reason = f"Not everything after {after} can be had."
+                yield Frame(reset_fields(group, position.epoch, offset, reason))
+            while True:
+                for frame in await reader.next_frames(position):
+                    yield frame
+        finally:
+            position.leave()

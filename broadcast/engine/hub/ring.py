@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from ..frames import Frame
 
@@ -44,15 +45,15 @@ class Ring:
         self.last = last
 
     def append(self, frame: Frame) -> None:
-        size = frame.size  # raises before anything has changed
         if frame.offset is not None:
             if frame.offset != self.last + 1:
                 self.clear(frame.offset - 1)
             self.last = frame.offset
         self.frames.append(frame)
         self.marks.append(self.last)
-        self.size += size
-        self._evict(BURST_FACTOR, self.end)
+        self.size += frame.size
+        if len(self.frames) > MAX_FRAMES * BURST_FACTOR or self.size > MAX_CHARACTERS * BURST_FACTOR:
+            self._evict(BURST_FACTOR, self.end)
 
     def settle(self) -> None:
         """Called now and then: what was there at the last call already is no longer new."""
@@ -76,10 +77,7 @@ class Ring:
             return None
         return self.start + bisect_right(self.marks, offset)
 
-    def mark(self, index: int) -> int:
-        """The last offset at or before ``index``."""
-        return self.marks[index - self.start]
-
-    def since(self, index: int, limit: int) -> list[Frame]:
-        """Up to ``limit`` frames from ``index`` on; the index must not lie before the ring's start."""
-        return self.frames[index - self.start : index - self.start + limit]
+    def after(self, index: int, limit: int) -> Iterator[tuple[Frame, int]]:
+        """Up to ``limit`` frames from ``index`` on, which must not lie before the start; each with the last offset."""
+        first = index - self.start
+        return zip(self.frames[first : first + limit], self.marks[first : first + limit], strict=True)

@@ -22,7 +22,7 @@ Mark = tuple[int, int]
 
 
 def resume_point(after: int | None, is_current: bool, head: int, floor: int) -> tuple[int, bool]:
-    """The offset from which on most of what ``after`` asks for can be had, and whether that is all of it.
+    """The offset to resume from, and whether nothing after ``after`` is lost.
 
     ``is_current`` says whether ``after`` counts in the epoch of the log.
     """
@@ -32,13 +32,13 @@ def resume_point(after: int | None, is_current: bool, head: int, floor: int) -> 
 
 
 class Follower(Protocol):
-    """Whoever has a position in a feed; told when there may be something to read."""
+    """A reader with a position in a stream; notified when there may be something to read."""
 
     def notify(self) -> None: ...
 
 
 class Position:
-    """How far one connection has got in a group: by offset in the log, by index in the ring."""
+    """The position of one connection in a group: by offset in the log, by index in the ring."""
 
     __slots__ = ("ephemeral_from", "epoch", "follower", "index", "offset", "stream")
 
@@ -56,7 +56,7 @@ class Position:
         self.epoch = batch.epoch
 
     def leave(self) -> None:
-        """Ends the position; the feed forgets it."""
+        """Ends the position; the stream forgets it."""
         self.stream.forget(self)
 
 
@@ -105,7 +105,7 @@ class GroupStream:
 
     @property
     def is_logged(self) -> bool:
-        """Whether there is a log behind this feed; otherwise it is live only."""
+        """True if there is a log behind this stream; otherwise it is live only."""
         return bool(self.epoch)
 
     @property
@@ -122,14 +122,14 @@ class GroupStream:
         self.notify()
 
     def notify(self) -> None:
-        """Tells every follower that the feed has grown."""
+        """Notifies every follower that the stream has grown."""
         self._batches.clear()
         for position in self.positions:
             position.follower.notify()
 
     # Hints
 
-    def take(self, hint: Hint) -> bool:
+    def apply_hint(self, hint: Hint) -> bool:
         """Appends what follows; whether something is missing, so that the log must be asked."""
         if hint.head is None:
             for frame in hint.frames:
@@ -141,17 +141,18 @@ class GroupStream:
         for frame in hint.frames:
             self.put(frame)
         self.notify()
-        return hint.head > self.head
+        return hint.head > self.ring.last
 
     def put(self, frame: Frame) -> None:
         """Appends a frame of the log if it is the next one; keeps it if it is early, drops it if late."""
         offset = frame.offset or 0
-        if offset > self.head + 1 and len(self.out_of_order) < MAX_OUT_OF_ORDER:
+        ring = self.ring
+        if offset > ring.last + 1 and len(self.out_of_order) < MAX_OUT_OF_ORDER:
             self.out_of_order[offset] = frame
-        elif offset == self.head + 1:
-            self.ring.append(frame)
-            while following := self.out_of_order.pop(self.head + 1, None):
-                self.ring.append(following)
+        elif offset == ring.last + 1:
+            ring.append(frame)
+            while self.out_of_order and (following := self.out_of_order.pop(ring.last + 1, None)):
+                ring.append(following)
 
     def apply_page(self, frames: list[Frame], asked: int, head: int) -> None:
         """Takes what the log has after ``asked``, up to ``head``; what it should have and has not is gone."""
@@ -186,7 +187,7 @@ class GroupStream:
     # Reading
 
     def batch(self, position: Position) -> Batch | None:
-        """What a position gets next, with no frames at the end; None if only the log has it.
+        """The next batch for a position, without frames at the end of the stream; None if only the log has it.
 
         A frame is in it only if it directly follows the position; otherwise a ``reset`` says so first.
         """
@@ -214,23 +215,23 @@ class GroupStream:
         return index if index is None or position.index < 0 else max(position.index, self.ring.start)
 
     def recent(self, index: int, ephemeral_from: int) -> Batch:
-        """What the ring has from ``index`` on, without the ephemeral frames before ``ephemeral_from``."""
+        """The ring's frames from ``index`` on, without the ephemeral ones before ``ephemeral_from``."""
         frames: list[Frame] = []
         marks: list[Mark] = []
         room = BATCH_CHARACTERS
-        for number, frame in enumerate(self.ring.since(index, BATCH_FRAMES), index):
+        for number, (frame, last) in enumerate(self.ring.after(index, BATCH_FRAMES), index):
             if frame.offset is None and number < ephemeral_from:
                 continue
             room -= frame.size
             if room < 0 and frames:
                 break
             frames.append(frame)
-            marks.append((number + 1, self.ring.mark(number)))
-        is_last = bool(marks) and marks[-1][0] == self.ring.end
+            marks.append((number + 1, last))
+        is_last = bool(marks) and marks[-1][0] == self.ring.start + len(self.ring.frames)
         return Batch(self.epoch, frames, marks, is_last)
 
     async def older_batch(self, position: Position) -> Batch:
-        """What the log has for a position that is not in the ring. Raises LogUnavailable or NoLog."""
+        """The next batch, from the log, for a position that is not in the ring. Raises LogUnavailable."""
         epoch, offset, after = self.epoch, position.offset, max(position.offset, self.floor)
         frames = await self._pages.after(after, self.head)
         if epoch != self.epoch or offset != position.offset or position.index >= self.ring.start:

@@ -1,9 +1,7 @@
-"""How the log uses the database: transactions of its own, retries, and what an error means."""
+"""The log's use of the database: transactions of its own, retries, and the meaning of errors."""
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,12 +22,13 @@ from django.db.transaction import Atomic, TransactionManagementError
 
 from ...exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Message
+from ..system import System
 
 T = TypeVar("T")
 
 TRIES = 6
 CONFLICT_TRIES = 3  # of what a constraint refuses: another sender's ref is found by the next try
-RETRY_FOR = 5.0  # seconds
+RETRY_SECONDS = 5.0
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
 
@@ -39,15 +38,9 @@ def alias() -> str:
     return router.db_for_write(Message)
 
 
-@contextmanager
-def log_access() -> Iterator[BaseDatabaseWrapper]:
-    """The log's connection. Raises NoLog where there is no log, LogUnavailable where it fails.
-
-    What the database refuses for its content, such as a user who is gone, is an InvalidMessage. What
-    breaks the caller's own transaction, be it the caller or a conflict with another one, is told as
-    Django tells it: the caller may know to try it again.
-    """
-    connection = connections[alias()]
+def open_log() -> BaseDatabaseWrapper:
+    """The log's connection, alive. Raises NoLog where the database may not be used, LogUnavailable where it is away."""
+    connection = connections[router.db_for_write(Message)]
     try:
         # A test without database access refuses right here, each framework in its own way.
         connection.cursor().close()
@@ -55,8 +48,18 @@ def log_access() -> Iterator[BaseDatabaseWrapper]:
         raise NoLog(f"the database may not be used ({error})") from error
     except (DatabaseError, InterfaceError):
         reconnect(connection)
+    return connection
+
+
+@contextmanager
+def log_errors(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Raises what the database raises as the log's errors: NoLog without its tables, LogUnavailable where it fails.
+
+    What the database refuses for its content, such as a user who is gone, is an InvalidMessage. Errors that
+    abort the caller's own transaction are raised unchanged, so that the caller can try it again.
+    """
     try:
-        yield connection
+        yield
     except TransactionManagementError:
         raise
     except (IntegrityError, DataError) as error:
@@ -67,6 +70,14 @@ def log_access() -> Iterator[BaseDatabaseWrapper]:
         if isinstance(error, DatabaseError) and lacks_tables(connection):
             raise NoLog("its tables do not exist; run: python manage.py migrate") from error
         raise LogUnavailable(f"The message log cannot be used right now: {error}") from error
+
+
+@contextmanager
+def log_access() -> Iterator[BaseDatabaseWrapper]:
+    """The log's connection, with the log's errors."""
+    connection = open_log()
+    with log_errors(connection):
+        yield connection
 
 
 def reading(work: Callable[[], T]) -> T:
@@ -103,7 +114,7 @@ def lacks_tables(connection: BaseDatabaseWrapper) -> bool:
 
 
 def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether what is written now becomes visible only by the caller's commit.
+    """True if what is written now becomes visible only by the caller's commit.
 
     The wrapper that a ``TestCase`` puts around a test does not count, so tests see messages at once.
     """
@@ -116,24 +127,22 @@ def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
         return True
 
 
-def savepoint() -> Atomic:
+def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
     """Undoes what fails inside it, so that the transaction around it stays sound.
 
     With autocommit off, the first savepoint on SQLite would be the transaction, and its end the commit.
     """
-    connection = connections[alias()]
     usable = connection.vendor != "sqlite" or connection.connection.in_transaction
     return transaction.atomic(using=connection.alias, savepoint=usable)
 
 
-def in_own_transaction(work: Callable[[bool], T]) -> T:
+def in_own_transaction(connection: BaseDatabaseWrapper, system: System, work: Callable[[bool], T]) -> T:
     """Runs ``work(again)`` in a short transaction, again on conflicts and lost connections.
 
     ``again`` is true when an earlier try may have been committed: ``work`` must then look for what
     it wrote. Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
     """
-    connection = connections[alias()]
-    deadline = time.monotonic() + RETRY_FOR
+    deadline = system.monotonic() + RETRY_SECONDS
     uncertain = False
     attempt = 0
     while True:
@@ -143,7 +152,8 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
         try:
             with transaction.atomic(using=connection.alias):
                 used = connection.connection
-                read_committed(connection)
+                if connection.vendor == "postgresql":
+                    read_committed(connection)
                 result = work(attempt > 1)
                 committing = True
             return result
@@ -152,7 +162,7 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
             replaced = used is not None and connection.connection is not used
             broken = replaced or is_broken(connection, error)
             uncertain = uncertain or (committing and broken)
-            if time.monotonic() > deadline or attempt >= tries(error, broken):
+            if system.monotonic() > deadline or attempt >= tries(error, broken):
                 if uncertain:
                     raise OutcomeUnknown(
                         "The database went away during COMMIT: the message may or may not have "
@@ -161,25 +171,25 @@ def in_own_transaction(work: Callable[[bool], T]) -> T:
                 raise
             if broken:
                 connection.close()
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+            system.sleep(system.uniform(0, 0.01 * 2**attempt))
 
 
 def read_committed(connection: BaseDatabaseWrapper) -> None:
     """Lets this transaction see what others committed meanwhile, whatever the site configured."""
-    if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
+    if len(connection.savepoint_ids) == 0:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:
-    """Whether the connection is gone, rather than a statement refused."""
+    """True if the connection is gone, rather than a statement refused."""
     if isinstance(error, InterfaceError):
         return True
     return isinstance(error, OperationalError) and not (connection.vendor == "sqlite" or connection.is_usable())
 
 
 def tries(error: Exception, broken: bool) -> int:
-    """How often the same work is worth trying: after a lost connection, a conflict, a busy database."""
+    """The number of tries that the same work is worth: after a lost connection, a conflict, a busy database."""
     if isinstance(error, IntegrityError):
         return CONFLICT_TRIES
     busy = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
@@ -187,5 +197,5 @@ def tries(error: Exception, broken: bool) -> int:
 
 
 def is_conflict(error: Exception) -> bool:
-    """Whether the database ended this transaction in favour of another one."""
+    """True if the database ended this transaction in favour of another one."""
     return getattr(error.__cause__, "sqlstate", None) in RETRYABLE_SQLSTATES

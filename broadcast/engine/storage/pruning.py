@@ -1,67 +1,101 @@
-"""What is kept of a group's log: the settings' newest messages, by count and by age."""
+"""Pruning: what the log no longer keeps, by count and by age, and groups that are erased."""
 
 from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
 
-from django.db import transaction
-from django.utils import timezone
+from django.db import connections, transaction
 
 from ...exceptions import LogUnavailable
 from ...groups import retention
-from ..health import SENDING, log_failing
-from . import log
-from .database import alias
-from .locking import lock
+from ..health import SENDING, Health
+from ..system import System
+from .database import alias, in_own_transaction, log_access
+from .log import groups, lock, messages
+from .records import NewMessages
 
 logger = logging.getLogger("broadcast")
 
-EVERY = 250  # messages between two looks while a group grows
+EVERY = 250  # messages between two steps while a group grows
+STEP = 500  # messages deleted at once
 
 
-def prune_step(group: str) -> bool:
-    """Deletes some of what need not be kept; whether there may be more. Raises as the log does.
+class Pruning:
+    """Deletes what need not be kept, in small steps. Raises as the log does where nothing else is said."""
 
-    It writes, however little there is to delete, so it also shows that messages can be sent.
-    """
-    keep, seconds = retention(group)
-    may_be_more = log.prune(group, keep, None if seconds is None else ago(seconds))
-    log_failing.recover(SENDING)
-    return may_be_more
+    def __init__(self, system: System, health: Health) -> None:
+        self._system = system
+        self._health = health
+
+    def step(self, group: str) -> bool:
+        """Deletes some of what need not be kept; whether there may be more.
+
+        It writes, however little there is to delete, so it also shows that messages can be sent.
+        """
+        keep, seconds = retention(group)
+        may_be_more = self.prune(group, keep, None if seconds is None else self._ago(seconds))
+        self._health.log.recover(SENDING)
+        return may_be_more
+
+    def _ago(self, seconds: float) -> datetime | None:
+        """That long before now; None if that is before the calendar begins."""
+        try:
+            return self._system.now() - timedelta(seconds=seconds)
+        except OverflowError:
+            return None
+
+    def follow(self, news: NewMessages) -> None:
+        """Takes a step whenever a group has grown by ``EVERY``. Never raises: a failure can wait for the next."""
+        offsets = [message.offset or 0 for message in news.messages]
+        if not offsets:
+            return
+        due = offsets[-1] // EVERY - (offsets[0] - 1) // EVERY
+        try:
+            while due > 0 and self.step(news.group):
+                due -= 1
+        except LogUnavailable:
+            return
+        except Exception:
+            # What was sent was sent: its sender must not hear of this.
+            logger.exception("Old messages of %s cannot be deleted", news.group)
+
+    def prune(self, group: str, keep: int | None, since: datetime | None, step: int = STEP) -> bool:
+        """Deletes up to ``step`` of the oldest messages; whether there may be more to delete.
+
+        What goes is a prefix of the log: messages beyond the newest ``keep``, and those sent before
+        ``since``. The floor moves in the same transaction, so a reader knows what it can no longer get.
+        """
+        with log_access() as connection:
+
+            def work(again: bool) -> bool:
+                head = lock(connection, group, 0, self._system)
+                limit = min(head.offset, head.floor + step)
+                too_many = 0 if keep is None else head.offset - keep
+                too_old = 0 if since is None else last_before(since, group, head.floor, limit)
+                floor = min(limit, max(head.floor, too_many, too_old))
+                if floor > head.floor:
+                    groups().filter(name=group).update(floor=floor)
+                    messages().filter(group_id=group, offset__lte=floor).delete()
+                return floor == limit < head.offset
+
+            return in_own_transaction(connection, self._system, work)
+
+    def erase(self, group: str) -> None:
+        """Deletes a group and all its messages, in the caller's transaction if there is one.
+
+        Whoever listens is told to go on in the new log, which has another epoch. What waits for the commit of a
+        transaction elsewhere is not deleted and begins the new log. Raises Django's database errors.
+        """
+        with transaction.atomic(using=alias()):
+            # Nobody may append between the two deletions: the message would stand in the new log's way.
+            lock(connections[alias()], group, 0, self._system)
+            messages().filter(group_id=group).delete()
+            groups().filter(name=group).delete()
 
 
-def ago(seconds: float) -> datetime | None:
-    """That long before now; None if that is before the calendar begins."""
-    try:
-        return timezone.now() - timedelta(seconds=seconds)
-    except OverflowError:
-        return None
-
-
-def prune_behind(new_messages: log.NewMessages) -> None:
-    """Takes a step whenever a group has grown by so many. A failure can wait for the next."""
-    offsets = [message.offset or 0 for message in new_messages.messages]
-    if not offsets:
-        return
-    due = offsets[-1] // EVERY - (offsets[0] - 1) // EVERY
-    try:
-        while due > 0 and prune_step(new_messages.group):
-            due -= 1
-    except LogUnavailable:
-        return
-    except Exception:
-        # What was sent was sent: its sender must not hear of this.
-        logger.exception("Old messages of %s cannot be deleted", new_messages.group)
-
-
-def erase(group: str) -> None:
-    """Deletes a group and all its messages, in the caller's transaction if there is one.
-
-    What waits for the commit of a transaction elsewhere is not deleted and begins the new log.
-    """
-    with transaction.atomic(using=alias()):
-        # Nobody may append between the two deletions: the message would stand in the new log's way.
-        lock(group, 0)
-        log.messages().filter(group_id=group).delete()
-        log.groups().filter(name=group).delete()
+def last_before(since: datetime, group: str, floor: int, limit: int) -> int:
+    """The offset up to which all messages are older than ``since``; looks no further than ``limit``."""
+    recent = messages().filter(group_id=group, offset__gt=floor, offset__lte=limit, sent_at__gte=since)
+    first = recent.order_by("offset").values_list("offset", flat=True).first()
+    return limit if first is None else first - 1

@@ -1,20 +1,21 @@
-"""The threads in which a hub uses the database: never the one that all thread-sensitive calls share."""
+"""The threads in which a node uses the database: never the one that all thread-sensitive calls share."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from contextvars import copy_context
+from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connections
 
 from ...exceptions import LogUnavailable, NoLog
-from ..health import log_failing, no_log
+from ..health import Health
+from ..system import System
 from .database import alias
 
 T = TypeVar("T")
@@ -22,38 +23,90 @@ T = TypeVar("T")
 MAX_CONNECTION_AGE = 600.0  # seconds
 
 
-class DatabaseThreads:
-    """A reader and a writer, each a thread with a database connection of its own."""
+class DatabaseThread:
+    """One thread with a database connection of its own, which is renewed by error and by age.
 
-    are_callers = False
+    Here every transaction is the engine's own, so autocommit is on even where the site turned it off.
+    """
 
-    def __init__(self) -> None:
-        self._reader = ThreadPoolExecutor(1, "broadcast-reader")
-        self._writer = ThreadPoolExecutor(1, "broadcast-writer")
+    def __init__(self, system: System, name: str) -> None:
+        self._system = system
+        self._executor = system.executor(name)
+        self._opened_at: float | None = None
 
-    async def read(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._run(self._reader, function, *args)
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, copy_context().run, self._call, function, *args)
 
-    async def write(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._run(self._writer, function, *args)
+    def submit(self, function: Callable[[], None]) -> None:
+        """Has ``function`` run some time. Raises RuntimeError if the thread is closed."""
+        self._executor.submit(copy_context().run, self._call, function)
+
+    def close(self) -> None:
+        """Closes the connections once what is under way is done; does not wait for it."""
+        with suppress(RuntimeError):  # the process ends, and its threads with it
+            self._executor.submit(connections.close_all)
+        self._executor.shutdown(wait=False)
+
+    def _call(self, function: Callable[..., T], *args: object) -> T:
+        database = connections[alias()]
+        if not database.settings_dict["AUTOCOMMIT"]:
+            database.settings_dict = {**database.settings_dict, "AUTOCOMMIT": True}
+        try:
+            return function(*args)
+        finally:
+            self._renew_connections()
+
+    def _renew_connections(self) -> None:
+        now = self._system.monotonic()
+        if self._opened_at is None:
+            self._opened_at = now
+        too_old = now - self._opened_at > MAX_CONNECTION_AGE
+        if too_old:
+            self._opened_at = now
+        for connection in connections.all(initialized_only=True):
+            if too_old or connection.errors_occurred:
+                connection.close()
+
+
+class DatabaseThreads(ABC):
+    """A reader and a writer."""
+
+    @abstractmethod
+    async def read(self, function: Callable[..., T], *args: object) -> T: ...
+
+    @abstractmethod
+    async def write(self, function: Callable[..., T], *args: object) -> T: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the threads once what is under way is done; does not wait for it."""
+
+
+class OwnThreads(DatabaseThreads):
+    """Two threads that belong to one node."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._reader = DatabaseThread(system, "broadcast-reader")
+        self._writer = DatabaseThread(system, "broadcast-writer")
+
+    async def read(self, function: Callable[..., T], *args: object) -> T:
+        return await self._reader.run(function, *args)
+
+    async def write(self, function: Callable[..., T], *args: object) -> T:
+        return await self._writer.run(function, *args)
 
     def submit_write(self, function: Callable[[], None]) -> None:
         """Has ``function`` run by the writer, or by a thread of its own if the writer is gone."""
         try:
-            self._writer.submit(with_fresh_connections, function)
+            self._writer.submit(function)
         except RuntimeError:
-            threading.Thread(target=run_and_disconnect, args=(function,)).start()
-
-    async def _run(self, executor: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(executor, with_fresh_connections, function, *args)
+            self._system.start_thread(lambda: run_and_disconnect(function), "broadcast-late-writer", False)
 
     def close(self) -> None:
-        """Closes the connections once what is under way is done; does not wait for it."""
-        for executor in (self._reader, self._writer):
-            with suppress(RuntimeError):  # the process ends, and its threads with it
-                executor.submit(connections.close_all)
-            executor.shutdown(wait=False)
+        self._reader.close()
+        self._writer.close()
 
 
 class CallersThread(DatabaseThreads):
@@ -62,91 +115,64 @@ class CallersThread(DatabaseThreads):
     A ``TestCase`` keeps its data there, and a test without database access refuses it there.
     """
 
-    are_callers = True
-
-    def __init__(self) -> None:
-        pass
-
-    async def read(self, function: Callable[..., T], *args: Any) -> T:
+    async def read(self, function: Callable[..., T], *args: object) -> T:
         return await sync_to_async(function, thread_sensitive=True)(*args)
 
-    async def write(self, function: Callable[..., T], *args: Any) -> T:
+    async def write(self, function: Callable[..., T], *args: object) -> T:
         return await self.read(function, *args)
 
     def close(self) -> None:
         pass
 
 
-async def database_threads() -> DatabaseThreads:
-    """What the running loop's hub should use."""
+async def threads_for_loop(system: System) -> DatabaseThreads:
+    """The threads that suit the running loop: its own, or those of whoever waits for it."""
     if threading.current_thread() is threading.main_thread():
-        return DatabaseThreads()
+        return OwnThreads(system)
     sensitive = await sync_to_async(threading.current_thread, thread_sensitive=True)()
-    if sensitive is threading.main_thread():
-        return CallersThread()
-    return DatabaseThreads()
+    return CallersThread() if sensitive is threading.main_thread() else OwnThreads(system)
 
 
-class HubDatabase:
-    """The database as one hub uses it: its threads, made when first needed, and whether the log is away."""
+class NodeDatabase:
+    """The database as one node uses it. Its threads are made when first needed; failures are noted in ``health``."""
 
-    def __init__(self) -> None:
+    def __init__(self, system: System, health: Health) -> None:
+        self._system = system
+        self._health = health
         self._threads: DatabaseThreads | None = None
 
     async def threads(self) -> DatabaseThreads:
         if self._threads is None:
-            threads = await database_threads()
+            threads = await threads_for_loop(self._system)
             self._threads = self._threads or threads
         return self._threads
 
     async def read(self, function: Callable[..., T], *args: object) -> T:
-        return await guarded((await self.threads()).read(function, *args))
+        """Runs ``function`` in the reader. Raises what it raises."""
+        return await self._noted((await self.threads()).read(function, *args))
 
     async def write(self, function: Callable[..., T], *args: object) -> T:
-        return await guarded((await self.threads()).write(function, *args))
+        """Runs ``function`` in the writer. Raises what it raises."""
+        return await self._noted((await self.threads()).write(function, *args))
 
     def close(self) -> None:
-        if self._threads is not None:
-            self._threads.close()
+        """Ends the threads; new ones are made when they are needed again."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.close()
 
-
-async def guarded(work: Awaitable[T]) -> T:
-    """Notes when the log is away, and when it is back."""
-    try:
-        result = await work
-    except NoLog as error:
-        no_log.fail(error)
-        raise
-    except LogUnavailable as error:
-        log_failing.fail(error)
-        raise
-    no_log.recover()
-    log_failing.recover()
-    return result
-
-
-local = threading.local()
-
-
-def with_fresh_connections(function: Callable[..., T], *args: Any) -> T:
-    """Runs ``function``; afterwards drops connections that failed or have grown old.
-
-    Here every transaction is the engine's own, so autocommit is on even where the site turned it off.
-    """
-    database = connections[alias()]
-    if not database.settings_dict["AUTOCOMMIT"]:
-        database.settings_dict = {**database.settings_dict, "AUTOCOMMIT": True}
-    try:
-        return function(*args)
-    finally:
-        now = time.monotonic()
-        opened = local.__dict__.setdefault("opened", now)
-        too_old = now - opened > MAX_CONNECTION_AGE
-        if too_old:
-            local.opened = now
-        for connection in connections.all(initialized_only=True):
-            if too_old or connection.errors_occurred:
-                connection.close()
+    async def _noted(self, work: Awaitable[T]) -> T:
+        try:
+            result = await work
+        except NoLog as error:
+            self._health.no_log.fail(error)
+            raise
+        except LogUnavailable as error:
+            self._health.log.fail(error)
+            raise
+        self._health.no_log.recover()
+        self._health.log.recover()
+        return result
 
 
 def run_and_disconnect(function: Callable[[], None]) -> None:

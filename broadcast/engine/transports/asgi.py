@@ -1,4 +1,4 @@
-"""How bytes leave: each connection reads its groups' feeds at the speed of its own socket."""
+"""Transports by ASGI: each connection reads its groups' streams at the speed of its own socket."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...conf import conf
 from ...exceptions import LogUnavailable
-from ..frames import Dialect, Fields, Frame
+from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame
 from ..hub.stream import Batch, Position
 from .daphne.internals import WriteBackpressure, is_closed
+
+if TYPE_CHECKING:
+    from .daphne.drain import Drain
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger("broadcast")
-
-STALLED = 4001
-INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1: clients come back
 
 
 class ClientGone(ConnectionError):
@@ -28,14 +28,18 @@ class ClientGone(ConnectionError):
 
 
 class Transport(ABC):
-    """One connection: its dialect, its positions, and the way its bytes leave."""
+    """One connection: its dialect, its positions, and the way its bytes leave.
 
-    __slots__ = ("dialect", "positions", "send")
+    ``drain`` is where the connection signs on to be sent away when its server ends, if it is on daphne.
+    """
+
+    __slots__ = ("dialect", "drain", "positions", "send")
 
     def __init__(self, send: Send, dialect: Dialect) -> None:
         self.dialect = dialect
         self.positions: dict[str, Position] = {}
         self.send = send
+        self.drain: Drain | None = None
 
     async def write(self, fields: Fields) -> None:
         """Writes one frame for this connection alone."""
@@ -81,7 +85,7 @@ class Transport(ABC):
         self.unfollow_all()
 
     async def next_batch(self, position: Position) -> Batch | None:
-        """What a position gets next, from the log if need be; None if the log cannot say right now."""
+        """The next batch for a position, from the log if need be; None if the log cannot be read right now."""
         try:
             return position.stream.batch(position) or await position.stream.older_batch(position)
         except LogUnavailable:

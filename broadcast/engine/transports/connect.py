@@ -1,4 +1,4 @@
-"""Which way a new connection is written to."""
+"""Connecting: the transport that suits a new connection, by the server that it comes through."""
 
 from __future__ import annotations
 
@@ -7,38 +7,49 @@ from contextvars import ContextVar
 
 from ...conf import conf
 from ..frames import Dialect
-from ..hub.hub import current_hub
+from ..node import Node
 from .asgi import AsgiTransport, Send, Transport
-from .daphne.internals import backpressure_behind, socket_behind
+from .daphne.drain import drain_for
+from .daphne.internals import DaphneConnection, backpressure_of, daphne_behind, socket_of
 from .daphne.receive import limit_unread, throttle_handshakes
 from .direct import DirectTransport
 
 logger = logging.getLogger("broadcast")
 
-said: set[str] = set()
+DIRECTLY = "Connections are written to directly (daphne)"
+BY_ASGI = "Connections are written to by the server (ASGI send)"
 
-# Gathers what ``send`` has become on its way through the site's middleware, for whoever knocks to see that.
+# Collects each ``send`` as it arrives, wrapped by the site's middleware; set by a probe.
 captured_sends: ContextVar[list[Send] | None] = ContextVar("captured_sends", default=None)
 
 
-def transport_for(send: Send, dialect: Dialect) -> Transport:
+def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
     """A direct transport where the server is a daphne that lets itself be written to; else by ASGI.
 
     The log of the process says once which way is used.
     """
     if (sends := captured_sends.get()) is not None:
         sends.append(send)
-    throttle_handshakes(send)
-    limit_unread(send)
-    socket = socket_behind(send) if conf.DIRECT_WRITES else None
+    daphne = daphne_behind(send)
+    if daphne is None:
+        say(node, BY_ASGI)
+        return AsgiTransport(send, dialect)
+    throttle_handshakes(daphne.server)
+    limit_unread(daphne.protocol)
+    transport = daphne_transport(node, send, dialect, daphne)
+    transport.drain = drain_for(node, daphne.server)
+    return transport
+
+
+def daphne_transport(node: Node, send: Send, dialect: Dialect, daphne: DaphneConnection) -> Transport:
+    socket = socket_of(daphne) if conf.DIRECT_WRITES else None
     if socket is None:
-        say("Connections are written to by the server (ASGI send)")
-        return AsgiTransport(send, dialect, backpressure_behind(send))
-    say("Connections are written to directly (daphne)")
-    return DirectTransport(send, dialect, socket, current_hub().scheduler)
+        say(node, BY_ASGI)
+        return AsgiTransport(send, dialect, backpressure_of(daphne))
+    say(node, DIRECTLY)
+    return DirectTransport(send, dialect, socket, node.scheduler)
 
 
-def say(way: str) -> None:
-    if way not in said:
-        said.add(way)
+def say(node: Node, way: str) -> None:
+    if node.process.is_first_time(way):
         logger.info("%s", way)

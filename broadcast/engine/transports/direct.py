@@ -3,16 +3,90 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_right
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from ...conf import conf
-from ..frames import Dialect
+from ..frames import STALLED, Dialect
 from ..hub.stream import Batch, Position
-from ..hub.write_scheduler import WriteScheduler
-from .asgi import STALLED, Send, Transport
+from .asgi import Send, Transport
 from .daphne.internals import DaphneSocket
+
+logger = logging.getLogger("broadcast")
+
+MAX_PAUSE = 0.1  # seconds
+PATIENCE = 8  # times as long as the last round took
+WAIT_FOR_MORE = 0.002  # seconds
+MAX_TURN = 0.02  # seconds that a round may hold the event loop
+
+
+class Writer(Protocol):
+    """A connection with something to write."""
+
+    def write_ready(self) -> None: ...
+
+
+class WriteScheduler:
+    """Visits the connections of one event loop that have something to write, each once a round.
+
+    Idle, a round begins at once. After one that took a time T, the next begins no sooner than T
+    later, and up to eight T later while ``more_is_coming``, so that under load messages join in one
+    write while other work has its share of the time.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, more_is_coming: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._more_is_coming = more_is_coming
+        self._waiting: dict[Writer, None] = {}
+        self._visiting: dict[Writer, None] = {}
+        self._next: asyncio.Handle | None = None
+        self._not_before = 0.0
+        self._at_last = 0.0
+        self._took = 0.0
+
+    def add(self, writer: Writer) -> None:
+        self._waiting[writer] = None
+        if self._next is None:
+            self._schedule()
+
+    def remove(self, writer: Writer) -> None:
+        self._waiting.pop(writer, None)
+        self._visiting.pop(writer, None)
+
+    def _schedule(self) -> None:
+        delay = self._not_before - self._loop.time()
+        self._next = self._loop.call_later(delay, self._run) if delay > 0 else self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        if self._loop.time() < self._at_last and self._more_is_coming():
+            self._next = self._loop.call_later(WAIT_FOR_MORE, self._run)
+            return
+        self._took = 0.0
+        # Reversed, because popitem() takes the last item: connections are visited in the order in which they came.
+        self._visiting, self._waiting = dict.fromkeys(reversed(self._waiting)), {}
+        self._visit()
+
+    def _visit(self) -> None:
+        """Visits for a while, and goes on in another turn of the event loop if that is not enough."""
+        begun = now = self._loop.time()
+        while self._visiting and now - begun <= MAX_TURN:
+            writer, _ = self._visiting.popitem()
+            try:
+                writer.write_ready()
+            except Exception:
+                logger.exception("A connection could not be written to")
+            now = self._loop.time()
+        self._took += now - begun
+        if self._visiting:
+            self._next = self._loop.call_soon(self._visit)
+            return
+        self._not_before = now + min(self._took, MAX_PAUSE)
+        self._at_last = now + min(self._took * PATIENCE, MAX_PAUSE)
+        self._next = None
+        if self._waiting:
+            self._schedule()
 
 
 class DirectTransport(Transport):
@@ -22,12 +96,12 @@ class DirectTransport(Transport):
     position waits behind that frame until the socket has drained: a slow client costs a number.
     """
 
-    __slots__ = ("_ending", "_is_waiting", "_reading", "_rounds", "_socket", "_stall")
+    __slots__ = ("_ending", "_is_waiting", "_reading", "_scheduler", "_socket", "_stall")
 
     def __init__(self, send: Send, dialect: Dialect, socket: DaphneSocket, scheduler: WriteScheduler) -> None:
         super().__init__(send, dialect)
         self._socket = socket
-        self._rounds = scheduler
+        self._scheduler = scheduler
         self._is_waiting = False
         self._stall: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -35,12 +109,12 @@ class DirectTransport(Transport):
 
     def notify(self) -> None:
         if not self._is_waiting:
-            self._rounds.add(self)
+            self._scheduler.add(self)
 
     async def close(self) -> None:
         await super().close()
         self._socket.mute()
-        self._rounds.remove(self)
+        self._scheduler.remove(self)
         self._is_waiting = True
         if self._stall is not None:
             self._stall.cancel()
@@ -50,7 +124,7 @@ class DirectTransport(Transport):
             await asyncio.wait(tasks)
 
     def write_ready(self) -> None:
-        """Writes a chunk of each group's frames: the visit of a round. Never raises."""
+        """Writes a batch of each group's frames: the visit of a round. Never raises."""
         try:
             for position in self.positions.values():
                 batch = position.stream.batch(position)
@@ -71,18 +145,21 @@ class DirectTransport(Transport):
     def _write_batch(self, position: Position, batch: Batch) -> bool:
         """Writes what the socket takes; whether it took everything."""
         socket = self._socket
-        if not socket.is_ready:
+        if socket.has_news and not socket.is_ready():
             self._wait()
             return False
-        data, recover = batch.data(self.dialect)
-        taken = socket.write_some(data) if data else 0
+        data, ends = batch.data(self.dialect)
+        try:
+            taken = socket.send_now(data) if data else 0
+        except OSError:
+            taken = 0  # nothing for now, or nothing ever again: the server tries once more, and acts on it
         if taken == len(data):
             position.passed(batch, len(batch.frames))
             if not batch.is_last:
                 self.notify()
             return True
-        whole = bisect_right(recover, taken)
-        socket.hand_over(data[taken : recover[whole]])
+        whole = bisect_right(ends, taken)
+        socket.hand_over(data[taken : ends[whole]])
         position.passed(batch, whole + 1)
         self._wait()
         return False

@@ -18,10 +18,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils import timezone
 
+from broadcast.api import send
 from broadcast.diagnostics.doctor import examine
 from broadcast.engine.frames import Fields, checked_offset
 from broadcast.engine.hub.reader import messages
-from broadcast.engine.publish import send
 from broadcast.engine.validation import SERVER, checked_group
 from broadcast.exceptions import BroadcastError
 from broadcast.groups import DEFAULT_GROUP
@@ -45,7 +45,8 @@ class Command(BaseCommand):
         tailing = actions.add_parser("tail", help="print messages as they come, until Ctrl-C")
         add_group(tailing)
         tailing.add_argument("--after", type=int, metavar="OFFSET", help="first those with offsets above this one")
-        actions.add_parser("doctor", help="say what is wrong with this deployment, and how to mend it")
+        doctor = actions.add_parser("doctor", help="say what is wrong with this deployment, and how to mend it")
+        doctor.set_defaults(skip_checks=True)  # it says itself what they find
 
     def get_check_kwargs(self, options: dict[str, Any]) -> Any:
         """Keeps checks away from databases, of which Django 6.1 opens all: the doctor tells of one that is down."""
@@ -156,7 +157,7 @@ def shown_offset(fields: Fields) -> str:
 
 
 def shown_time(fields: Fields) -> str:
-    """When it was sent, in the site's time zone; now for what is only live."""
+    """The time of sending, in the site's time zone; now for what is only live."""
     sent_at = fields.get("sent_at")
     when = datetime.fromisoformat(sent_at) if sent_at else timezone.now()
     return (timezone.localtime(when) if timezone.is_aware(when) else when).isoformat(timespec="seconds")

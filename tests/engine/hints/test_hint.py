@@ -1,43 +1,43 @@
 """Hints as events of the channel layer: what they say, what fits, and what is not believed."""
 
-import os
+from typing import Any
 
 import pytest
 
 from broadcast.engine.frames import Frame
-from broadcast.engine.hints import hint as layer
-from broadcast.engine.hints.hint import EVENT, Hint, channels_group, ephemeral_hints, event_of, hint_of, origin
+from broadcast.engine.hints import hint as module
+from broadcast.engine.hints.hint import EVENT, Hint, ephemeral_hints, event_of, hint_of
+from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.exceptions import InvalidMessage
+from broadcast.groups import channels_group
+from tests.kit import streams
+from tests.kit.streams import foreign_event
+
+OWN = "this process"
+PLAIN = {"type": EVENT, "author": "Ann", "body": "hi"}  # of code that knows nothing of this app
+LOGGED = foreign_event(group="news", offset=5, epoch="e", head=5)
 
 
-def frame(offset: int | None, body: str = "hi", **more) -> Frame:
-    return Frame({"type": "message", "author": "Ann", "body": body, "group": "news", "offset": offset, **more})
+def frame(offset: int | None, body: str = "hi", **more: Any) -> Frame:
+    return streams.frame(offset, body, group="news", **more)
 
 
-def from_elsewhere(event: dict) -> dict:
-    return {**event, "origin": "another process"}
+def arrived(hint: Hint) -> Hint:
+    """The hint as another process reads it from its event."""
+    read = hint_of(event_of(hint, "elsewhere"), OWN)
+    assert read is not None
+    return read
 
 
-LOGGED = {
-    "type": EVENT,
-    "author": "Ann",
-    "body": "hi",
-    "group": "news",
-    "offset": 5,
-    "epoch": "e",
-    "head": 5,
-    "origin": "another process",
-}
+@pytest.mark.parametrize(
+    ("group", "name"), [("broadcast", "broadcast"), ("staff", "broadcast.staff"), (CONTROL_GROUP, "broadcast.")]
+)
+def test_channels_groups_never_meet_those_of_the_site(group: str, name: str) -> None:
+    assert channels_group(group) == name
 
 
-def test_channels_groups_never_meet_those_of_the_site():
-    assert channels_group("broadcast") == "broadcast"
-    assert channels_group("staff") == "broadcast.staff"
-
-
-def test_an_event_has_author_and_body_at_the_top():
-    event = event_of(Hint("news", [frame(7, data={"a": 1})], "e", 7))
-    assert event == {
+def test_an_event_has_author_and_body_at_the_top() -> None:
+    assert event_of(Hint("news", [frame(7, data={"a": 1})], "e", 7), OWN) == {
         "type": "broadcast.message",
         "author": "Ann",
         "body": "hi",
@@ -46,137 +46,100 @@ def test_an_event_has_author_and_body_at_the_top():
         "data": {"a": 1},
         "epoch": "e",
         "head": 7,
-        "origin": origin.tag,
+        "origin": OWN,
     }
 
 
-def test_a_hint_arrives_as_it_was_sent():
-    frames = [frame(7, "a"), frame(8, "b", data={"x": [1]}), frame(9, "c")]
-    hint = hint_of(from_elsewhere(event_of(Hint("news", frames, "e", 9))))
-    assert (hint.group, hint.epoch, hint.head) == ("news", "e", 9)
-    assert [frame.fields for frame in hint.frames] == [frame.fields for frame in frames]
-    assert [frame.offset for frame in hint.frames] == [7, 8, 9]
-
-
-def test_an_ephemeral_hint_arrives_as_it_was_sent():
-    hint = hint_of(from_elsewhere(event_of(Hint("news", [frame(None, data={"typing": True})]))))
-    assert (hint.group, hint.epoch, hint.head) == ("news", "", None)
-    assert [frame.fields for frame in hint.frames] == [frame(None, data={"typing": True}).fields]
-
-
-def test_a_process_ignores_what_it_sent_itself():
-    assert hint_of(event_of(Hint("news", [frame(1)], "e", 1))) is None
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_is_another_process():
-    own, (read, write) = origin.tag, os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(write, origin.tag.encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(read, 100).decode() != own
-    assert origin.tag == own
-    os.close(read)
-    os.close(write)
-
-
-def test_what_does_not_fit_is_left_to_the_log():
-    frames = [frame(number) for number in range(1, 151)]
-    event = event_of(Hint("news", frames, "e", 150))
-    assert len(event["more"]) == layer.MAX_EVENT_MESSAGES - 1
-    assert event["head"] == 150
-
-
-@pytest.mark.parametrize("big", [{"body": "x" * 70_000}, {"data": {"x": "x" * 70_000}}])
-def test_an_event_has_a_bounded_size(big):
-    frames = [Frame({**frame(number).fields, **big}) for number in range(1, 9)]
-    event = event_of(Hint("news", frames, "e", 8))
-    assert [fields["offset"] for fields in event["more"]] == [2, 3]
-
-
-def test_the_first_message_always_fits():
-    event = event_of(Hint("news", [frame(1, "x" * 300_000)], "e", 1))
-    assert len(event["body"]) == 300_000
-
-
-class TestPlainEvents:
-    """Sent by code that knows nothing of this app."""
-
-    def test_author_and_body_make_an_ephemeral_frame(self):
-        hint = hint_of({"type": EVENT, "author": "Ann", "body": "hi"})
-        assert (hint.group, hint.head) == ("broadcast", None)
-        [frame] = hint.frames
-        assert frame.fields == {"type": "message", "author": "Ann", "body": "hi", "group": "broadcast", "offset": None}
-
-    def test_the_server_speaks_where_no_author_is_named(self):
-        assert hint_of({"type": EVENT, "body": "hi"}).frames[0].fields["author"] == "Server"
-
-    def test_unknown_types_are_ignored(self):
-        assert hint_of({"type": "chat.message", "author": "Ann", "body": "hi"}) is None
-        assert hint_of({}) is None
+@pytest.mark.parametrize(
+    "hint",
+    [
+        Hint("news", [frame(7, "a"), frame(8, "b", data={"x": [1]}), frame(9, "c")], "e", 9),
+        Hint("news", [frame(None, "a", data={"typing": True}), frame(None, "b")]),
+    ],
+    ids=["logged", "ephemeral"],
+)
+def test_a_hint_arrives_as_it_was_sent(hint: Hint) -> None:
+    read = arrived(hint)
+    assert (read.group, read.epoch, read.head) == (hint.group, hint.epoch, hint.head)
+    assert [each.fields for each in read.frames] == [each.fields for each in hint.frames]
+    assert [each.offset for each in read.frames] == [each.offset for each in hint.frames]
 
 
 @pytest.mark.parametrize(
-    "unsound",
-    [
-        {"body": None},
-        {"body": 5},
-        {"body": "\x00"},
-        {"body": "\ud800"},
-        {"author": ""},
-        {"author": ["Ann"]},
-        {"group": ["news"]},
-        {"group": "no such name!"},
-        {"data": {"when": object()}},
-        {"data": {"x": float("nan")}},
-        {5: "not JSON"},
-    ],
+    "event", [event_of(Hint("news", [frame(1)], "e", 1), OWN), {**PLAIN, "type": "chat.message"}, {}]
 )
-def test_an_unsound_plain_event_is_refused(unsound):
-    with pytest.raises(InvalidMessage):
-        hint_of({"type": EVENT, "author": "Ann", "body": "hi", **unsound})
+def test_what_this_process_sent_itself_and_other_events_are_no_hints(event: dict[str, Any]) -> None:
+    assert hint_of(event, OWN) is None
 
 
 @pytest.mark.parametrize(
-    "unsound",
+    ("size", "fields", "fit"),
     [
-        {"offset": "5"},
-        {"offset": -1},
-        {"offset": True},
-        {"head": None},
-        {"head": "5"},
-        {"epoch": 5},
-        {"group": {}},
-        {"author": None},
-        {"body": 5},
-        {"more": "x"},
-        {"more": 5},
-        {"more": [5]},
-        {"more": [{"author": "Ann", "body": "hi"}]},
-        {"more": [{"author": "Ann", "offset": 6}]},
-        {"data": {"x": b"bytes"}},
+        (150, {}, module.MAX_EVENT_MESSAGES),
+        (8, {"body": "x" * 70_000}, 3),
+        (8, {"data": {"x": "x" * 70_000}}, 3),
+        (2, {"body": "x" * 300_000}, 1),  # the first always fits
     ],
 )
-def test_an_unsound_hint_is_refused(unsound):
-    assert hint_of(LOGGED).head == 5
-    with pytest.raises(InvalidMessage):
-        hint_of({**LOGGED, **unsound})
+def test_what_does_not_fit_into_an_event_is_left_to_the_log(size: int, fields: dict[str, Any], fit: int) -> None:
+    frames = [Frame({**frame(number).fields, **fields}) for number in range(1, size + 1)]
+    read = arrived(Hint("news", frames, "e", size))
+    assert [each.offset for each in read.frames] == list(range(1, fit + 1))
+    assert read.head == size
 
 
-def test_ephemeral_frames_go_into_as_many_events_as_they_need(monkeypatch):
-    monkeypatch.setattr(layer, "MAX_EVENT_MESSAGES", 4)
+def test_ephemeral_frames_go_into_as_many_events_as_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_EVENT_MESSAGES", 4)
     frames = [frame(None, str(number)) for number in range(10)]
-    hints = list(ephemeral_hints("news", frames))
-    assert [len(event_of(hint).get("more", [])) + 1 for hint in hints] == [4, 4, 2]
-    assert [each for hint in hints for each in hint.frames] == frames
+    hints = [arrived(hint) for hint in ephemeral_hints("news", frames)]
+    assert [len(hint.frames) for hint in hints] == [4, 4, 2]
+    assert [each.fields for hint in hints for each in hint.frames] == [each.fields for each in frames]
 
 
-def test_ephemeral_frames_come_out_of_their_event_again():
-    (hint,) = ephemeral_hints("news", [frame(None, body) for body in "abc"])
-    heard = hint_of(from_elsewhere(event_of(hint)))
-    assert heard is not None
-    assert heard.head is None
-    assert [each.fields["body"] for each in heard.frames] == ["a", "b", "c"]
+@pytest.mark.parametrize(("named", "author"), [({"author": "Ann"}, "Ann"), ({}, "Server")])
+def test_body_alone_or_with_an_author_makes_an_ephemeral_frame(named: dict[str, Any], author: str) -> None:
+    hint = hint_of({"type": EVENT, "body": "hi", **named}, OWN)
+    assert hint is not None
+    assert (hint.group, hint.head) == ("broadcast", None)
+    shown = {"type": "message", "author": author, "body": "hi", "group": "broadcast", "offset": None}
+    assert [each.fields for each in hint.frames] == [shown]
+
+
+UNSOUND: list[tuple[dict[str, Any], dict[Any, Any]]] = [
+    *(
+        (PLAIN, fields)
+        for fields in (
+            {"body": None},
+            {"body": "\x00"},
+            {"author": ["Ann"]},
+            {"group": "no such name!"},
+            {"group": ["news"]},
+            {"data": {"when": object()}},
+            {"data": {"x": float("nan")}},
+            {5: "not JSON"},
+        )
+    ),
+    *(
+        (LOGGED, fields)
+        for fields in (
+            {"offset": "5"},
+            {"offset": -1},
+            {"head": None},
+            {"epoch": 5},
+            {"author": None},
+            {"body": 5},
+            {"more": "x"},
+            {"more": 5},
+            {"more": [5]},
+            {"more": [{"author": "Ann", "body": "hi"}]},
+            {"more": [{"author": "Ann", "offset": 6}]},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "unsound"), UNSOUND)
+def test_an_event_that_is_not_sound_is_refused(event: dict[str, Any], unsound: dict[Any, Any]) -> None:
+    assert hint_of(event, OWN) is not None
+    with pytest.raises(InvalidMessage):
+        hint_of({**event, **unsound}, OWN)

@@ -1,7 +1,8 @@
-"""Hints: told to this process's hubs directly and to all others over the layer, without waiting for anyone."""
+"""Publishing: told to this process's nodes directly and to all others over the layer, without waiting for anyone."""
 
 import asyncio
-import threading
+import gc
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -9,160 +10,164 @@ from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from broadcast import asend, send, send_many
-from broadcast.engine.hints import publisher as hints
 from broadcast.engine.hints.hint import Hint
-from broadcast.engine.storage.log import NewMessages
+from broadcast.engine.hints.layer import CONTROL_GROUP
+from broadcast.engine.node import Node
+from broadcast.engine.process import this_process
+from broadcast.engine.storage.records import NewMessages
+from broadcast.groups import channels_group
 from broadcast.models import Message
-from tests.engine import until
-from tests.engine.layers import only_in_memory, use
+from tests.kit.layers import Unmade, only_in_memory, use
+from tests.kit.streams import frame
+from tests.kit.waiting import until
 
-
-class Ear:
-    """A hub as senders see it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, alive: bool = True) -> None:
-        self.loop = loop
-        self.alive = alive
-        self.hints: list[Hint] = []
-
-    def hand_over(self, hint: Hint) -> bool:
-        self.hints.append(hint)
-        return self.alive
+EVENT = {"type": "broadcast.test", "n": 1}
 
 
 @pytest.fixture
-def ended_loop():
-    loop = asyncio.new_event_loop()
-    loop.close()
-    return loop
+def hints(monkeypatch: pytest.MonkeyPatch) -> list[Hint]:
+    """What the hubs of this process hear."""
+    heard: list[Hint] = []
+    monkeypatch.setattr("broadcast.engine.hub.hub.Hub.on_hint", lambda _, hint: heard.append(hint))
+    return heard
 
 
 @pytest.fixture
-def listening():
-    """Adds hubs that are gone after the test."""
-    added: list[Ear] = []
-
-    def add(ear: Ear) -> Ear:
-        hints.receivers.add(ear)
-        added.append(ear)
-        return ear
-
-    yield add
-    hints.receivers.difference_update(added)
+async def node() -> Node:
+    return this_process.node()
 
 
-async def events_of(group: str, layer: Any, count: int) -> list[dict[str, Any]]:
+async def channel_in(group: str = "broadcast") -> Callable[[], Awaitable[Any]]:
+    """A consumer of the site: a function that waits for what comes next to a Channels group."""
+    layer = get_channel_layer()
     channel = await layer.new_channel()
     await layer.group_add(group, channel)
-    return [await layer.receive(channel) for _ in range(count)]
+
+    async def receive() -> Any:
+        return await asyncio.wait_for(layer.receive(channel), 30)
+
+    return receive
 
 
-class TestOwnHubs:
-    def test_each_is_told(self, listening, ended_loop):
-        ears = [listening(Ear(ended_loop)), listening(Ear(ended_loop))]
-        send("hi", persist=False)
-        assert [len(ear.hints) for ear in ears] == [1, 1]
+async def test_the_hubs_of_this_process_are_told_from_any_thread(node: Node, hints: list[Hint]) -> None:
+    send("here", persist=False)
+    await asyncio.to_thread(send, "there", persist=False)
+    await until(lambda: [hint.frames[0].fields["body"] for hint in hints] == ["here", "there"])
 
-    def test_one_whose_loop_has_ended_is_forgotten(self, listening, ended_loop):
-        gone, other = listening(Ear(ended_loop, alive=False)), listening(Ear(ended_loop))
-        send("a", persist=False)
-        send("b", persist=False)
-        assert (len(gone.hints), len(other.hints)) == (1, 2)
-        assert gone not in hints.receivers
 
-    def test_an_extension_without_messages_is_not_told(self, listening, ended_loop):
-        ear = listening(Ear(ended_loop))
-        new = Message(group_id="news", author="Ann", body="hi", offset=7)
-        hints.publish_news([NewMessages("empty", "e", []), NewMessages("news", "e", [new])])
-        assert [(hint.group, hint.epoch, hint.head) for hint in ear.hints] == [("news", "e", 7)]
+async def test_a_group_without_new_messages_is_not_told_of(node: Node, hints: list[Hint]) -> None:
+    new = Message(group_id="news", author="Ann", body="hi", offset=7)
+    this_process.hints.publish_news([NewMessages("empty", "e", []), NewMessages("news", "e", [new])])
+    await until(lambda: [(hint.group, hint.epoch, hint.head) for hint in hints] == [("news", "e", 7)])
+
+
+# Events besides messages
+
+
+async def test_every_node_hears_a_control_event_and_acts_by_its_type(node: Node) -> None:
+    heard: list[Any] = []
+    node.control_handlers["broadcast.test"] = heard.append
+    for event in (EVENT, {}, {"type": "broadcast.other"}, {"type": 7}):
+        await asyncio.to_thread(this_process.hints.publish_control, event)
+    this_process.hints.publish_control({**EVENT, "n": 2})
+    await until(lambda: [event["n"] for event in heard] == [1, 2])
+
+
+@pytest.mark.parametrize(("backend", "is_passed_on"), [("redis", True), ("memory", False), ("none", False)])
+def test_a_control_event_is_passed_on_where_others_can_be_reached(
+    backend: str, is_passed_on: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[Any] = []
+    monkeypatch.setattr(this_process.hints._thread, "put", lambda layer, group, event: passed.append((group, event)))
+    layers = {
+        "redis": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"},
+        "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer"},
+    }
+    settings.CHANNEL_LAYERS = {"default": layers[backend]} if backend in layers else {}
+    this_process.hints.publish_control(EVENT)
+    assert passed == [(channels_group(CONTROL_GROUP), {**EVENT, "origin": this_process.origin})] * is_passed_on
+
+
+# The layer in memory
 
 
 @only_in_memory
 @pytest.mark.django_db(transaction=True)
-class TestTheInMemoryLayer:
-    async def test_a_channel_of_ones_own_sees_each_hint(self):
-        layer = get_channel_layer()
-        channel = await layer.new_channel()
-        await layer.group_add("broadcast", channel)
-        await asend("hello", author="Ann")
-        event = await layer.receive(channel)
-        assert (event["type"], event["author"], event["body"]) == ("broadcast.message", "Ann", "hello")
-        assert (event["offset"], event["head"], event["group"]) == (1, 1, "broadcast")
-
-    def test_from_a_thread_without_a_loop(self):
-        layer = get_channel_layer()
-        channel = async_to_sync(layer.new_channel)()
-        async_to_sync(layer.group_add)("broadcast.news", channel)
-        send_many(["a", "b"], group="news")
-        event = async_to_sync(layer.receive)(channel)
-        assert (event["body"], [fields["body"] for fields in event["more"]]) == ("a", ["b"])
-
-    async def test_from_the_loop_itself(self):
-        layer = get_channel_layer()
-        channel = await layer.new_channel()
-        await layer.group_add("broadcast", channel)
-        send("typing", persist=False)
-        assert (await layer.receive(channel))["body"] == "typing"
-
-    async def test_in_the_loop_that_listens_wherever_it_is_sent(self, listening):
-        layer = get_channel_layer()
-        channel = await layer.new_channel()
-        await layer.group_add("broadcast", channel)
-        listening(Ear(asyncio.get_running_loop()))
-        receiving = asyncio.create_task(layer.receive(channel))
-        await asyncio.sleep(0)
-        thread = threading.Thread(target=lambda: send("from a thread", persist=False))
-        thread.start()
-        assert (await asyncio.wait_for(receiving, 30))["body"] == "from a thread"
-        thread.join()
+async def test_a_channel_of_the_site_sees_each_hint() -> None:
+    receive = await channel_in()
+    await asend("hello", author="Ann")
+    event = await receive()
+    assert (event["type"], event["author"], event["body"]) == ("broadcast.message", "Ann", "hello")
+    assert (event["offset"], event["head"], event["group"]) == (1, 1, "broadcast")
+    send("from the loop itself", persist=False)
+    assert (await receive())["body"] == "from the loop itself"
 
 
-class Broken(InMemoryChannelLayer):
-    def __init__(self, **options):
+@only_in_memory
+@pytest.mark.django_db(transaction=True)
+def test_a_channel_of_the_site_sees_what_a_thread_without_a_loop_sends() -> None:
+    receive = async_to_sync(channel_in)("broadcast.news")
+    send_many(["a", "b"], group="news")
+    event = async_to_sync(receive)()
+    assert (event["body"], [fields["body"] for fields in event["more"]]) == ("a", ["b"])
+
+
+@only_in_memory
+async def test_a_channel_is_sent_to_in_the_loop_that_listens(node: Node) -> None:
+    receiving = asyncio.ensure_future((await channel_in())())
+    await asyncio.sleep(0)
+    await asyncio.to_thread(send, "from a thread", persist=False)
+    assert (await receiving)["body"] == "from a thread"
+
+
+@only_in_memory
+async def test_what_only_own_nodes_hear_is_not_sent_over_the_layer(settings: Any) -> None:
+    layer = use(settings, Broken)
+    with this_process.node() as node:
+        await node.receiver.add("news")
+        this_process.hints.publish(Hint("news", [frame(None)]))
+        await until(lambda: layer.tries == [])
+        await channel_in("broadcast.news")
+        this_process.hints.publish(Hint("news", [frame(None)]))
+        await until(lambda: layer.tries == ["broadcast.news"])
+
+
+# A layer that fails
+
+
+class Broken(InMemoryChannelLayer):  # type: ignore[misc]
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.groups = {"broadcast": {"a consumer of the site": 0.0}}
+        self.tries: list[str] = []
 
-    async def group_send(self, group, message):
+    async def group_send(self, group: str, message: Any) -> None:
+        self.tries.append(group)
         raise ValueError("broken")
 
 
-class Unbuildable:
-    def __init__(self, **_):
-        raise ImportError("no such layer")
+@pytest.mark.parametrize(("layer", "told"), [(Broken, "broken"), (Unmade, "no hosts"), (None, "")])
+@pytest.mark.parametrize("here", [True, False], ids=["in the loop", "in a thread"])
+async def test_a_layer_that_fails_harms_no_sender_and_no_node_here(
+    layer: type | None, told: str, here: bool, node: Node, hints: list[Hint], settings: Any, caplog: Any
+) -> None:
+    path = f"{layer.__module__}.{layer.__qualname__}" if layer else ""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": path}} if layer else {}
+    message = send("a", persist=False) if here else await asyncio.to_thread(send, "a", persist=False)
+    assert message.body == "a"
+    await until(lambda: len(hints) == 1)
+    await until(lambda: told in caplog.text)
+    assert ("channel layer" in caplog.text) is bool(told)
 
 
-class TestALayerThatFails:
-    def test_here(self, settings, caplog, listening, ended_loop):
-        use(settings, Broken)
-        ear = listening(Ear(ended_loop))
-        assert send("a", persist=False).body == "a"
-        assert len(ear.hints) == 1
-        assert "broken" in caplog.text
+def test_a_loop_that_ends_leaves_nothing_behind(settings: Any, recwarn: pytest.WarningsRecorder) -> None:
+    """Even if it never gets to what it was given: no coroutine that is never awaited."""
+    use(settings, Broken)
 
-    async def test_in_the_loop_that_listens(self, settings, caplog):
-        use(settings, Broken)
+    async def say_and_leave() -> None:
         send("a", persist=False)
-        await asyncio.to_thread(until, lambda: "broken" in caplog.text)
-        assert hints.sending == set()
 
-    def test_that_cannot_be_made(self, settings, caplog):
-        settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Unbuildable"}}
-        assert send("a", persist=False).body == "a"
-        assert "no such layer" in caplog.text
-
-    def test_none_at_all(self, settings, caplog, listening, ended_loop):
-        settings.CHANNEL_LAYERS = {}
-        ear = listening(Ear(ended_loop))
-        send("a", persist=False)
-        assert len(ear.hints) == 1
-        assert [record for record in caplog.records if "channel layer" in record.message] == []
-
-    def test_a_loop_that_ends_leaves_nothing_behind(self, settings):
-        """Even if it never gets to what it was given; a coroutine that is never awaited would be a warning."""
-
-        async def say_and_leave():
-            send("a", persist=False)
-
-        for _ in range(5):
-            asyncio.run(say_and_leave())
-        assert hints.sending == set()
+    for _ in range(5):
+        asyncio.run(say_and_leave())
+    gc.collect()
+    assert list(recwarn) == []

@@ -1,6 +1,6 @@
 """The guarantee, under whatever happens: each offset once, in order, unless a reset said otherwise.
 
-A state machine drives the real hub, feeds and transports on a real log, on a clock that it moves itself.
+A state machine drives the real hub, streams and transports on a real log, on a clock that it moves itself.
 """
 
 import asyncio
@@ -16,19 +16,17 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from broadcast import send_many
 from broadcast.engine.frames import message_frame
-from broadcast.engine.health import log_failing
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub import hub as hub_module
 from broadcast.engine.hub import pages as pages_module
 from broadcast.engine.hub import ring as ring_module
 from broadcast.engine.hub import stream as stream_module
-from broadcast.engine.hub.hub import hubs
-from broadcast.engine.publish import send_many
-from broadcast.engine.storage import log
+from broadcast.engine.process import this_process
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Group, Message
-from tests.engine.listening import Client, drafts, frame
+from tests.kit.streams import Client, database_threads, drafts, frame
 
 GROUPS = ("a", "b")
 POLL = 1.0  # seconds of the machine's clock
@@ -75,7 +73,7 @@ class Loop(asyncio.SelectorEventLoop):
             await self.settle()
 
 
-class Health:
+class Outage:
     """Lets the statements of hubs fail, after some more that succeed."""
 
     def __init__(self) -> None:
@@ -142,7 +140,7 @@ class HubMachine(RuleBasedStateMachine):
         Group.objects.all().delete()
         self.runner = asyncio.Runner(loop_factory=Loop)
         self.loop: Loop = self.runner.get_loop()  # type: ignore[assignment]
-        self.outage = Health()
+        self.outage = Outage()
         connection_created.connect(self.outage.install)
         self.truth = Truth()
         self.witnesses: list[Witness] = []
@@ -156,9 +154,8 @@ class HubMachine(RuleBasedStateMachine):
         finally:
             self.runner.close()
             connection_created.disconnect(self.outage.install)
-            for thread in threading.enumerate():
-                if thread.name.startswith("broadcast-"):
-                    thread.join(10)
+            for thread in database_threads():
+                thread.join(10)
 
     # Driving
 
@@ -177,8 +174,8 @@ class HubMachine(RuleBasedStateMachine):
         self.truth.refresh()
         for witness in self.witnesses:
             witness.check(self.truth)
-        hub = hubs.get(self.loop)
-        for stream in hub.streams.values() if hub else ():
+        node = this_process.nodes.get(self.loop)
+        for stream in node.hub.streams.values() if node else ():
             assert len(stream.out_of_order) <= stream_module.MAX_OUT_OF_ORDER
             assert len(stream._pages._pages) <= pages_module.MAX_PAGES
             assert len(stream.ring.frames) <= ring_module.MAX_FRAMES
@@ -189,9 +186,9 @@ class HubMachine(RuleBasedStateMachine):
 
     def take(self, *hints: Hint) -> None:
         async def work() -> None:
-            if hub := hubs.get(self.loop):
+            if node := this_process.nodes.get(self.loop):
                 for hint in hints:
-                    hub.take(hint)
+                    node.hub.on_hint(hint)
 
         self.run(work())
 
@@ -203,7 +200,7 @@ class HubMachine(RuleBasedStateMachine):
     @initialize(count=st.integers(0, 30))
     def history(self, count: int) -> None:
         for group in GROUPS:
-            log.append(drafts(*self.new_bodies(count), group=group)) if count else None
+            this_process.log.append(drafts(*self.new_bodies(count), group=group)) if count else None
 
     @rule(
         group=some_group,
@@ -211,7 +208,7 @@ class HubMachine(RuleBasedStateMachine):
         how=st.sampled_from(["told", "lost", "late", "doubled", "split", "reversed", "partly", "only the head"]),
     )
     def another_process_sends(self, group: str, count: int, how: str) -> None:
-        (new_messages,) = log.append(drafts(*self.new_bodies(count), group=group)).news
+        (new_messages,) = this_process.log.append(drafts(*self.new_bodies(count), group=group)).news
         frames = [message_frame(message) for message in new_messages.messages]
         head = frames[-1].offset
         whole = Hint(group, frames, new_messages.epoch, head)
@@ -247,7 +244,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(group=some_group, count=st.integers(1, 3))
     def a_process_dies_between_commit_and_sequencing(self, group: str, count: int) -> None:
-        log.insert_waiting(drafts(*self.new_bodies(count), group=group))
+        this_process.log.insert_waiting(drafts(*self.new_bodies(count), group=group))
 
     @rule(group=some_group)
     def something_ephemeral(self, group: str) -> None:
@@ -269,12 +266,8 @@ class HubMachine(RuleBasedStateMachine):
         known = self.truth.groups.get(group)
         after = None if back is None else max(0, (known.head if known else 0) - back)
         epoch = known.epoch if known and is_current else "old"
-        witness = Witness(group)
-        if shut:
-            witness.socket.clear()
-        try:
-            self.runner.run(witness.join(group, after, epoch))
-        except LogUnavailable:
+        witness = self.runner.run(self.joining(group, after, epoch, shut))
+        if witness is None:
             assert self.outage.statements_left is not None
             return
         witness.epoch, witness.offset = witness.welcome
@@ -286,6 +279,18 @@ class HubMachine(RuleBasedStateMachine):
             assert is_current
             assert witness.offset == after
         self.run()
+
+    async def joining(self, group: str, after: int | None, epoch: str, shut: bool) -> Witness | None:
+        """Whoever joined; None if the log did not let them."""
+        witness = Witness(group)
+        if shut:
+            witness.socket.clear()
+        try:
+            await witness.join(group, after, epoch)
+        except LogUnavailable:
+            await witness.leave()
+            return None
+        return witness
 
     @precondition(lambda self: self.witnesses)
     @rule(number=somebody)
@@ -303,14 +308,14 @@ class HubMachine(RuleBasedStateMachine):
     def somebody_vanishes(self, number: int) -> None:
         witness = self.pick(number)
         self.witnesses.remove(witness)
-        self.run(witness.transport.close())
+        self.run(witness.leave())
 
     # The log
 
     @rule(group=some_group, keep=st.integers(1, 40))
     def old_messages_are_pruned(self, group: str, keep: int) -> None:
         self.truth.refresh()
-        while log.prune(group, keep, None, 10):
+        while this_process.pruning.prune(group, keep, None, 10):
             pass
         self.truth.refresh()
 
@@ -360,9 +365,9 @@ class HubMachine(RuleBasedStateMachine):
 
     def everyone_leaves(self) -> None:
         for witness in self.witnesses:
-            self.run(witness.transport.close())
+            self.run(witness.leave())
         self.run(self.loop.advance(hub_module.LINGER + 3 * POLL))
-        assert self.loop not in hubs
+        assert self.loop not in this_process.nodes
         assert asyncio.all_tasks(self.loop) == set()
 
 
@@ -378,8 +383,6 @@ def test_every_connection_gets_each_offset_once_and_in_order(monkeypatch: pytest
     monkeypatch.setattr(pages_module, "MAX_PAGES", 2)
     monkeypatch.setattr(stream_module, "MAX_OUT_OF_ORDER", 5)
     monkeypatch.setattr(stream_module, "BATCH_FRAMES", 4)
-    monkeypatch.setattr(log_failing, "fail", lambda error, place="": None)
-    monkeypatch.setattr(log_failing, "recover", lambda place="": None)
     run_state_machine_as_test(HubMachine, settings=machine_settings)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from broadcast.engine.hub import ring as ring_module
 from broadcast.engine.hub.ring import Ring
-from tests.engine.listening import frame
+from tests.kit.streams import frame
 
 
 def ring_of(*offsets: int | None) -> Ring:
@@ -14,20 +14,14 @@ def ring_of(*offsets: int | None) -> Ring:
     return ring
 
 
-def offsets(ring: Ring, index: int, limit: int = 100) -> list[int | None]:
-    return [each.offset for each in ring.since(index, limit)]
+def offsets(ring: Ring, index: int | None = None, limit: int = 100) -> list[int | None]:
+    return [each.offset for each in ring.since(ring.start if index is None else index, limit)]
 
 
 @pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ring_module, "BURST_FACTOR", 1)
-
-
-def test_an_empty_ring_is_at_its_own_end() -> None:
-    ring = Ring()
-    assert (ring.start, ring.end, ring.last) == (0, 0, 0)
-    assert ring.index_after(0) == 0
-    assert ring.index_after(1) is None
+    monkeypatch.setattr(ring_module, "MAX_FRAMES", 20)
 
 
 def test_frames_are_read_in_the_order_of_their_arrival() -> None:
@@ -37,42 +31,41 @@ def test_frames_are_read_in_the_order_of_their_arrival() -> None:
     assert offsets(ring, ring.end) == []
 
 
-def test_reading_after_an_offset_leaves_out_the_ephemeral_frames_before_the_next_one() -> None:
-    ring = ring_of(None, 1, None, None, 2, None)
-    assert [ring.index_after(offset) for offset in (0, 1, 2, 3)] == [1, 4, 6, None]
+@pytest.mark.parametrize(
+    ("frames", "indexes"),
+    [
+        ([], [0, None, None, None]),
+        ([None, 1, None, None, 2, None], [1, 4, 6, None]),  # not the ephemeral frames before the next offset
+        ([3], [None, None, 1, 2]),  # after a gap, by which every index before it lies before the start
+    ],
+)
+def test_a_reader_may_read_on_where_it_misses_nothing(frames: list[int | None], indexes: list[int | None]) -> None:
+    ring = ring_of(*frames)
+    assert [ring.index_after(offset) for offset in range(4)] == indexes
 
 
 def test_a_ring_of_ephemeral_frames_knows_only_its_last_offset() -> None:
     ring = Ring()
     ring.clear(7)
     ring.append(frame(None))
-    assert ring.index_after(7) == ring.end
-    assert ring.index_after(6) is None
+    assert (ring.index_after(6), ring.index_after(7)) == (None, ring.end)
 
 
-def test_frames_with_a_gap_before_them_empty_the_ring() -> None:
-    ring = ring_of(1, 2)
-    ring.append(frame(9))
-    assert (ring.last, ring.size) == (9, frame(9).size)
-    assert offsets(ring, ring.start) == [9]
-    assert [ring.index_after(offset) for offset in (2, 7, 9)] == [None, None, ring.end]
-    assert ring.index_after(8) == ring.start
-
-
-def test_whoever_was_at_the_end_of_a_ring_that_was_emptied_is_before_its_start() -> None:
+def test_frames_with_a_gap_before_them_empty_the_ring_and_whoever_was_at_its_end_is_before_its_start() -> None:
     ring = ring_of(1, 2)
     end = ring.end
-    ring.clear(8)
-    assert end < ring.start == ring.end
+    ring.append(frame(9))
+    assert end < ring.start
+    assert (ring.last, ring.size, offsets(ring)) == (9, frame(9).size, [9])
+    assert [ring.index_after(offset) for offset in (2, 7, 8, 9)] == [None, None, ring.start, ring.end]
 
 
-def test_too_many_frames_drop_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ring_module, "MAX_FRAMES", 20)
+def test_too_many_frames_drop_a_tenth_of_them_the_oldest() -> None:
     ring = ring_of(*range(1, 22))
-    assert (ring.start, ring.end) == (2, 21)
-    assert offsets(ring, ring.start) == list(range(3, 22))
+    assert (ring.start, offsets(ring)) == (2, list(range(3, 22)))
     assert (ring.index_after(1), ring.index_after(2)) == (None, 2)
     assert ring.size == sum(each.size for each in ring.frames)
+    assert ring.mark(ring.start) == 3
 
 
 def test_too_large_frames_drop_the_oldest_but_never_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,18 +73,16 @@ def test_too_large_frames_drop_the_oldest_but_never_the_last(monkeypatch: pytest
     ring = Ring()
     for offset in range(1, 6):
         ring.append(frame(offset, "x" * 150))
-    assert ring.size <= 500
-    assert offsets(ring, ring.start) == [4, 5]
+    assert (ring.size <= 500, offsets(ring)) == (True, [4, 5])
     ring.append(frame(6, "x" * 1000))
-    assert offsets(ring, ring.start) == [6]
+    assert offsets(ring) == [6]
 
 
-def test_evicted_messages_before_ephemeral_frames_can_no_longer_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_that_went_before_ephemeral_frames_can_no_longer_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ring_module, "MAX_FRAMES", 3)
     ring = ring_of(1, 2, None, None, 3)
-    assert offsets(ring, ring.start) == [None, None, 3]
-    assert ring.index_after(1) is None
-    assert ring.index_after(2) == ring.end - 1
+    assert offsets(ring) == [None, None, 3]
+    assert (ring.index_after(1), ring.index_after(2)) == (None, ring.end - 1)
 
 
 def test_what_is_new_stays_whole_beside_what_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +93,7 @@ def test_what_is_new_stays_whole_beside_what_is_old(monkeypatch: pytest.MonkeyPa
     for _ in range(38):
         ring.append(frame(None))
     ring.settle()
-    assert offsets(ring, ring.start) == [None] * 38
+    assert offsets(ring) == [None] * 38
     ring.settle()
     assert len(ring.frames) <= 5
 

@@ -1,73 +1,22 @@
-"""Rounds: at once when idle, together when busy, and no connection at another's cost."""
+"""Rounds of writing: at once when idle, together when busy, and no connection at another's cost.
 
-import asyncio
+On an event loop whose clock stands still unless somebody is busy.
+"""
+
 import logging
-import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from broadcast.engine.hub import write_scheduler as rounds_module
-from broadcast.engine.hub.write_scheduler import MAX_PAUSE, MAX_TURN, PATIENCE, SEND_GAP, WriteScheduler
-from tests.engine.listening import until
-
-
-class Writer:
-    """A connection; it notes when it was visited."""
-
-    def __init__(self, takes: float = 0.0) -> None:
-        self.takes = takes
-        self.visits: list[float] = []
-        self.error: Exception | None = None
-
-    def write_ready(self) -> None:
-        if self.takes:
-            time.sleep(self.takes)
-        self.visits.append(time.monotonic())
-        if self.error is not None:
-            raise self.error
-
-
-@pytest.fixture
-async def scheduler() -> WriteScheduler:
-    return WriteScheduler(asyncio.get_running_loop())
-
-
-async def test_an_idle_one_begins_at_once(scheduler: WriteScheduler) -> None:
-    writer = Writer()
-    scheduler.add(writer)
-    assert writer.visits == []  # not inside of whatever the news came from
-    await asyncio.sleep(0)
-    assert len(writer.visits) == 1
-
-
-async def test_each_is_visited_once_a_round_in_the_order_of_asking(scheduler: WriteScheduler) -> None:
-    visited: list[int] = []
-
-    class Numbered(Writer):
-        def __init__(self, number: int) -> None:
-            super().__init__()
-            self.number = number
-
-        def write_ready(self) -> None:
-            visited.append(self.number)
-
-    writers = [Numbered(number) for number in range(5)]
-    for _ in range(3):
-        for writer in writers:
-            scheduler.add(writer)
-    await asyncio.sleep(0)
-    assert visited == [0, 1, 2, 3, 4]
-    await asyncio.sleep(0)
-    assert visited == [0, 1, 2, 3, 4]
+from broadcast.engine.transports.direct import MAX_PAUSE, MAX_TURN, PATIENCE, WAIT_FOR_MORE, WriteScheduler
 
 
 class Loop:
-    """An event loop whose clock stands still unless somebody is busy."""
-
     def __init__(self) -> None:
         self.now = 1000.0
         self.calls: list[tuple[float, Callable[[], None]]] = []
+        self.visits: list[str] = []
 
     def time(self) -> float:
         return self.now
@@ -86,149 +35,136 @@ class Loop:
         function()
         return delay
 
+    def run_all(self) -> None:
+        while self.calls:
+            self.run_next()
 
-class Busy(Writer):
-    def __init__(self, loop: Loop, takes: float) -> None:
-        super().__init__()
+
+class Writer:
+    """A connection; the loop notes who was visited."""
+
+    def __init__(self, loop: Loop, name: str, takes: float = 0.0, then: Callable[[], Any] = lambda: None) -> None:
         self.loop = loop
-        self.busy = takes
+        self.name = name
+        self.takes = takes
+        self.then = then
 
     def write_ready(self) -> None:
-        super().write_ready()
-        self.loop.now += self.busy
+        self.loop.now += self.takes
+        self.loop.visits.append(self.name)
+        self.then()
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+def scheduler_of(loop: Loop, more_is_coming: Callable[[], bool] = lambda: False) -> WriteScheduler:
+    return WriteScheduler(loop, more_is_coming)  # type: ignore[arg-type]
+
+
+def test_each_is_visited_once_a_round_in_the_order_of_asking(loop: Loop) -> None:
+    scheduler = scheduler_of(loop)
+    writers = [Writer(loop, name) for name in "abcde"]
+    for writer in writers * 3:
+        scheduler.add(writer)
+    assert loop.visits == []  # not inside of whatever the news came from
+    assert loop.run_next() == 0
+    assert loop.visits == list("abcde")
+    assert loop.calls == []
 
 
 @pytest.mark.parametrize(("takes", "pause"), [(0.015, 0.015), (0.05, 0.05), (10, MAX_PAUSE)])
-def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(takes: float, pause: float) -> None:
-    loop = Loop()
-    scheduler = WriteScheduler(loop)  # type: ignore[arg-type]
-    busy, other = Busy(loop, takes), Writer()
-    scheduler.add(busy)
+def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(
+    takes: float, pause: float, loop: Loop
+) -> None:
+    scheduler = scheduler_of(loop)
+    scheduler.add(Writer(loop, "busy", takes))
     assert loop.run_next() == 0
+    other = Writer(loop, "other")
     for _ in range(5):
         scheduler.add(other)
     assert len(loop.calls) == 1
     assert loop.run_next() == pytest.approx(pause)
-    assert len(other.visits) == 1
-    assert loop.calls == []
+    assert (loop.visits, loop.calls) == (["busy", "other"], [])
 
 
-def test_while_more_is_coming_a_round_waits_for_it_up_to_some_times_as_long() -> None:
-    loop = Loop()
-    scheduler = WriteScheduler(loop, more_is_coming=lambda: True)  # type: ignore[arg-type]
-    scheduler.add(Busy(loop, 0.01))
+def test_while_more_is_coming_a_round_waits_for_it_up_to_some_times_as_long(loop: Loop) -> None:
+    scheduler = scheduler_of(loop, lambda: True)
+    scheduler.add(Writer(loop, "busy", 0.01))
     assert loop.run_next() == 0
     ended = loop.now
-    scheduler.add(other := Writer())
-    while not other.visits:
-        loop.run_next()
-    assert PATIENCE * 0.01 <= loop.now - ended <= PATIENCE * 0.01 + SEND_GAP
+    scheduler.add(Writer(loop, "other"))
+    loop.run_all()
+    assert PATIENCE * 0.01 <= loop.now - ended <= PATIENCE * 0.01 + WAIT_FOR_MORE
+    assert loop.visits == ["busy", "other"]
 
 
-def test_when_no_more_is_coming_it_waits_no_longer() -> None:
-    loop = Loop()
+def test_when_no_more_is_coming_it_waits_no_longer(loop: Loop) -> None:
     coming = [False, True, True]
-    scheduler = WriteScheduler(loop, more_is_coming=lambda: coming.pop())  # type: ignore[arg-type]
-    scheduler.add(Busy(loop, 0.015))
+    scheduler = scheduler_of(loop, lambda: coming.pop())
+    scheduler.add(Writer(loop, "busy", 0.015))
     loop.run_next()
-    scheduler.add(other := Writer())
-    assert [loop.run_next(), loop.run_next(), loop.run_next()] == pytest.approx([0.015, SEND_GAP, SEND_GAP])
-    assert len(other.visits) == 1
+    scheduler.add(Writer(loop, "other"))
+    assert [loop.run_next() for _ in range(3)] == pytest.approx([0.015, WAIT_FOR_MORE, WAIT_FOR_MORE])
+    assert loop.visits == ["busy", "other"]
 
 
-def test_after_a_while_it_begins_at_once_again() -> None:
-    loop = Loop()
-    scheduler = WriteScheduler(loop)  # type: ignore[arg-type]
-    scheduler.add(Busy(loop, 0.05))
+def test_after_a_while_it_begins_at_once_again(loop: Loop) -> None:
+    scheduler = scheduler_of(loop)
+    scheduler.add(Writer(loop, "busy", 0.05))
     loop.run_next()
     loop.now += 0.06
-    scheduler.add(Writer())
+    scheduler.add(Writer(loop, "other"))
     assert loop.run_next() == 0
 
 
-def test_a_round_of_several_turns_counts_as_a_whole() -> None:
-    loop = Loop()
-    scheduler = WriteScheduler(loop)  # type: ignore[arg-type]
-    for _ in range(4):
-        scheduler.add(Busy(loop, 0.5 * MAX_TURN + 0.001))
-    assert [loop.run_next(), loop.run_next()] == [0, 0]
-    scheduler.add(Writer())
+def test_a_round_of_several_turns_lets_others_in_between_and_counts_as_a_whole(loop: Loop) -> None:
+    scheduler = scheduler_of(loop)
+    for name in "abcd":
+        scheduler.add(Writer(loop, name, 0.5 * MAX_TURN + 0.001))
+    assert loop.run_next() == 0
+    assert loop.visits == ["a", "b"]
+    assert loop.run_next() == 0
+    assert loop.visits == ["a", "b", "c", "d"]
+    scheduler.add(Writer(loop, "e"))
     assert loop.run_next() == pytest.approx(2 * MAX_TURN + 0.004)
 
 
-async def test_who_asks_during_a_round_is_visited_in_the_next(scheduler: WriteScheduler) -> None:
-    class Again(Writer):
-        def write_ready(self) -> None:
-            super().write_ready()
-            if len(self.visits) < 4:
-                scheduler.add(self)
-
-    writer = Again()
-    scheduler.add(writer)
-    await until(lambda: len(writer.visits) == 4)
-    await asyncio.sleep(0.01)
-    assert len(writer.visits) == 4
-    assert scheduler._next is None
+def test_whoever_asks_during_a_round_is_visited_in_the_next(loop: Loop) -> None:
+    scheduler = scheduler_of(loop)
+    again = Writer(loop, "again", then=lambda: loop.visits.count("again") < 3 and scheduler.add(again))
+    late = Writer(loop, "late", takes=2 * MAX_TURN)
+    scheduler.add(Writer(loop, "long", takes=2 * MAX_TURN))
+    scheduler.add(late)
+    scheduler.add(again)
+    loop.run_next()
+    scheduler.add(late)  # it is yet to be visited in this round, too
+    loop.run_all()
+    assert loop.visits == ["long", "late", "again", "late", "again", "again"]
 
 
-async def test_one_that_fails_never_ends_a_round(scheduler: WriteScheduler, caplog: pytest.LogCaptureFixture) -> None:
-    writers = [Writer() for _ in range(3)]
-    writers[1].error = ValueError("broken")
+def test_one_that_fails_never_ends_a_round(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    scheduler = scheduler_of(loop)
+    writers = [Writer(loop, "a"), Writer(loop, "b", then=lambda: 1 / 0), Writer(loop, "c")]
     with caplog.at_level(logging.ERROR, "broadcast"):
         for _ in range(2):
             for writer in writers:
                 scheduler.add(writer)
-            await until(lambda: scheduler._next is None)
-    assert [len(writer.visits) for writer in writers] == [2, 2, 2]
-    assert "broken" in caplog.text
+            loop.run_all()
+    assert loop.visits == list("abcabc")
+    assert "division by zero" in caplog.text
 
 
-async def test_a_long_round_lets_other_work_have_its_turn(scheduler: WriteScheduler) -> None:
-    writers = [Writer(takes=MAX_TURN / 4) for _ in range(20)]
+def test_whoever_was_removed_is_not_visited_even_if_the_round_has_begun(loop: Loop) -> None:
+    scheduler = scheduler_of(loop)
+    writers = [Writer(loop, name, takes=2 * MAX_TURN) for name in "abc"]
     for writer in writers:
         scheduler.add(writer)
-    turns = 0
-    while not writers[-1].visits:
-        await asyncio.sleep(0)
-        turns += 1
-    assert turns >= 4
-    assert [len(writer.visits) for writer in writers] == [1] * 20
-
-
-async def test_who_asks_while_a_long_round_rests_waits_for_the_next(
-    scheduler: WriteScheduler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rounds_module, "MAX_TURN", 0.0)
-    writers = [Writer(takes=0.001) for _ in range(3)]
-    for writer in writers:
-        scheduler.add(writer)
-    await asyncio.sleep(0)
-    assert [len(writer.visits) for writer in writers] == [1, 0, 0]
-    scheduler.add(writers[0])
-    await until(lambda: len(writers[0].visits) == 2)
-    assert writers[0].visits[1] > writers[2].visits[0]
-
-
-async def test_who_was_removed_is_not_visited(scheduler: WriteScheduler) -> None:
-    gone, there = Writer(), Writer()
-    scheduler.add(gone)
-    scheduler.add(there)
-    scheduler.remove(gone)
-    scheduler.remove(gone)
-    await until(lambda: there.visits)
-    assert gone.visits == []
-
-
-async def test_who_is_removed_during_a_round_is_not_visited_any_more(
-    scheduler: WriteScheduler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rounds_module, "MAX_TURN", 0.0)
-    writers = [Writer(takes=0.001) for _ in range(3)]
-    for writer in writers:
-        scheduler.add(writer)
-    await asyncio.sleep(0)
-    assert [len(writer.visits) for writer in writers] == [1, 0, 0]
+    scheduler.remove(writers[0])
+    scheduler.remove(writers[0])
+    loop.run_next()
     scheduler.remove(writers[2])
-    await until(lambda: scheduler._next is None)
-    assert writers[1].visits
-    assert writers[2].visits == []
+    loop.run_all()
+    assert loop.visits == ["b"]

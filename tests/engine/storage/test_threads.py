@@ -1,36 +1,52 @@
-"""A hub's own threads: which are used when, and that their connections are dropped when they must be."""
+"""Database threads of a node: which are used when, and that their connections are dropped when they must be."""
 
 import asyncio
+import logging
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import OperationalError, connection, connections
+from django.db import DatabaseError, connection, connections
 
-from broadcast.engine.storage import threads as threads_module
-from broadcast.engine.storage.threads import CallersThread, DatabaseThreads, database_threads
-from tests.engine.listening import until
+from broadcast.engine.health import Health
+from broadcast.engine.storage.threads import (
+    MAX_CONNECTION_AGE,
+    CallersThread,
+    DatabaseThreads,
+    NodeDatabase,
+    OwnThreads,
+    threads_for_loop,
+)
+from broadcast.engine.system import System
+from broadcast.exceptions import LogUnavailable, NoLog
+from tests.kit.processes import elsewhere
+from tests.kit.waiting import until, wait_until
+
+
+class Clock(System):
+    now = 1000.0  # seconds
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def threads() -> Iterator[DatabaseThreads]:
-    threads = DatabaseThreads()
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def threads(clock: Clock) -> Iterator[OwnThreads]:
+    threads = OwnThreads(clock)
     yield threads
     threads.close()
-    deadline = time.monotonic() + 10
-    while own_threads():
-        assert time.monotonic() < deadline, own_threads()
-        time.sleep(0.002)
+    wait_until(lambda: not own_threads())
 
 
 def own_threads() -> list[str]:
-    return [
-        thread.name
-        for thread in threading.enumerate()
-        if thread.name.startswith(("broadcast-reader", "broadcast-writer"))
-    ]
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith(("broadcast-reader", "broadcast-writer", "broadcast-late"))]
 
 
 def thread_name() -> str:
@@ -43,134 +59,136 @@ def select_one() -> int:
         return id(connection.connection)
 
 
-async def test_reading_and_writing_have_a_thread_each(threads: DatabaseThreads) -> None:
+async def test_reading_and_writing_have_a_thread_each(threads: OwnThreads) -> None:
+    """A slow write does not hold up reading, and closing lets it finish before the threads end."""
+    under_way, release = threading.Event(), threading.Event()
+    slow = asyncio.ensure_future(threads.write(lambda: under_way.set() or (release.wait(10) and thread_name())))
     assert (await threads.read(thread_name)).startswith("broadcast-reader")
-    assert (await threads.write(thread_name)).startswith("broadcast-writer")
-
-
-async def test_a_slow_write_does_not_hold_up_reading(threads: DatabaseThreads) -> None:
-    release = threading.Event()
-    slow = asyncio.ensure_future(threads.write(release.wait, 10))
-    assert await threads.read(lambda: "read") == "read"
-    release.set()
-    assert await slow is True
-
-
-async def test_what_is_raised_there_is_raised_here(threads: DatabaseThreads) -> None:
     with pytest.raises(ZeroDivisionError):
         await threads.read(lambda: 1 / 0)
-
-
-async def test_closing_lets_what_is_under_way_finish_and_ends_the_threads() -> None:
-    threads = DatabaseThreads()
-    under_way, release = threading.Event(), threading.Event()
-    slow = asyncio.ensure_future(threads.write(lambda: under_way.set() or release.wait(10)))
-    await threads.read(thread_name)
     await until(under_way.is_set)
     threads.close()
     assert not slow.done()
     release.set()
-    assert await slow is True
-    await until(lambda: not own_threads())
+    assert (await slow).startswith("broadcast-writer")
 
 
-async def test_writes_are_submitted_without_waiting(threads: DatabaseThreads) -> None:
+@pytest.mark.parametrize(("is_closed", "name"), [(False, "broadcast-writer"), (True, "broadcast-late-writer")])
+@pytest.mark.django_db(transaction=True)
+async def test_a_submitted_write_finds_a_thread_even_when_the_writer_is_gone(
+    threads: OwnThreads, is_closed: bool, name: str
+) -> None:
     names: list[str] = []
-    threads.submit_write(lambda: names.append(thread_name()))
+    if is_closed:
+        threads.close()
+    threads.submit_write(lambda: (select_one(), names.append(thread_name())))
     await until(lambda: names)
-    assert names[0].startswith("broadcast-writer")
+    assert names[0].startswith(name)
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_writes_find_a_thread_even_when_the_writer_is_gone() -> None:
-    threads = DatabaseThreads()
-    threads.close()
-    seen: list[tuple[str, object]] = []
-
-    def write() -> None:
-        select_one()
-        seen.append((thread_name(), threading.current_thread()))
-
-    threads.submit_write(write)
-    await until(lambda: seen)
-    name, thread = seen[0]
-    assert isinstance(thread, threading.Thread)
-    await until(lambda: not thread.is_alive())
-    assert not name.startswith("broadcast-writer")
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_a_thread_keeps_its_connection(threads: DatabaseThreads) -> None:
+async def test_a_thread_keeps_its_connection_until_it_is_old(threads: OwnThreads, clock: Clock) -> None:
     first = await threads.read(select_one)
+    clock.now += MAX_CONNECTION_AGE
     assert await threads.read(select_one) == first
+    for _ in range(2):  # the next one may grow as old
+        clock.now += 1
+        await threads.read(select_one)
+        assert await threads.read(lambda: connection.connection) is None
+        await threads.read(select_one)
+        clock.now += MAX_CONNECTION_AGE
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_connection_that_failed_is_dropped(threads: DatabaseThreads) -> None:
+async def test_a_connection_that_failed_is_dropped(threads: OwnThreads) -> None:
     def fail() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT * FROM nowhere")
 
-    with pytest.raises(OperationalError):
+    with pytest.raises(DatabaseError):
         await threads.read(fail)
     assert await threads.read(lambda: connection.connection) is None
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_connection_that_has_grown_old_is_dropped(
-    threads: DatabaseThreads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await threads.read(select_one)
-    monkeypatch.setattr(threads_module, "MAX_CONNECTION_AGE", -1.0)
-    await threads.read(select_one)
-    assert await threads.read(lambda: connection.connection) is None
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_closing_closes_the_connections() -> None:
-    threads = DatabaseThreads()
+async def test_closing_closes_the_connections(threads: OwnThreads) -> None:
     wrapper = await threads.read(lambda: (select_one(), connections["default"])[1])
     assert wrapper.connection is not None
     threads.close()
     await until(lambda: wrapper.connection is None)
-    await until(lambda: not own_threads())
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_autocommit_is_on_here_whatever_the_site_configured(
+    threads: OwnThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(connections.settings["default"], "AUTOCOMMIT", False)
+        assert await threads.write(lambda: (select_one(), connection.get_autocommit())[1]) is True
 
 
 # Which threads
 
 
-async def test_a_server_in_the_main_thread_has_threads_of_its_own() -> None:
-    chosen = await database_threads()
-    assert type(chosen) is DatabaseThreads
+async def choose() -> tuple[type[DatabaseThreads], list[str]]:
+    """The threads that are chosen, and the names of this one and of those that read and write."""
+    chosen = await threads_for_loop(System())
+    names = [thread_name(), await chosen.read(thread_name), await chosen.write(thread_name)]
     chosen.close()
+    return type(chosen), names
+
+
+async def test_a_server_in_the_main_thread_has_threads_of_its_own() -> None:
+    assert (await choose())[0] is OwnThreads
+
+
+def test_a_server_in_another_thread_has_threads_of_its_own() -> None:
+    assert elsewhere(lambda: asyncio.run(choose()))[0] is OwnThreads
 
 
 def test_a_loop_that_a_synchronous_caller_waits_for_uses_the_callers_thread() -> None:
-    async def work() -> tuple[type, bool, list[str]]:
-        chosen = await database_threads()
-        names = [thread_name(), await chosen.read(thread_name), await chosen.write(thread_name)]
-        chosen.close()
-        return type(chosen), chosen.are_callers, names
-
-    kind, are_callers, (here, *there) = async_to_sync(work)()
+    kind, (here, *there) = async_to_sync(choose)()
     main = threading.main_thread().name
-    assert (kind, are_callers) == (CallersThread, True)
+    assert kind is CallersThread
     assert here != main
     assert there == [main, main]
 
 
-def test_a_server_in_another_thread_has_threads_of_its_own() -> None:
-    async def work() -> type:
-        chosen = await database_threads()
-        chosen.close()
-        return type(chosen)
-
-    assert in_a_thread(lambda: asyncio.run(work())) is DatabaseThreads
+# The database of a node
 
 
-def in_a_thread(function):  # type: ignore[no-untyped-def]
-    results: list[object] = []
-    thread = threading.Thread(target=lambda: results.append(function()))
-    thread.start()
-    thread.join()
-    return results[0]
+def fail_with(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("way", ["read", "write"])
+async def test_a_node_notes_what_fails_and_what_works(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "broadcast")
+    health = Health()
+    database = NodeDatabase(System(), health)
+    run = getattr(database, way)
+    for error, dependency in ((NoLog("x"), health.no_log), (LogUnavailable("x"), health.log)):
+        for _ in range(2):
+            with pytest.raises(type(error)):
+                await run(fail_with, error)
+        assert health.failing == {dependency}
+        with pytest.raises(ZeroDivisionError):
+            await run(lambda: 1 / 0)
+        assert health.failing == {dependency}
+        assert await run(lambda: "works") == "works"
+        assert health.failing == set()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] * 2
+    database.close()
+
+
+async def test_a_node_makes_threads_when_it_needs_them() -> None:
+    database = NodeDatabase(System(), Health())
+    assert own_threads() == []
+    first, second = await asyncio.gather(database.threads(), database.threads())
+    assert first is second
+    await database.read(thread_name)
+    database.close()
+    database.close()
+    await until(lambda: not own_threads())
+    assert (await database.write(thread_name)).startswith("broadcast-writer")
+    database.close()

@@ -1,146 +1,75 @@
-"""Which way a connection is written to, and how the ASGI way waits where daphne itself does not.
-
-What daphne hands out is tried in test_daphne_socket.
-"""
+"""Which way a connection is written to, and what else is set up at the server behind it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from broadcast.engine.frames import Dialect, Frame
-from broadcast.engine.hints.hint import Hint
-from broadcast.engine.hub.stream import GroupStream, Position
-from broadcast.engine.transports import connect as connecting
+from broadcast.engine.frames import Dialect
+from broadcast.engine.node import Node
+from broadcast.engine.process import current_process
+from broadcast.engine.transports import connect
 from broadcast.engine.transports.asgi import AsgiTransport
-from broadcast.engine.transports.connect import say, transport_for
-from tests.engine.listening import frame, is_live, until
-
-
-class WriteBackpressure:
-    """daphne's buffer: full after so many frames, until it is drained."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.is_full = False
-        self.on_drained: Callable[[], None] | None = None
-        self.events: list[dict[str, Any]] = []
-
-    async def send(self, event: dict[str, Any]) -> None:
-        self.events.append(event)
-        self.room -= 1
-        self.is_full = self.room <= 0
-
-    def when_drained(self, callback: Callable[[], None]) -> None:
-        self.on_drained = callback
-
-    def drain(self, room: int) -> None:
-        self.room, self.is_full = room, False
-        callback, self.on_drained = self.on_drained, None
-        if callback is not None:
-            callback()
-
-    def abort_if_closing(self) -> None: ...
-
-    @property
-    def count(self) -> int:
-        return sum(event["type"] == "websocket.send" for event in self.events)
-
-
-async def no_page(group: str, after: int) -> list[Frame]:
-    raise AssertionError("the log is not needed")
+from broadcast.engine.transports.connect import BY_ASGI, DIRECTLY, say, transport_for
+from broadcast.engine.transports.daphne import internals
+from broadcast.engine.transports.daphne.drain import Drain
+from broadcast.engine.transports.daphne.internals import WriteBackpressure
+from broadcast.engine.transports.daphne.receive import ReceiveLimit
+from broadcast.engine.transports.direct import DirectTransport
+from tests.kit.sockets import Connection
+from tests.kit.streams import end
 
 
 @pytest.fixture
-def stream() -> GroupStream:
-    stream = GroupStream("g", no_page)
-    stream.restart("e", 0, 0)
-    return stream
+async def node() -> AsyncIterator[Node]:
+    node = current_process().node()
+    yield node
+    await end(node)
 
 
 @pytest.fixture
-def flow() -> WriteBackpressure:
-    return WriteBackpressure(room=5)
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.INFO, "broadcast")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "broadcast"]
 
 
-@pytest.fixture
-async def transport(flow: WriteBackpressure) -> AsyncIterator[AsgiTransport]:
-    transport = AsgiTransport(flow.send, Dialect.V1, flow)  # type: ignore[arg-type]
-    yield transport
-    await transport.close()
-
-
-def follow(stream: GroupStream, transport: AsgiTransport) -> Position:
-    position, _ = stream.follow(transport, None, "")
-    transport.follow(position)
-    return position
-
-
-def push(stream: GroupStream, count: int) -> None:
-    frames = [frame(stream.head + number) for number in range(1, count + 1)]
-    stream.take(Hint("g", frames, "e", stream.head + count))
-
-
-async def quiet() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def test_what_the_client_does_not_take_is_not_sent_and_comes_when_it_does(
-    stream: GroupStream, flow: WriteBackpressure, transport: AsgiTransport
+async def test_daphne_is_written_to_directly_and_the_log_says_so_once(
+    connection: Connection, node: Node, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    position = follow(stream, transport)
-    push(stream, 12)
-    await until(lambda: flow.on_drained)
-    push(stream, 8)
-    await quiet()
-    assert (flow.count, position.offset) == (5, 5)
-    for wanted in (10, 15, 20):
-        flow.drain(5)
-        await until(lambda wanted=wanted: flow.count == wanted)
-    flow.drain(5)
-    await until(lambda: is_live(position))
-    assert flow.count == 20
+    walks: list[Any] = []
+    monkeypatch.setattr(connect, "daphne_behind", lambda send: walks.append(send) or internals.daphne_behind(send))  # type: ignore[func-returns-value]
+    for number in range(1, 4):
+        transport = transport_for(node, connection.send, Dialect.V1)
+        assert isinstance(transport, DirectTransport)
+        assert len(walks) == number
+    assert said() == [DIRECTLY]
+    assert isinstance(connection.protocol.application_queue, ReceiveLimit)
+    assert transport.drain is node.part(Drain)
+    assert node.part(Drain).servers == [connection.server]
 
 
-async def test_who_takes_nothing_for_long_is_closed(
-    stream: GroupStream, flow: WriteBackpressure, transport: AsgiTransport, settings: Any
+async def test_a_setting_turns_it_off(
+    connection: Connection, node: Node, said: Callable[[], list[str]], settings: Any
 ) -> None:
-    settings.BROADCAST = {"STALLED_TIMEOUT": 0.02}
-    follow(stream, transport)
-    push(stream, 12)
-    await until(lambda: flow.events[-1:] == [{"type": "websocket.close", "code": 4001}])
-    flow.drain(100)
-    push(stream, 1)
-    await quiet()
-    assert flow.count == 5
+    settings.BROADCAST = {"DIRECT_WRITES": False}
+    for _ in range(3):
+        transport = transport_for(node, connection.send, Dialect.V1)
+        assert isinstance(transport, AsgiTransport)
+    assert said() == [BY_ASGI]
+    assert type(connection.transport.producer) is WriteBackpressure
+    assert transport.drain is node.part(Drain)
 
 
-async def test_a_close_ends_the_wait(stream: GroupStream, flow: WriteBackpressure, transport: AsgiTransport) -> None:
-    follow(stream, transport)
-    push(stream, 12)
-    await until(lambda: flow.on_drained)
-    await transport.close()
-    flow.drain(100)
-    await quiet()
-    assert flow.count == 5
-    assert not stream.positions
-
-
-async def test_a_server_that_says_nothing_of_its_buffers_is_sent_everything(stream: GroupStream) -> None:
-    flow = WriteBackpressure(room=5)
-    transport = transport_for(flow.send, Dialect.V1)
+async def test_another_server_is_written_to_by_asgi(node: Node, said: Callable[[], list[str]]) -> None:
+    transport = transport_for(node, asyncio.Queue().put, Dialect.V1)
     assert isinstance(transport, AsgiTransport)
-    follow(stream, transport)
-    push(stream, 12)
-    await until(lambda: flow.count == 12)
-    await transport.close()
+    assert said() == [BY_ASGI]
+    assert transport.drain is None
 
 
-def test_each_way_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connecting, "said", set())
-    caplog.set_level("INFO", "broadcast")
+async def test_each_way_is_said_once(node: Node, said: Callable[[], list[str]]) -> None:
     for way in ("by foot", "by foot", "by train", "by foot"):
-        say(way)
-    assert [record.getMessage() for record in caplog.records] == ["by foot", "by train"]
+        say(node, way)
+    assert said() == ["by foot", "by train"]

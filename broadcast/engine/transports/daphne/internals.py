@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 MAX_DEPTH = 16  # of middleware around ``send``
 MAX_WRAPPERS = 64  # looked into for a ``send`` that middleware of another kind has wrapped
@@ -19,36 +19,31 @@ def has_all(thing: Any, names: tuple[str, ...]) -> bool:
     return all(hasattr(thing, name) for name in names)
 
 
-def server_behind(send: Any) -> Any:
-    """The daphne server that an ASGI ``send`` belongs to, or None."""
-    found = reply_within(send)
-    return found.func.__self__ if found is not None else None  # type: ignore[attr-defined]
+class DaphneConnection(NamedTuple):
+    """Where an ASGI ``send`` of daphne ends."""
+
+    server: Any
+    protocol: Any  # of the WebSocket; None for a request, and if it is not daphne's own
+    is_wrapped: bool  # by middleware that may change what it passes on, so that nothing may be written past it
 
 
-def protocol_behind(send: Any) -> Any:
-    """The WebSocket protocol that an ASGI ``send`` of daphne replies to, or None; with Channels' middleware between."""
-    return protocol_of(reply_behind(send))
+def daphne_behind(send: Any) -> DaphneConnection | None:
+    """The connection of daphne that an ASGI ``send`` replies to, through any middleware; None on another server."""
+    below = below_channels(send)
+    reply = below if is_reply(below) else reply_within(send)
+    if reply is None:
+        return None
+    return DaphneConnection(reply.func.__self__, protocol_of(reply), reply is not below)  # type: ignore[attr-defined]
 
 
-def protocol_within(send: Any) -> Any:
-    """The same with any middleware between. It may change what it passes on, so it is not to be written past."""
-    return protocol_of(reply_within(send))
-
-
-def protocol_of(reply: Reply | None) -> Any:
-    protocol = reply.args[0] if reply is not None and reply.args else None
+def protocol_of(reply: Reply) -> Any:
+    protocol = reply.args[0] if reply.args else None
     kind = getattr(sys.modules.get("daphne.ws_protocol"), "WebSocketProtocol", None)
     return protocol if kind is not None and isinstance(protocol, kind) and hasattr(protocol, "transport") else None
 
 
-def reply_behind(send: Any) -> Reply | None:
-    """daphne's ``partial(server.handle_reply, protocol)`` below the middleware of Channels that wrapped ``send``."""
-    found = below_channels(send)
-    return found if is_reply(found) else None
-
-
 def below_channels(send: Any) -> Any:
-    """What the middleware of Channels has wrapped; None if there is no end of it."""
+    """The ``send`` below the middleware of Channels; None if there is no end of it."""
     for _ in range(MAX_DEPTH):
         inner = getattr(getattr(send, "__self__", None), "real_send", None)
         if inner is None:
@@ -58,7 +53,7 @@ def below_channels(send: Any) -> Any:
 
 
 def reply_within(send: Any) -> Reply | None:
-    """The same, wherever it is within what wraps ``send``."""
+    """daphne's ``partial(server.handle_reply, protocol)``, wherever it is within what wraps ``send``."""
     wrappers = [send] if "daphne.server" in sys.modules else []
     for wrapper in wrappers:
         if is_reply(wrapper):
@@ -69,7 +64,7 @@ def reply_within(send: Any) -> Reply | None:
 
 
 def wrapped_in(wrapper: Any) -> list[Any]:
-    """What a wrapper of ``send`` may pass on to: a function holds it in its closure, an object in an attribute."""
+    """The callables that a wrapper of ``send`` may pass on to: in a closure, or in an attribute."""
     held = [*getattr(getattr(wrapper, "__self__", wrapper), "__dict__", {}).values()]
     for cell in getattr(wrapper, "__closure__", None) or ():
         with suppress(ValueError):  # it is empty
@@ -80,7 +75,7 @@ def wrapped_in(wrapper: Any) -> list[Any]:
 
 
 def is_closed(error: Exception) -> bool:
-    """Whether daphne's ``send`` failed because the connection is closed. ASGI has an OSError for it."""
+    """True if daphne's ``send`` failed because the connection is closed. ASGI has an OSError for it."""
     kind = getattr(sys.modules.get("autobahn.exception"), "Disconnected", None)
     return kind is not None and isinstance(error, kind)
 
@@ -105,7 +100,7 @@ OF_TRANSPORT = (
 
 
 class WriteBackpressure:
-    """How a client of daphne takes what it is sent: whether much of it waits, and when none does any more.
+    """Write backpressure of one daphne connection: is its buffer full, and when has it drained?
 
     It takes the transport's place for a producer, which tells both. The HTTP channel that had it wants
     nothing of it once the connection is a WebSocket.
@@ -152,23 +147,21 @@ class DaphneSocket(WriteBackpressure):
     buffers, which lie all over the memory, are looked at only when it has written since the last look.
     """
 
-    __slots__ = ("_has_news", "_send", "protocol")
+    __slots__ = ("has_news", "protocol", "send_now")
 
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol.transport)
         self.protocol = protocol
-        self._has_news = True
+        self.has_news = True  # the server may have written since the last look
         self.transport.write = self.hand_over
         if self.transport.connected:  # else it is never ready
-            self._send = self.transport.getHandle().send
+            self.send_now: Callable[[bytes], int] = self.transport.getHandle().send  # how many bytes the kernel took
             limit_kernel_buffer(self.transport)
 
-    @property
     def is_ready(self) -> bool:
-        """Whether it is open and clear, so that a frame may be written."""
-        if self._has_news:
-            self._has_news = not (self.is_open and self.is_clear)
-        return not self._has_news
+        """True if it is open and clear, so that a frame may be written; without news it stays so."""
+        self.has_news = not (self.is_open and self.is_clear)
+        return not self.has_news
 
     @property
     def is_open(self) -> bool:
@@ -182,21 +175,13 @@ class DaphneSocket(WriteBackpressure):
 
     @property
     def is_clear(self) -> bool:
-        """Whether nothing that was written before waits for the kernel to take it."""
+        """True if nothing that was written before still waits for the kernel."""
         transport = self.transport
         return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue)
 
-    def write_some(self, data: bytes) -> int:
-        """Gives bytes to the kernel; how many it took. Never raises: what is wrong shows to the server too."""
-        try:
-            taken: int = self._send(data)
-        except OSError:
-            return 0  # nothing for now, or nothing ever again: the server tries once more, and acts on it
-        return taken
-
     def hand_over(self, rest: bytes) -> None:
         """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
-        self._has_news = True
+        self.has_news = True
         type(self.transport).write(self.transport, rest)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
@@ -231,14 +216,14 @@ def below_tls(transport: Any) -> Any:
     return transport
 
 
-def socket_behind(send: Any) -> DaphneSocket | None:
-    """The socket that an ASGI ``send`` of daphne ends in; None if it is not one to write to directly.
+def socket_of(daphne: DaphneConnection) -> DaphneSocket | None:
+    """The socket of a connection; None if it is not one to write to directly.
 
     That is for the types to say: daphne's TLS transport passes unknown attributes on to the raw
     socket, where plain bytes would end up in the middle of the TLS stream.
     """
-    protocol = protocol_behind(send)
-    if protocol is None or not has_all(protocol, OF_PROTOCOL):
+    protocol = daphne.protocol
+    if daphne.is_wrapped or protocol is None or not has_all(protocol, OF_PROTOCOL):
         return None
     from twisted.internet import tcp
 
@@ -248,12 +233,9 @@ def socket_behind(send: Any) -> DaphneSocket | None:
     return DaphneSocket(protocol) if has_all(transport, OF_TRANSPORT) else None
 
 
-def backpressure_behind(send: Any) -> WriteBackpressure | None:
-    """What tells whether the client behind an ASGI ``send`` of daphne takes what it is sent, also with TLS.
-
-    daphne's ``send`` itself never waits. None on another server.
-    """
-    protocol = protocol_within(send)
+def backpressure_of(daphne: DaphneConnection) -> WriteBackpressure | None:
+    """Write backpressure where a connection is written to by ASGI, also with TLS: daphne's ``send`` never waits."""
+    protocol = daphne.protocol
     if protocol is None or not has_all(protocol.transport, OF_ANY_TRANSPORT):
         return None
     below = below_tls(protocol.transport)

@@ -1,4 +1,4 @@
-"""What clients of daphne say, and how much of it may wait."""
+"""Limits of what daphne's clients may send: unread bytes, fragments, handshakes under way."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .internals import OF_ANY_TRANSPORT, below_tls, has_all, protocol_within, server_behind
+from .internals import OF_ANY_TRANSPORT, below_tls, has_all
 
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 MAX_FRAGMENTS = 16 * 1024  # pieces of one message
 FRAME_COST = 512  # bytes of memory that a frame takes beside its text
-LOOK_EVERY = 0.05  # seconds
+UNREAD_CHECK_SECONDS = 0.05
 READ_BYTES = 8 * 1024  # of a client at a time; Twisted also holds a producer up when so much is unsent
 
 OF_INPUT = ("application_queue", "dropConnection", "muted", "onMessageFrame")
@@ -52,7 +52,7 @@ class ReceiveLimit:
             protocol.dropConnection(abort=True)
 
     def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
+        self._look = asyncio.get_running_loop().call_later(UNREAD_CHECK_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
@@ -62,10 +62,9 @@ class ReceiveLimit:
             self._look_later()
 
 
-def limit_unread(send: Any) -> None:
-    """Bounds what waits of the client behind an ASGI ``send`` of daphne; does nothing on another server."""
-    protocol = protocol_within(send)
-    if protocol is None or not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
+def limit_unread(protocol: Any) -> None:
+    """Bounds what waits of the client of a WebSocket protocol; leaves one of another make alone."""
+    if not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
         return
     if isinstance(protocol.application_queue, asyncio.Queue):
         protocol.application_queue = inbox = ReceiveLimit(protocol)
@@ -81,7 +80,7 @@ def read_little_of(transport: Any) -> None:
 
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
-LOOK_EVERY = 0.002  # seconds
+QUEUE_CHECK_SECONDS = 0.002
 
 
 class HandshakeThrottle:
@@ -95,7 +94,7 @@ class HandshakeThrottle:
         self._look: asyncio.TimerHandle | None = None
 
     def build_protocol(self, address: Any) -> Any:
-        """What daphne's factory builds for a connection; its requests for an upgrade wait here."""
+        """Builds daphne's protocol for a connection; its requests for an upgrade wait here."""
         protocol = self._build(address)
         if has_all(protocol, ("requestFactory",)):
             if self._request_factory is None:
@@ -126,7 +125,7 @@ class HandshakeThrottle:
         return len(self._under_way) < AT_ONCE
 
     def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_again)
+        self._look = asyncio.get_running_loop().call_later(QUEUE_CHECK_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
         self._look = None
@@ -152,18 +151,18 @@ def waiting(kind: Any, arrivals: HandshakeThrottle) -> Any:
 
 
 def protocol_on(transport: Any) -> Any:
-    """What a transport's bytes go to now; with TLS it is wrapped. A transport whose client is gone has none."""
+    """The protocol that gets a transport's bytes; with TLS it is wrapped. None when the client is gone."""
     return getattr(transport, "wrappedProtocol", None) or getattr(transport, "protocol", None)
 
 
 def is_shaking_hands(protocol: Any) -> bool:
-    """Whether it is a WebSocket that has been neither accepted nor refused."""
+    """True for a WebSocket that has been neither accepted nor refused."""
     return getattr(protocol, "state", None) == getattr(protocol, "STATE_CONNECTING", ...)
 
 
-def throttle_handshakes(send: Any) -> None:
-    """Has those wait in line who come in a crowd to the daphne behind an ASGI ``send``; nothing on another server."""
-    factory = getattr(server_behind(send), "http_factory", None)
+def throttle_handshakes(server: Any) -> None:
+    """Throttles the handshakes of a daphne server; does nothing on another server."""
+    factory = getattr(server, "http_factory", None)
     if factory is None or not has_all(factory, ("buildProtocol",)):
         return
     if not isinstance(getattr(factory.buildProtocol, "__self__", None), HandshakeThrottle):

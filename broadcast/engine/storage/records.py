@@ -1,0 +1,54 @@
+"""Records that go into the log and come out of it, as plain values."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...models import Message
+
+
+@dataclass(slots=True, frozen=True)
+class Draft:
+    """A message that was checked and not yet written.
+
+    ``has_client_ref`` says that the sender chose the ``ref``, so there may be a message with it already.
+    """
+
+    group: str
+    source: str
+    author: str
+    body: str
+    ref: uuid.UUID
+    data: dict[str, Any] | None = None
+    user_id: Any = None
+    has_client_ref: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Head:
+    """The head of a group's log: its newest offset, the one at which its epoch began, the last that is not kept."""
+
+    epoch: str
+    offset: int
+    begin: int
+    floor: int
+    has_waiting: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class NewMessages:
+    """Messages that a group's log has just got, in the order of their offsets without a gap."""
+
+    group: str
+    epoch: str
+    messages: list[Message] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class AppendResult:
+    """The result of an append: the message of each draft, and what is new in each group."""
+
+    messages: list[Message]
+    news: list[NewMessages]

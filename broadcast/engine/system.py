@@ -1,0 +1,61 @@
+"""The system that the engine runs on: clocks, chance, new names, threads. A simulation brings one of its own.
+
+What waits in an event loop goes by that loop's clock; everything else in the engine comes through here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils import timezone
+
+
+def one_thread(name: str) -> Executor:
+    """One thread that runs what it is given, in order."""
+    return ThreadPoolExecutor(1, name)
+
+
+def token() -> str:
+    """Twelve characters that nobody can guess."""
+    return secrets.token_urlsafe(9)
+
+
+def start_thread(target: Callable[[], None], name: str, daemon: bool) -> None:
+    """Raises RuntimeError where no thread can be started."""
+    threading.Thread(target=target, name=name, daemon=daemon).start()
+
+
+def after_fork(function: Callable[[], None]) -> None:
+    """Calls ``function`` in every child of this process, where the system has forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+def at_exit(function: Callable[[], None]) -> None:
+    atexit.register(function)
+
+
+@dataclass(frozen=True)
+class System:
+    """The functions by which the engine asks its surroundings; by default those of this machine and this Python."""
+
+    monotonic: Callable[[], float] = time.monotonic  # seconds of a clock that never goes back
+    now: Callable[[], datetime] = timezone.now
+    sleep: Callable[[float], None] = time.sleep  # blocks this thread, for so many seconds
+    uniform: Callable[[float, float], float] = random.uniform
+    uuid: Callable[[], uuid.UUID] = uuid.uuid4
+    token: Callable[[], str] = token
+    executor: Callable[[str], Executor] = one_thread
+    start_thread: Callable[[Callable[[], None], str, bool], None] = start_thread  # target, name, whether a daemon
+    after_fork: Callable[[Callable[[], None]], None] = after_fork
+    at_exit: Callable[[Callable[[], None]], None] = at_exit

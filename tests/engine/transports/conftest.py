@@ -1,0 +1,115 @@
+"""Streams over a log in memory, and connections of each kind that follow them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from broadcast.engine.frames import Dialect, Frame
+from broadcast.engine.hints.hint import Hint
+from broadcast.engine.hub.stream import GroupStream
+from tests.kit.clock import Clock
+from tests.kit.sockets import PEERS, Connection, Peer
+from tests.kit.streams import frame
+
+Connect = Callable[..., Awaitable[Peer]]
+
+
+class Log:
+    """Pages of 100 messages, which fail while ``error`` is set and wait while the gate is shut."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.reads = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def page(self, group: str, after: int) -> list[Frame]:
+        self.reads += 1
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return [frame(offset) for offset in range(after + 1, after + 101)]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def stream_of(name: str, log: Log) -> GroupStream:
+    """A stream whose head is at offset 10."""
+    stream = GroupStream(name, log.page)
+    stream.restart("e", 10, 0)
+    return stream
+
+
+@pytest.fixture
+def stream(log: Log) -> GroupStream:
+    return stream_of("g", log)
+
+
+@pytest.fixture
+def other(log: Log) -> GroupStream:
+    return stream_of("h", log)
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture(params=PEERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def connect(kind: str) -> AsyncIterator[Connect]:
+    """`await connect()` makes one more connection of the kind."""
+    peers: list[Peer] = []
+
+    async def connect(dialect: Dialect = Dialect.V1) -> Peer:
+        peers.append(await PEERS[kind].start(dialect))
+        return peers[-1]
+
+    yield connect
+    for peer in peers:
+        await peer.end()
+
+
+@pytest.fixture
+async def peer(connect: Connect) -> Peer:
+    return await connect()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def connection() -> AsyncIterator[Connection]:
+    """A connection that daphne has handed to the application, not yet accepted."""
+    connection = await Connection().open()
+    yield connection
+    await connection.end()
+
+
+@pytest.fixture
+async def opened(way: str) -> AsyncIterator[Connection]:
+    """An accepted connection, by each way."""
+    connection = await Connection(way).open()
+    await connection.accept()
+    yield connection
+    await connection.end()
+
+
+def push(stream: GroupStream, *offsets: int, body: str = "hi") -> None:
+    stream.apply_hint(Hint(stream.name, [frame(offset, body) for offset in offsets], stream.epoch, offsets[-1]))
+
+
+async def quiet() -> None:
+    """Lets everybody do what can be done at once."""
+    for _ in range(20):
+        await asyncio.sleep(0)

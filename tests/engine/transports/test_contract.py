@@ -1,0 +1,391 @@
+"""What is promised of a connection whichever way it is written to: whole frames in order, at its own socket's speed."""
+
+import asyncio
+import gc
+import logging
+from typing import Any
+
+import pytest
+
+from broadcast.conf import conf
+from broadcast.engine.frames import Dialect
+from broadcast.engine.hints.hint import Hint
+from broadcast.engine.hub.stream import BATCH_FRAMES, Batch, GroupStream, Position
+from broadcast.engine.transports.asgi import INTERNAL_ERROR, STALLED
+from broadcast.exceptions import LogUnavailable, NoLog
+from tests.engine.transports.conftest import Connect, Log, push, quiet
+from tests.kit.clock import Clock
+from tests.kit.sockets import PEERS, Peer
+from tests.kit.streams import frame, is_live
+from tests.kit.waiting import until
+
+FRAME = 200  # bytes; no frame of these tests has more
+REPORTED = "could not be written to"
+
+drops_stalled = pytest.mark.parametrize("kind", [kind for kind in PEERS if kind != "asgi"])
+
+
+async def stall(peer: Peer, stream: GroupStream, *offsets: int) -> None:
+    """Has a client that takes nothing follow a stream, and waits until something waits for it."""
+    peer.take(0)
+    peer.follow(stream)
+    push(stream, *offsets)
+    await until(lambda: peer.buffered)
+
+
+# Keeping up
+
+
+async def test_history_comes_first_and_then_everything_once_and_in_order(peer: Peer, stream: GroupStream) -> None:
+    peer.follow(stream, after=4)
+    end = 11 + 3 * BATCH_FRAMES + 5
+    push(stream, *range(11, end))
+    await until(lambda: len(peer.offsets) >= end - 5)
+    push(stream, end)
+    await until(lambda: peer.offsets == list(range(5, end + 1)))
+    assert peer.close_codes == []
+
+
+async def test_plain_clients_get_author_and_body_and_nothing_else(connect: Connect, stream: GroupStream) -> None:
+    peer = await connect(Dialect.PLAIN)
+    position = peer.follow(stream)
+    stream.restart("new", 3, 0)
+    await until(lambda: is_live(position))
+    await peer.transport.write({"type": "pong"})
+    push(stream, 4)
+    await until(lambda: peer.received)
+    assert peer.received == [{"author": "Ann", "body": "hi"}]
+
+
+async def test_a_connection_at_the_end_sleeps(peer: Peer, stream: GroupStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told for ever that there is something to read, it would keep a processor busy."""
+    looks = 0
+    batch = stream.batch
+
+    def counted(position: Position) -> Batch | None:
+        nonlocal looks
+        looks += 1
+        return batch(position)
+
+    monkeypatch.setattr(stream, "batch", counted)
+    position = peer.follow(stream, after=4)
+    stream.apply_hint(Hint("g", [frame(None)]))
+    push(stream, 11)
+    stream.skip_to(40)
+    stream.restart("new", 3, 0)
+    await until(lambda: is_live(position) and peer.types[-1:] == ["reset"])
+    await quiet()
+    before = looks
+    await quiet()
+    assert looks == before
+
+
+# Behind
+
+
+async def test_wherever_the_client_stops_frames_stay_whole_and_in_order(peer: Peer, stream: GroupStream) -> None:
+    peer.follow(stream)
+    for room in range(2 * FRAME):
+        head = stream.head
+        peer.take(room)
+        push(stream, head + 1, head + 2, head + 3, body="x" * (room % 120))
+        await quiet()
+        peer.take(room // 2)
+        await quiet()
+        assert peer.buffered < FRAME
+        peer.take()
+        await until(lambda head=head: len(peer.offsets) == head + 3 - 10)
+    assert peer.offsets == list(range(11, stream.head + 1))
+
+
+async def test_who_reads_nothing_holds_up_nobody_keeps_a_position_and_gets_everything_later(
+    connect: Connect, stream: GroupStream
+) -> None:
+    slow, peer = await connect(), await connect()
+    slow.take(50)
+    slow.follow(stream)
+    peer.follow(stream)
+    for offset in range(11, 400):
+        push(stream, offset)
+        await asyncio.sleep(0)
+    await until(lambda: peer.offsets == list(range(11, 400)))
+    assert slow.received == []
+    assert 0 < slow.buffered < FRAME
+    slow.take()
+    await until(lambda: slow.offsets == list(range(11, 400)))
+
+
+async def test_what_the_ring_no_longer_has_comes_from_the_log(
+    peer: Peer, stream: GroupStream, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broadcast.engine.hub.ring.MAX_FRAMES", 10)
+    monkeypatch.setattr("broadcast.engine.hub.ring.BURST_FACTOR", 1)
+    peer.take(0)
+    peer.follow(stream)
+    for offset in range(11, 300):
+        push(stream, offset)
+        await asyncio.sleep(0)
+    peer.take()
+    await until(lambda: peer.offsets == list(range(11, 300)))
+    assert 0 < log.reads <= 4
+
+
+async def test_what_nobody_has_any_more_is_told_by_a_reset(peer: Peer, stream: GroupStream) -> None:
+    await stall(peer, stream, 11)
+    stream.restart("new", 3, 0)
+    peer.take()
+    await until(lambda: peer.types == ["message", "reset"])
+
+
+async def test_an_answer_that_waits_goes_before_what_comes_later(peer: Peer, stream: GroupStream) -> None:
+    peer.take(10)
+    peer.follow(stream)
+    answering = asyncio.create_task(peer.transport.write({"type": "pong"}))
+    await until(lambda: peer.buffered)
+    push(stream, 11)
+    await quiet()
+    peer.take()
+    await until(lambda: peer.types == ["pong", "message"])
+    await answering
+
+
+async def test_a_far_resume_on_a_slow_socket(peer: Peer, stream: GroupStream, log: Log) -> None:
+    stream.restart("e", 1000, 0)
+    peer.follow(stream, after=0)
+    async with asyncio.timeout(10):
+        while len(peer.received) < 1000:
+            peer.take(300)
+            await asyncio.sleep(0)
+            assert peer.buffered < FRAME
+    assert peer.offsets == list(range(1, 1001))
+    assert log.reads == 10
+
+
+# Following
+
+
+async def test_nothing_more_comes_of_a_group_that_is_left_while_the_socket_is_slow(
+    peer: Peer, stream: GroupStream
+) -> None:
+    await stall(peer, stream, *range(11, 20))
+    peer.transport.unfollow("g")
+    peer.transport.unfollow("g")
+    assert not stream.positions
+    peer.take()
+    await until(lambda: peer.offsets == [11])  # it was on its way
+    await peer.transport.write({"type": "pong"})
+    await until(lambda: peer.types == ["message", "pong"])
+
+
+async def test_what_an_earlier_position_was_about_to_deliver_does_not_mix_with_the_new_one(
+    peer: Peer, stream: GroupStream
+) -> None:
+    await stall(peer, stream, *range(11, 20))
+    position = peer.follow(stream, after=12)
+    peer.take()
+    await until(lambda: peer.offsets == [11, *range(13, 20)])
+    assert list(stream.positions) == [position]
+
+
+async def test_following_again_while_the_log_is_read(peer: Peer, stream: GroupStream, log: Log) -> None:
+    log.gate.clear()
+    peer.follow(stream, after=4)
+    await until(lambda: log.reads)
+    peer.follow(stream, after=8)
+    log.gate.set()
+    await until(lambda: peer.offsets == [9, 10])
+
+
+async def test_a_busy_group_does_not_starve_another_on_a_slow_socket(
+    peer: Peer, stream: GroupStream, other: GroupStream
+) -> None:
+    peer.follow(stream)
+    peer.follow(other)
+    peer.take(150)
+    push(stream, *range(11, 31), body="busy" * 25)
+    push(other, 11, body="other")
+    async with asyncio.timeout(10):
+        while "other" not in [fields["body"] for fields in peer.received]:
+            assert len(peer.received) < 50
+            push(stream, stream.head + 1, body="busy" * 25)  # there is always more of it
+            peer.take(150)
+            await quiet()
+
+
+async def test_a_group_that_is_far_behind_does_not_keep_another_from_the_log(
+    peer: Peer, stream: GroupStream, other: GroupStream
+) -> None:
+    stream.restart("e", 2000, 0)
+    peer.follow(stream, after=100)
+    peer.follow(other, after=4)
+    await until(lambda: len(peer.received) == 1906)
+    assert sorted(peer.offsets) == [*range(5, 11), *range(101, 2001)]
+    assert peer.offsets.index(5) < 300
+
+
+# Failures
+
+
+async def test_a_log_that_is_away_holds_up_no_other_group_and_is_asked_again_by_one_timer(
+    peer: Peer, stream: GroupStream, other: GroupStream, log: Log, clock: Clock
+) -> None:
+    log.error = LogUnavailable("away")
+    peer.follow(stream, after=4)
+    peer.follow(other)
+    await until(lambda: log.reads)
+    push(other, 11)
+    await until(lambda: peer.offsets == [11])
+    for error in (LogUnavailable("away"), NoLog("none")):
+        log.error = error
+        for _ in range(5):
+            peer.transport.notify()
+            await quiet()
+        before = log.reads
+        clock.advance(conf.POLL_INTERVAL + 1)
+        await until(lambda before=before: log.reads > before)
+        await quiet()
+        assert log.reads == before + 1
+    log.error = None
+    clock.advance(conf.POLL_INTERVAL + 1)
+    await until(lambda: peer.offsets == [11, 5, 6, 7, 8, 9, 10])
+
+
+async def test_a_log_whose_failure_looks_like_that_of_a_socket_silences_nobody(
+    peer: Peer, stream: GroupStream, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client comes back and goes on where it was."""
+    log.error = TimeoutError("of a database")
+    peer.follow(stream, after=4)
+    await until(lambda: peer.close_codes == [INTERNAL_ERROR])
+    assert REPORTED in caplog.text
+
+
+async def test_one_whose_write_fails_is_closed_once_and_costs_nobody_else(
+    connect: Connect, stream: GroupStream, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, peer = await connect(), await connect()
+    failing.fail_next(AttributeError("broken"))
+    failing.follow(stream)
+    peer.follow(stream)
+    with caplog.at_level(logging.ERROR, "broadcast"):
+        push(stream, 11)
+        await until(lambda: failing.close_codes == [INTERNAL_ERROR])
+    push(stream, 12)
+    await until(lambda: peer.offsets == [11, 12])
+    assert REPORTED in caplog.text
+    assert (failing.close_codes, failing.received) == ([INTERNAL_ERROR], [])
+
+
+async def test_one_that_cannot_even_be_closed_leaves_no_exception_behind(connect: Connect, stream: GroupStream) -> None:
+    unhandled: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
+    peer = await connect()
+    peer.follow(stream)
+    peer.fail_next(ValueError("broken"))
+    peer.send_error = RuntimeError("closed")
+    push(stream, 11)
+    await until(lambda: peer.close_codes)
+    await quiet()
+    await peer.transport.close()
+    gc.collect()
+    assert unhandled == []
+
+
+async def test_one_that_vanishes_is_no_error_and_costs_nobody_else(
+    connect: Connect, stream: GroupStream, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, peer = await connect(), await connect()
+    gone.follow(stream)
+    peer.follow(stream)
+    gone.vanish()
+    for offset in (11, 12, 13):
+        push(stream, offset)
+        await until(lambda offset=offset: peer.offsets[-1:] == [offset])
+    assert (gone.close_codes, caplog.records) == ([], [])
+    assert kind != "asgi" or len(gone.events) == 1  # it was told, and does not try again
+    await gone.transport.close()
+    assert len(stream.positions) == 1
+
+
+# Stalled
+
+
+@drops_stalled
+async def test_who_takes_nothing_for_long_is_sent_away(peer: Peer, stream: GroupStream, clock: Clock) -> None:
+    await stall(peer, stream, 11, 12)
+    clock.advance(conf.STALLED_TIMEOUT + 1)
+    await until(lambda: peer.close_codes == [STALLED])
+    peer.take()
+    push(stream, 13)
+    await until(lambda: not peer.buffered)
+    await quiet()
+    assert (peer.offsets, peer.close_codes) == ([11], [STALLED])
+
+
+@drops_stalled
+async def test_who_takes_a_little_now_and_then_stays(peer: Peer, stream: GroupStream, clock: Clock) -> None:
+    peer.follow(stream)
+    for offset in range(11, 16):
+        peer.take(10)
+        push(stream, offset)
+        await until(lambda: peer.buffered)
+        clock.advance(conf.STALLED_TIMEOUT * 0.8)
+        await quiet()
+        peer.take()
+        await until(lambda offset=offset: peer.offsets[-1:] == [offset])
+    assert peer.close_codes == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("asgi with backpressure", "close"),
+        *(("direct", first) for first in ("message", "close")),
+        *(("direct on daphne", first) for first in ("message", "close")),
+    ],
+)
+async def test_who_says_that_it_goes_and_takes_nothing_is_dropped(
+    peer: Peer, stream: GroupStream, clock: Clock, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server has answered its close; that waits behind what it does not take."""
+    peer.take(0)
+    peer.follow(stream)
+    if first == "message":
+        push(stream, 11)
+        await until(lambda: peer.buffered)
+    await peer.transport.write({"type": "pong"})
+    await peer.leave()
+    push(stream, stream.head + 1)
+    await quiet()
+    clock.advance(conf.STALLED_TIMEOUT + 1)
+    await until(lambda: peer.is_dropped)
+    assert caplog.records == []
+
+
+# Closing
+
+
+@pytest.mark.parametrize("moment", ["new", "idle", "in a write", "in a read"])
+async def test_closing_leaves_nothing_behind(
+    peer: Peer, stream: GroupStream, log: Log, clock: Clock, moment: str
+) -> None:
+    """Neither a position, nor a timer, nor a task, whatever it was doing."""
+    before = asyncio.all_tasks()
+    log.gate.clear()
+    if moment != "new":
+        peer.follow(stream, after=4 if moment == "in a read" else None)
+    if moment == "in a write":
+        peer.take(0)
+        push(stream, 11, 12)
+    await until(lambda: bool(peer.buffered) == (moment == "in a write") and bool(log.reads) == (moment == "in a read"))
+    await peer.transport.close()
+    assert not stream.positions
+    log.gate.set()
+    push(stream, stream.head + 1)
+    clock.advance(conf.STALLED_TIMEOUT + 1)
+    peer.take()
+    await until(lambda: not peer.buffered)
+    await quiet()
+    assert peer.close_codes == []
+    assert peer.offsets == ([11] if moment == "in a write" else [])
+    assert asyncio.all_tasks() == before

@@ -1,0 +1,1 @@
+"""The test kit: what more than one test needs, once."""
