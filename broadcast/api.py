@@ -17,6 +17,7 @@ from .exceptions import InvalidMessage
 if TYPE_CHECKING:
     from .engine.process import Process
     from .engine.storage.records import Draft
+    from .engine.validation import Identity
     from .models import Message
 
 __all__ = ["asend", "asend_many", "send", "send_many"]
@@ -68,7 +69,7 @@ def send(
     from .engine.validation import checked_draft
 
     process = current_process()
-    draft = checked_draft(process, body, audience(group, to), author, data, ref)
+    draft = checked_draft(process, body, audience(group, to), identity(author), data, ref)
     return publish(process, [draft], persist)[0]
 
 
@@ -149,7 +150,9 @@ def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, An
     if "to" in given:
         given = {**given, "group": audience(given.get("group", "broadcast"), given["to"])}
     wanted = {key: value for key, value in given.items() if key != "to"}
-    return {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
+    asked = {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
+    asked["identity"] = identity(asked.pop("author"))
+    return asked
 
 
 def audience(group: str, to: object) -> str:
@@ -162,3 +165,12 @@ def audience(group: str, to: object) -> str:
     if group != "broadcast":
         raise InvalidMessage(f"Give to or group, not both; they came as {shown(to)} and {shown(group)}.")
     return group_for(to)
+
+
+def identity(author: Any) -> Identity:
+    """The name, the source and the user's key that stand for an author: a name, or a saved user."""
+    if author == "Server":
+        return "Server", "server", None
+    from .access.identity import identity_of
+
+    return identity_of(author)

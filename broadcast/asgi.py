@@ -36,7 +36,7 @@ def finished_before_the_end(application: Any) -> Any:
 
     def watched(scope: Any, receive: Any, send: Any) -> Any:
         if daphne := daphne_behind(send):
-            drain_for(current_process().node(), daphne.server)
+            drain_for(current_process(), daphne.server)
         return application(scope, receive, send)
 
     return watched

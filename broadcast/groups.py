@@ -11,7 +11,7 @@ from .conf import BUILT_IN_GROUPS, Rules, conf
 DEFAULT_GROUP = "broadcast"
 
 GROUP_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,80}")
-"""What a group may be called: a Channels group name, with room for the app's own prefix."""
+"""The names that a group may have: a Channels group name, with room for the app's own prefix."""
 
 
 def channels_group(group: str) -> str:

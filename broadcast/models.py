@@ -81,7 +81,7 @@ class Message(models.Model):
     user_id: Any
 
     is_repeated = False
-    """Whether this message was there before: it stands for one that was sent again with the same ref."""
+    """True if this message was there before: it stands for one that was sent again with the same ref."""
 
     class Meta:
         verbose_name = _("message")

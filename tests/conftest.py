@@ -1,16 +1,19 @@
 """What all tests share: the host site as real processes, and a real browser."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
-from tests.site import Daphne, Site, copied
+from tests.site import Daphne, Site
 
-pytest_plugins = ["tests.chromium", "tests.services"]
+pytest_plugins = ["tests.services", "tests.chromium"]
+
+ADaphne = TypeVar("ADaphne", bound=Daphne)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +51,7 @@ def quick_passwords(settings: Any) -> None:
 @pytest.fixture
 def database(migrated_database: Path, tmp_path: Path) -> Path:
     """The database that this test's processes share, with all tables."""
-    return copied(migrated_database, tmp_path)
+    return Path(shutil.copy(migrated_database, tmp_path / "site.sqlite3"))
 
 
 @pytest.fixture
@@ -60,26 +63,38 @@ def site(database: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def manage(site: Site) -> Callable[..., object]:
-    """`manage("broadcast", "send", "hello")` runs `manage.py` against the database that `daphne()` serves."""
-    return site.manage
-
-
-@pytest.fixture
-def daphne(database: Path) -> Iterator[Callable[..., Daphne]]:
-    """`daphne()` starts a server; keywords set its environment, `database=` another SQLite file.
-
-    All servers and commands of a test share one database. When the test fails, what the servers said is shown.
-    """
+def serving() -> Iterator[Callable[[ADaphne], ADaphne]]:
+    """`serving(server)` starts a server, which ends with the test. When that fails, what the server said is shown."""
     servers: list[Daphne] = []
 
-    def started(*, database: Path = database, **env: str) -> Daphne:
-        server = Daphne(database, **env)
+    def serve(server: ADaphne) -> ADaphne:
         servers.append(server)
         server.start()
         return server
 
-    yield started
+    yield serve
     for server in servers:
         server.end()
         print(f"--- daphne on port {server.port}\n{server.log}")
+
+
+@pytest.fixture
+def daphne(serving: Callable[[Daphne], Daphne], database: Path) -> Callable[..., Daphne]:
+    """`daphne()` starts a server; keywords set its environment, `database=` another SQLite file.
+
+    All servers and commands of a test share one database.
+    """
+    return lambda *, database=database, **env: serving(Daphne(database, **env))
+
+
+@pytest.fixture
+def server(daphne: Callable[..., Daphne]) -> Daphne:
+    return daphne()
+
+
+@pytest.fixture
+def visit() -> Iterator[Callable[..., Any]]:
+    """`visit(server)` connects a client; a query other than `?v=1` and options of `connect` may follow."""
+    from tests.kit.clients import visitors
+
+    yield from visitors()

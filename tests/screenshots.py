@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
-from tests.chromium import QUIET, chromium_path
+from tests.chromium import QUIET, chromium_path, sign_in
 from tests.site import ROOT, Daphne, Site
 
 SETTINGS = "tests.pages.settings"
@@ -21,7 +21,7 @@ from broadcast import send
 from broadcast.engine.storage.log import Draft
 from broadcast.engine.publish import publish
 
-ann, ben = (User.objects.create_user(name, password="pw", is_staff=True) for name in ("Ann", "Ben"))
+ann, ben = (User.objects.create_user(name, password="secret", is_staff=True) for name in ("Ann", "Ben"))
 
 def guest(group, body):
     publish([Draft(group, "guest", "Mira", body)])
@@ -52,15 +52,15 @@ def main() -> None:
             server.start()
             server.manage("shell", "--command", SAYING)
             for name, path in PICTURES.items():
-                take(browser, f"{server.url}{path}", "desktop", "light", TARGET / f"{name}-desktop.png")
-                take(browser, f"{server.url}{path}", "phone", "light", TARGET / f"{name}-phone.png")
-                take(browser, f"{server.url}{path}", "phone", "dark", TARGET / f"{name}-phone-dark.png")
+                take(browser, server.url, path, "desktop", "light", TARGET / f"{name}-desktop.png")
+                take(browser, server.url, path, "phone", "light", TARGET / f"{name}-phone.png")
+                take(browser, server.url, path, "phone", "dark", TARGET / f"{name}-phone-dark.png")
         finally:
             browser.close()
             server.end()
 
 
-def take(browser: Browser, url: str, size: str, scheme: str, target: Path) -> None:
+def take(browser: Browser, url: str, path: str, size: str, scheme: str, target: Path) -> None:
     context = browser.new_context(
         viewport=SIZES[size],
         color_scheme=scheme,
@@ -70,20 +70,12 @@ def take(browser: Browser, url: str, size: str, scheme: str, target: Path) -> No
         bypass_csp=True,
     )
     page = context.new_page()
-    sign_in(page, url)
-    page.goto(url)
+    sign_in(page, url, name="Ann")  # so that a picture shows which messages are the reader's own
+    page.goto(url + path)
     page.wait_for_function("document.querySelector('[data-state=live], broadcast-announcements article')")
     page.screenshot(path=target)
     context.close()
     print(f"{target.relative_to(ROOT)}  {target.stat().st_size // 1024} KiB")
-
-
-def sign_in(page: Page, url: str) -> None:
-    """As Ann, so that a picture shows which messages are the reader's own."""
-    page.goto(url.partition("//")[0] + "//" + url.split("/")[2] + "/admin/login/?next=/feed/")
-    page.get_by_label("Username").fill("Ann")
-    page.get_by_label("Password").fill("pw")
-    page.get_by_role("button", name="Log in").click()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
@@ -27,6 +27,11 @@ MOST_SAID = 4000  # characters of a log that an error quotes
 
 class Missing(Exception):
     """A program that is not installed on this machine."""
+
+
+def do_without(missing: str) -> NoReturn:
+    """Skips the test; where `CI` is set, fails it."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
 
 
 class Service(ABC):
@@ -199,15 +204,15 @@ class Postgres(Service):
 
     def kill(self) -> None:
         """Ends the server at once (an immediate shutdown): what was not committed is lost, sessions drop."""
-        self.resume()
-        self._signal(signal.SIGQUIT)
-        if self.process is not None:
-            self.process.wait(STOP_SECONDS)
+        self._end(signal.SIGQUIT)
 
     def stop(self) -> None:
         """Rolls back what is under way and ends (a fast shutdown)."""
+        self._end(signal.SIGINT)
+
+    def _end(self, number: int) -> None:
         self.resume()
-        self._signal(signal.SIGINT)
+        self._signal(number)
         if self.process is not None:
             self.process.wait(STOP_SECONDS)
 
@@ -280,9 +285,7 @@ def throwaway(kind: Callable[[Path], Service]) -> Iterator[Any]:
         service.start()
     except Missing as missing:
         shutil.rmtree(directory)
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        do_without(str(missing))
     yield service
     service.stop()
     shutil.rmtree(directory)

@@ -2,13 +2,14 @@
 
 import os
 import random
-import shutil
+import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
+
+from tests.kit.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,7 +30,8 @@ class Site:
     def __init__(self, database: Path, **env: str) -> None:
         self.database = database
         inherited = {name: value for name, value in os.environ.items() if name not in SITE_VARIABLES}
-        self.env = inherited | {"DATABASE_URL": f"sqlite:///{database}", "PYTHONUNBUFFERED": "1"} | env
+        own = {"DATABASE_URL": f"sqlite:///{database}", "DJANGO_SETTINGS_MODULE": "project.settings"}
+        self.env = inherited | own | {"PYTHONUNBUFFERED": "1"} | env
         self.processes: list[subprocess.Popen[str]] = []
 
     @classmethod
@@ -54,11 +56,14 @@ class Site:
             raise AssertionError(f"manage.py {' '.join(args)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
+    def shell(self, code: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs code in a process of the site."""
+        return self.manage("shell", "-v", "0", "-c", code, **options)
+
     def spawn(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
         """Starts a Python program, such as `manage.py broadcast tail`, that runs until it ends or the test does."""
-        process = subprocess.Popen(
-            [sys.executable, *command], cwd=self.root, env=self.env, stdin=subprocess.DEVNULL, text=True, **options
-        )
+        options = {"stdin": subprocess.DEVNULL} | options
+        process = subprocess.Popen([sys.executable, *command], cwd=self.root, env=self.env, text=True, **options)
         self.processes.append(process)
         return process
 
@@ -76,8 +81,9 @@ class Site:
 
 
 class Daphne(Site):
-    """A daphne that serves `project.asgi:application` on a port that stays the same when it starts again."""
+    """A daphne that serves the site on a port that stays the same when it starts again."""
 
+    application = "project.asgi:application"
     options: tuple[str, ...] = ()
 
     def __init__(self, database: Path, **env: str) -> None:
@@ -94,31 +100,36 @@ class Daphne(Site):
         return self.log_file.read_text()
 
     @property
+    def failures(self) -> list[str]:
+        """What the log says of failures."""
+        return re.findall(r"^.*(?:Traceback|ERROR|CRITICAL|Unhandled|never retrieved).*$", self.log, re.MULTILINE)
+
+    @property
     def process(self) -> "subprocess.Popen[str]":
         """The server's process, running or ended, as of its last start."""
         return self.processes[-1]
 
+    def endpoint(self) -> str:
+        return f"tcp:port={self.port}:interface=127.0.0.1:backlog=4096"
+
+    def socket(self) -> socket.socket:
+        """A connection to the server."""
+        return socket.create_connection(("127.0.0.1", self.port), START_SECONDS)
+
     def start(self) -> None:
         """Starts the server and returns when it accepts connections."""
-        said_before = len(self.log)
         with self.log_file.open("a") as log:
-            process = self.spawn(
-                *(
-                    "-m",
-                    "daphne",
-                    *self.options,
-                    "--endpoint",
-                    f"tcp:port={self.port}:interface=127.0.0.1:backlog=4096",
-                ),
-                "project.asgi:application",
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while "Listening on TCP address" not in self.log[said_before:]:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"daphne did not start:\n{self.log[said_before:]}")
-            time.sleep(0.02)
+            daphne = ("-m", "daphne", *self.options, "--endpoint", self.endpoint(), self.application)
+            process = self.spawn(*daphne, stdout=log, stderr=subprocess.STDOUT)
+        wait_until(lambda: process.poll() is not None or self.is_listening(), START_SECONDS)
+        assert process.poll() is None, f"daphne did not start:\n{self.log}"
+
+    def is_listening(self) -> bool:
+        try:
+            self.socket().close()
+        except OSError:
+            return False
+        return True
 
     def stop(self) -> int:
         """Asks the server to end, as a service manager does. Returns its exit status."""
@@ -129,11 +140,6 @@ class Daphne(Site):
         """Ends the server at once, with nothing said to anyone."""
         self.process.kill()
         self.process.wait()
-
-
-def copied(database: Path, directory: Path) -> Path:
-    """Copies a database that no process has open."""
-    return Path(shutil.copy(database, directory / "site.sqlite3"))
 
 
 def free_port() -> int:

@@ -1,19 +1,18 @@
 """The admin: reading the log, sending from it, and erasing a group's log."""
 
 import re
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 
 import pytest
 from django.contrib.admin.models import ADDITION, DELETION, LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from broadcast import pytest_plugin, send, send_many
 from broadcast.models import Group, Message
+from tests.kit.log import failing_if
 
 broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
@@ -22,11 +21,6 @@ pytestmark = pytest.mark.django_db
 ADD = "/admin/broadcast/message/add/"
 LIST = "/admin/broadcast/message/"
 GROUPS = "/admin/broadcast/group/"
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
@@ -40,18 +34,6 @@ def staff(client: Client) -> Callable[..., Client]:
         return client
 
     return signed_in
-
-
-@pytest.fixture
-def refusing_log(transactional_db: None, admin_client: Client) -> Iterator[None]:
-    """A log that cannot be written: another process holds the database's lock, and nobody waits for it."""
-    if connection.vendor != "sqlite":
-        pytest.skip("The lock is SQLite's")
-    connection.cursor().execute("PRAGMA busy_timeout = 0")
-    with closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-    connection.close()
 
 
 def write(client: Client, **fields: str):
@@ -69,18 +51,16 @@ def said(response) -> list[str]:
 # Sending
 
 
-def test_adding_a_message_sends_it(admin_client, broadcasts):
+def test_adding_a_message_sends_it(admin_client, admin_user, broadcasts):
     response = admin_client.post(ADD, {"body": "hello"}, follow=True)
     assert response.redirect_chain == [(LIST, 302)]
     assert said(response) == ["Your message was sent."]
     broadcasts.assert_sent(body="hello", author="Server", group="broadcast", data=None)
-
-
-def test_it_is_part_of_the_requests_transaction_and_in_the_log_after_it(transactional_db, admin_client):
-    write(admin_client)
-    message = Message.objects.get()
-    assert (message.offset, message.source, message.author) == (1, "server", "Server")
-    assert message.sent_at is not None
+    entry = LogEntry.objects.get()
+    assert (entry.action_flag, entry.user, entry.object_repr) == (ADDITION, admin_user, "Server: hello")
+    assert entry.get_edited_object() == Message.objects.get()
+    response = write(admin_client, _addanother="1")
+    assert (response.status_code, response.url) == (302, ADD)
 
 
 def test_it_can_be_sent_as_oneself(admin_client, admin_user, broadcasts):
@@ -90,27 +70,16 @@ def test_it_can_be_sent_as_oneself(admin_client, admin_user, broadcasts):
     assert (message.source, message.author, message.user) == ("user", "admin", admin_user)
 
 
-def test_the_form_says_who_speaks_and_begins_with_the_site(admin_client):
-    page = admin_client.get(ADD).content.decode()
-    assert re.search(r'<option value="server" selected>\s*Server', page)
-    assert re.search(r'<option value="user">\s*admin', page)
-    assert 'value="Send"' in page
-    assert "<h1>Send a message</h1>" in page
-
-
 def test_it_can_carry_data_and_go_to_another_group(admin_client, settings, broadcasts):
-    settings.BROADCAST = {"GROUPS": {"user.*": {"subscribe": "self"}}}
-    write(admin_client, group="user.7", data='{"level": "warning"}')
-    broadcasts.assert_sent(group="user.7", data={"level": "warning"})
+    settings.BROADCAST = {"GROUPS": {"user.*": {"subscribe": "self"}}, "MAX_BODY": 7}
+    write(admin_client, group="user.7", data='{"level": "warning"}', body="one\r\ntwo")
+    broadcasts.assert_sent(group="user.7", data={"level": "warning"}, body="one\ntwo")
+    send("first", group="old")
+    write(admin_client, group="old")  # which is in the log, though no rule covers it
+    broadcasts.assert_sent(group="old", times=2)
 
 
-def test_lines_end_as_they_were_typed(admin_client, settings, broadcasts):
-    settings.BROADCAST = {"MAX_BODY": 7}
-    write(admin_client, body="one\r\ntwo")
-    broadcasts.assert_sent(body="one\ntwo")
-
-
-def test_the_group_is_offered_from_the_settings_and_the_log(admin_client, settings):
+def test_the_form_offers_groups_of_settings_and_log_and_begins_with_the_site(admin_client, settings):
     settings.BROADCAST = {"GROUPS": {"broadcast": {}, "staff": {}, "user.*": {}}}
     send("hello", group="room.1")
     page = admin_client.get(ADD).content.decode()
@@ -118,12 +87,10 @@ def test_the_group_is_offered_from_the_settings_and_the_log(admin_client, settin
     assert offer is not None
     assert re.findall(r'value="([^"]*)"', offer[2]) == ["broadcast", "staff", "room.1"]
     assert "style=" not in offer[0]
-
-
-def test_a_group_that_is_in_the_log_may_be_written_to_though_no_rule_covers_it(admin_client, broadcasts):
-    send("first", group="old")
-    write(admin_client, group="old")
-    assert len(broadcasts) == 2
+    assert re.search(r'<option value="server" selected>\s*Server', page)
+    assert re.search(r'<option value="user">\s*admin', page)
+    assert 'value="Send"' in page
+    assert "<h1>Send a message</h1>" in page
 
 
 @pytest.mark.parametrize(
@@ -139,8 +106,6 @@ def test_a_group_that_is_in_the_log_may_be_written_to_though_no_rule_covers_it(a
         ("data", "[1]", "The data must be a JSON object; it came as a list."),
         ("data", "{", "This is not JSON: Expecting property name"),
         ("data", "[" * 100_000, "This is not JSON: "),  # each Python says in its own way that this is too deep
-        ("data", '{"a": NaN}', "A number must be finite; data.a came as nan."),
-        ("data", r'{"a": "\ud800"}', "The data.a must be valid Unicode; it came with a lone surrogate."),
         ("data", '{"a": "%s"}' % ("a" * 20_000), "The data may have 16384 bytes as JSON; it came with 20008."),
     ],
 )
@@ -153,18 +118,14 @@ def test_what_cannot_be_sent_is_said_at_its_field_and_stays_there(admin_client, 
     broadcasts.assert_nothing_sent()
 
 
-def test_a_log_that_fails_is_said_and_the_text_is_still_there(refusing_log, admin_client, broadcasts):
-    response = write(admin_client, body="important", data='{"a": 1}', author="user")
+def test_a_log_that_fails_is_said_and_the_text_is_still_there(transactional_db, admin_client, broadcasts):
+    with failing_if(lambda sql: OperationalError("database is locked") if "broadcast_message" in sql else None):
+        response = write(admin_client, body="important", data='{"a": 1}', author="user")
     assert response.status_code == 200
-    (reason,) = said(response)
-    assert reason == "The message log cannot be used right now: database is locked"
+    assert said(response) == ["The message log cannot be used right now: database is locked"]
     form = response.context["adminform"].form
-    assert [form[name].value() for name in ("group", "author", "body", "data")] == [
-        "broadcast",
-        "user",
-        "important",
-        '{"a": 1}',
-    ]
+    shown = {name: form[name].value() for name in ("group", "author", "body", "data")}
+    assert shown == {"group": "broadcast", "author": "user", "body": "important", "data": '{"a": 1}'}
     broadcasts.assert_nothing_sent()
 
 
@@ -176,27 +137,19 @@ def test_a_name_that_cannot_be_an_author_is_said(client, broadcasts):
     broadcasts.assert_nothing_sent()
 
 
-def test_sending_writes_before_it_reads(staff, transactional_db):
+def test_sending_writes_before_it_reads_in_the_requests_transaction(staff, transactional_db):
     """On SQLite a transaction that reads first is refused when others write meanwhile."""
     client = staff("add_message")
     with CaptureQueriesContext(connection) as queries:
-        write(client)
+        response = write(client)
+    assert (response.status_code, response.url) == (302, "/admin/")  # who may only add sees no list
     statements = [query["sql"] for query in queries]
     begun = next(index for index, sql in enumerate(statements) if sql.startswith("BEGIN"))
     first = next(sql for sql in statements[begun + 1 :] if not sql.startswith("SAVEPOINT"))
     assert first.startswith('INSERT INTO "broadcast_message"')
-
-
-def test_one_can_go_on_writing(admin_client):
-    response = write(admin_client, _addanother="1")
-    assert (response.status_code, response.url) == (302, ADD)
-
-
-def test_the_admin_log_records_it(admin_client, admin_user):
-    write(admin_client)
-    entry = LogEntry.objects.get()
-    assert (entry.action_flag, entry.user, entry.object_repr) == (ADDITION, admin_user, "Server: hello")
-    assert entry.get_edited_object() == Message.objects.get()
+    message = Message.objects.get()
+    assert (message.offset, message.source, message.author) == (1, "server", "Server")
+    assert message.sent_at is not None
 
 
 # Who may
@@ -209,31 +162,22 @@ def test_adding_needs_the_permission(staff, broadcasts):
     broadcasts.assert_nothing_sent()
 
 
-def test_who_may_only_add_gets_back_to_the_admins_index(staff):
-    response = write(staff("add_message"))
-    assert (response.status_code, response.url) == (302, "/admin/")
-
-
-def test_reading_needs_the_permission(staff):
+def test_reading_and_deleting_groups_need_the_permission(staff):
     send("hello")
-    client = staff("add_message", "view_group")
+    client = staff("add_message", "view_group", "delete_message")
     assert client.get(LIST).status_code == 403
     assert client.get(f"{LIST}{Message.objects.get().pk}/change/").status_code == 403
-
-
-@pytest.mark.parametrize("act", ["change", "delete"])
-def test_a_sent_message_stays_as_it_is(admin_client, act):
-    send("hello")
-    address = f"{LIST}{Message.objects.get().pk}/{act}/"
-    assert admin_client.post(address, {"body": "other", "post": "yes"}).status_code == 403
-    assert Message.objects.get().body == "hello"
-
-
-def test_no_action_deletes_messages(admin_client):
-    send("hello")
-    data = {"action": "delete_selected", "_selected_action": [Message.objects.get().pk], "post": "yes"}
-    admin_client.post(LIST, data)
+    assert client.post(f"{GROUPS}{Group.objects.get().pk}/delete/", {"post": "yes"}).status_code == 403
     assert Message.objects.count() == 1
+
+
+def test_a_sent_message_stays_as_it_is(admin_client):
+    send("hello")
+    key = Message.objects.get().pk
+    for act in ("change", "delete"):
+        assert admin_client.post(f"{LIST}{key}/{act}/", {"body": "other", "post": "yes"}).status_code == 403
+    admin_client.post(LIST, {"action": "delete_selected", "_selected_action": [key], "post": "yes"})
+    assert Message.objects.get().body == "hello"
     assert "delete_selected" not in admin_client.get(LIST).content.decode()
 
 
@@ -249,11 +193,9 @@ def test_messages_are_listed_newest_first_and_cut(admin_client):
     send("long " * 100, author="Ann", group="staff")
     response = admin_client.get(LIST)
     assert rows(response) == ["long " * 100, "first"]
-    page = response.content.decode()
-    shown = re.findall(r'class="field-(\w+)[^>]*>(?:<a[^>]*>)?([^<]*)<', page)
+    shown = re.findall(r'class="field-(\w+)[^>]*>(?:<a[^>]*>)?([^<]*)<', response.content.decode())
     assert [name for name, _ in shown[:6]] == ["offset", "group_name", "author", "source", "sent_at", "beginning"]
-    assert ("group_name", "staff") in shown
-    assert ("author", "Ann") in shown
+    assert {("group_name", "staff"), ("author", "Ann")} <= set(shown)
     assert max(len(text) for name, text in shown if name == "beginning") == 80
 
 
@@ -324,12 +266,8 @@ def test_a_group_shows_how_far_it_is_and_what_it_keeps(admin_client, settings):
         "keeps_at_most": "25 messages",
         "keeps_for": "1 day",
     }
-
-
-def test_a_group_may_keep_everything(admin_client, settings):
     settings.BROADCAST = {"KEEP_MESSAGES": None, "KEEP_SECONDS": None}
-    send("hello")
-    page = admin_client.get(f"{GROUPS}{Group.objects.get().pk}/change/").content.decode()
+    page = admin_client.get(f"{GROUPS}{group.pk}/change/").content.decode()
     assert "any number of messages" in page
     assert "any time" in page
 
@@ -366,10 +304,3 @@ def test_several_groups_can_be_deleted_at_once_and_begin_anew(staff):
     again = send("again")
     assert (again.offset, old[0].offset) == (1, 1)
     assert Group.objects.get().epoch not in epochs
-
-
-def test_deleting_groups_needs_the_permission(staff):
-    send("hello")
-    client = staff("view_group", "delete_message")
-    assert client.post(f"{GROUPS}{Group.objects.get().pk}/delete/", {"post": "yes"}).status_code == 403
-    assert Message.objects.count() == 1

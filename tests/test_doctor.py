@@ -6,19 +6,20 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels_redis.core import RedisChannelLayer
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connections
 from django.urls import re_path
 
 from broadcast import pytest_plugin
@@ -26,8 +27,8 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.diagnostics import doctor
 from broadcast.diagnostics import probe as probe_websocket
 from broadcast.diagnostics.doctor import Finding, examine
-from broadcast.exceptions import LogUnavailable
-from tests.live.fleet import new_database
+from tests.kit.log import unreachable_database
+from tests.kit.servers import new_database
 from tests.services import Redis
 from tests.site import Site
 
@@ -89,38 +90,29 @@ def test_warnings_leave_the_status_alone(ask):
     assert said.count("(broadcast.W003)") == 1
 
 
-def test_before_migrate_it_is_wrong_and_says_what_to_run(ask, tmp_path):
-    status, levels, said = ask(DATABASE_URL=f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+def test_tables_that_are_missing_are_told_with_what_to_run(ask, site, tmp_path):
+    """Those of other apps too."""
+    site.env["DATABASE_URL"] = f"sqlite:///{tmp_path}/empty.sqlite3"
+    status, levels, said = ask()
     assert status == 1
     assert re.search(r"Migrations are pending: of .*broadcast.*\.", said)
     assert "Run: python manage.py migrate" in said
     assert levels.count("error") == 2  # a message cannot be logged either
     assert "CommandError: 2 things are wrong." in said
     assert "Traceback" not in said
-
-
-def test_tables_of_other_apps_are_looked_for_too(ask, site, tmp_path):
-    site.env["DATABASE_URL"] = f"sqlite:///{tmp_path}/half.sqlite3"
     site.manage("migrate", "broadcast", "--verbosity", "0")
     status, levels, said = ask()
-    assert status == 1
-    assert levels.count("error") == 1
+    assert (status, levels.count("error")) == (1, 1)
     assert "Migrations are pending: of admin, auth, contenttypes, sessions." in said
-    assert "Run: python manage.py migrate" in said
 
 
-def test_a_database_that_cannot_be_opened(ask, tmp_path):
-    status, _, said = ask(DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'db.sqlite3'}")
-    assert status == 1
-    assert "unable to open database file" in said
-    assert "See that the database runs and that DATABASES names it." in said
-    assert "Traceback" not in said
-
-
-def test_a_redis_that_runs(ask, redis_server):
+def test_a_postgresql_and_a_redis_that_run(ask, postgres_server, redis_server):
+    database = new_database(postgres_server, "well")
     for layer in ("pubsub", "core"):
-        status, levels, said = ask(REDIS_URL=redis_server.url, REDIS_LAYER=layer)
+        status, levels, said = ask(DATABASE_URL=database, REDIS_URL=redis_server.url, REDIS_LAYER=layer)
         assert (status, set(levels)) == (0, {"ok"})
+        assert "The message log is in the postgresql database 'default'." in said
+        assert "The clocks of this machine and the database agree." in said
         assert re.search(r"The channel layer carries an event in \d+\.\d ms\.", said)
         assert "Traceback" not in said
 
@@ -133,13 +125,6 @@ def test_a_redis_that_does_not_run(ask):
     assert re.search(r"delivered after \d", said)  # all the same
     assert "One thing is wrong." in said
     assert "Traceback" not in said
-
-
-def test_a_postgresql_that_runs(ask, postgres_server):
-    status, levels, said = ask(DATABASE_URL=new_database(postgres_server, "well"))
-    assert (status, set(levels)) == (0, {"ok"})
-    assert "The message log is in the postgresql database 'default'." in said
-    assert "The clocks of this machine and the database agree." in said
 
 
 def test_a_redis_that_hangs(tmp_path, monkeypatch, settings):
@@ -197,60 +182,38 @@ execute_from_command_line(["manage.py", "broadcast", "doctor"])
 
 def test_a_database_that_may_not_be_used():
     """As in a test without the mark."""
-    finding = found(doctor.log)
-    assert finding.level == "error"
+    finding, trip = found(doctor.log), found(doctor.round_trip)
+    assert (finding.level, trip.level) == ("error", "error")
     assert "There is no message log" in finding.text
     assert "migrate" in finding.fix
+    assert "log" in trip.text
     assert list(doctor.clock()) == []
 
 
-def test_a_log_that_fails(monkeypatch):
-    def failing() -> Any:
-        raise LogUnavailable("The message log cannot be reached: gone")
-
-    monkeypatch.setattr(doctor, "log_access", failing)
-    finding = found(doctor.log)
-    assert (finding.level, finding.text) == ("error", "The message log cannot be reached: gone")
-    assert list(doctor.clock()) == []
+def test_a_database_that_cannot_be_reached(transactional_db):
+    with unreachable_database():
+        finding, trip = found(doctor.log), found(doctor.round_trip)
+        assert list(doctor.clock()) == []
+    assert (finding.level, trip.level) == ("error", "error")
+    assert finding.text.startswith("The message log cannot be reached: ")
+    assert finding.fix == "See that the database runs and that DATABASES names it."
 
 
 # The clock
 
 
-class Elsewhere:
-    """A database on another machine, whose clock differs."""
-
-    vendor = "postgresql"
-
-    def __init__(self, differs: float) -> None:
-        self.now = Decimal(time.time() + differs)
-
-    def __enter__(self) -> "Elsewhere":
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def cursor(self) -> "Elsewhere":
-        return self
-
-    def execute(self, sql: str) -> None: ...
-
-    def fetchone(self) -> tuple[Decimal]:
-        return (self.now,)
-
-
 @pytest.mark.parametrize(("differs", "level"), [(0, "ok"), (60, "warning"), (-60, "warning")])
 def test_the_clocks_are_compared(monkeypatch, differs, level):
-    monkeypatch.setattr(doctor, "log_access", lambda: Elsewhere(differs))
+    elsewhere = MagicMock(vendor="postgresql")
+    elsewhere.cursor().__enter__().fetchone.return_value = (Decimal(time.time() + differs),)
+    monkeypatch.setattr(doctor, "log_access", lambda: nullcontext(elsewhere))
     finding = found(doctor.clock)
     assert finding.level == level
     assert ("differ by" in finding.text) == (level == "warning")
 
 
-@pytest.mark.django_db
-def test_the_clock_of_a_file_is_that_of_the_machine():
-    if connection.vendor != "sqlite":
-        pytest.skip("Only SQLite has none")
+def test_the_clock_of_a_file_is_that_of_the_machine(monkeypatch):
+    monkeypatch.setattr(doctor, "log_access", lambda: nullcontext(MagicMock(vendor="sqlite")))
     assert list(doctor.clock()) == []
 
 
@@ -274,21 +237,15 @@ def test_a_layer_that_cannot_be_made(settings):
 
 def test_limits_that_lose_hints():
     tight = SimpleNamespace(capacity=5, expiry=1, group_expiry=10)
-    findings = list(doctor.limits(tight))
-    assert [finding.level for finding in findings] == ["warning"] * 3
-    assert [finding.fix for finding in findings] == [
-        'Set "capacity" in CHANNEL_LAYERS to 100 or more.',
-        'Set "expiry" in CHANNEL_LAYERS to 10 or more.',
-        'Set "group_expiry" in CHANNEL_LAYERS to 60 or more.',
+    assert [(finding.level, finding.fix) for finding in doctor.limits(tight)] == [
+        ("warning", 'Set "capacity" in CHANNEL_LAYERS to 100 or more.'),
+        ("warning", 'Set "expiry" in CHANNEL_LAYERS to 10 or more.'),
+        ("warning", 'Set "group_expiry" in CHANNEL_LAYERS to 60 or more.'),
     ]
-    assert list(doctor.limits(SimpleNamespace(capacity=100, expiry=60))) == []
-
-
-def test_a_limit_of_some_channels():
-    layer = RedisChannelLayer(channel_capacity={"http*": 5, "specific*": 20})
-    (finding,) = doctor.limits(layer)
+    (finding,) = doctor.limits(RedisChannelLayer(channel_capacity={"http*": 5, "specific*": 20}))
     assert finding.text.startswith("The channel layer's channel_capacity is 20: ")
-    assert list(doctor.limits(RedisChannelLayer(channel_capacity={"http*": 5}))) == []
+    for ample in (SimpleNamespace(capacity=100, expiry=60), RedisChannelLayer(channel_capacity={"http*": 5})):
+        assert list(doctor.limits(ample)) == []
 
 
 # The application
@@ -297,6 +254,12 @@ def test_a_limit_of_some_channels():
 async def refusing(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.close"})
+
+
+async def another(scope: Any, receive: Any, send: Any) -> None:
+    """A WebSocket of the site's own."""
+    await receive()
+    await send({"type": "websocket.accept"})
 
 
 async def silent(scope: Any, receive: Any, send: Any) -> None:
@@ -318,90 +281,81 @@ def guarded() -> Any:
     return ProtocolTypeRouter({"websocket": AllowedHostsOriginValidator(URLRouter(routes))})
 
 
-@pytest.mark.parametrize("name", ["refusing", "silent", "failing", "hanging"])
-def test_an_application_that_does_not_answer(settings, monkeypatch, name):
+@pytest.fixture
+def answering(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site's application is ``guarded``."""
+    monkeypatch.setattr(doctor, "get_default_application", guarded)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tests.test_doctor.refusing", "at /ws are refused."),
+        ("tests.test_doctor.silent", "at /ws are refused."),
+        ("tests.test_doctor.failing", "at /ws: ValueError('no route')"),
+        ("tests.test_doctor.hanging", "at /ws are refused."),
+        ("no.such.module", "no.such"),
+        ("tests.test_doctor.missing", "tests.test_doctor"),
+    ],
+)
+def test_an_application_that_does_not_answer(settings, monkeypatch, name, said):
     monkeypatch.setattr(probe_websocket, "PATIENCE", 0.2)
-    settings.ASGI_APPLICATION = f"tests.test_doctor.{name}"
-    finding = found(doctor.application)
-    assert finding.level == "error"
-    assert "/ws" in finding.text
-    assert finding.fix
-
-
-@pytest.mark.parametrize("name", ["no.such.module", "tests.test_doctor.missing"])
-def test_no_application(settings, name):
     settings.ASGI_APPLICATION = name
     finding = found(doctor.application)
     assert finding.level == "error"
-    assert name.rpartition(".")[0] in finding.text
+    assert said in finding.text
+    assert finding.fix
 
 
-def test_an_application_that_is_not_set_is_told_by_the_system_check_alone(settings):
+def test_nothing_is_said_of_no_application_and_little_of_another_apps_answer(settings):
     settings.ASGI_APPLICATION = None
     assert list(doctor.application()) == []
+    settings.ASGI_APPLICATION = "tests.test_doctor.another"
+    (answered,) = doctor.application()
+    assert answered.level == "ok"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_path_where_nobody_answers(settings, monkeypatch):
-    monkeypatch.setattr(doctor, "get_default_application", guarded)
-    settings.BROADCAST = {"SOCKET_PATH": "/elsewhere"}
-    finding = found(doctor.application)
-    assert (finding.level, finding.text) == ("error", "WebSockets at /elsewhere are refused.")
-    assert "set SOCKET_PATH" in finding.fix
-
-
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("answering")
 @pytest.mark.parametrize("hosts", [[], ["*"], ["example.com"], [".example.com", "other.example"]])
-def test_an_application_that_checks_the_origin(settings, monkeypatch, hosts):
+def test_an_application_that_checks_the_origin(settings, hosts):
     settings.ALLOWED_HOSTS, settings.DEBUG = hosts, not hosts
-    monkeypatch.setattr(doctor, "get_default_application", guarded)
     answered = found(doctor.application)
     assert (answered.level, answered.text) == ("ok", "WebSockets are answered at /ws.")
+    settings.BROADCAST = {"SOCKET_PATH": "/elsewhere"}
+    refused = found(doctor.application)
+    assert (refused.level, refused.text) == ("error", "WebSockets at /elsewhere are refused.")
+    assert "set SOCKET_PATH" in refused.fix
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("answering")
 @pytest.mark.parametrize(
-    ("direct", "text"), [(True, "Connections are written to directly."), (False, ": DIRECT_WRITES is False.")]
+    ("direct", "daphne", "text"),
+    [
+        (True, True, "Connections are written to directly."),
+        (False, True, ": DIRECT_WRITES is False."),
+        (True, False, ": daphne is not installed."),
+    ],
 )
-def test_which_way_is_written(settings, monkeypatch, direct, text):
-    monkeypatch.setattr(doctor, "get_default_application", guarded)
+def test_which_way_is_written(settings, monkeypatch, direct, daphne, text):
+    monkeypatch.setattr(doctor, "find_spec", lambda name: daphne or None)
     settings.BROADCAST = {"DIRECT_WRITES": direct}
     _, written = doctor.application()
     assert (written.level, written.fix) == ("ok", "")
     assert text in written.text
 
 
-@pytest.mark.django_db(transaction=True)
-def test_without_daphne_nothing_is_written_directly(monkeypatch):
-    monkeypatch.setattr(doctor, "get_default_application", guarded)
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    _, written = doctor.application()
-    assert written.text.endswith(": daphne is not installed.")
+def timed(send: Any) -> Any:
+    """A closure around ``send``."""
+
+    async def timed_send(event: Any) -> None:
+        await send(event)
+
+    return timed_send
 
 
-def timed(application: Any) -> Any:
-    """Middleware that wraps ``send`` in a closure."""
+class Counted:
+    """An object around ``send``."""
 
-    async def outer(scope: Any, receive: Any, send: Any) -> None:
-        async def timed_send(event: Any) -> None:
-            await send(event)
-
-        await application(scope, receive, timed_send)
-
-    return outer
-
-
-class Counting:
-    """Middleware that wraps ``send`` in an object."""
-
-    def __init__(self, application: Any) -> None:
-        self.application = application
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.application(scope, receive, CountedSend(send))
-
-
-class CountedSend:
     def __init__(self, send: Any) -> None:
         self.send = send
 
@@ -410,11 +364,12 @@ class CountedSend:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(
-    ("middleware", "name"), [(timed, "timed.<locals>.outer.<locals>.timed_send"), (Counting, "CountedSend")]
-)
-def test_middleware_that_keeps_it_from_being_written_directly(settings, monkeypatch, middleware, name):
-    monkeypatch.setattr(doctor, "get_default_application", lambda: middleware(guarded()))
+@pytest.mark.parametrize(("wrap", "name"), [(timed, "timed.<locals>.timed_send"), (Counted, "Counted")])
+def test_middleware_that_keeps_it_from_being_written_directly(settings, monkeypatch, wrap, name):
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await guarded()(scope, receive, wrap(send))
+
+    monkeypatch.setattr(doctor, "get_default_application", lambda: application)
     _, written = doctor.application()
     assert written.level == "warning"
     assert written.text.endswith(f": the site's middleware wraps send in tests.test_doctor.{name}.")
@@ -423,31 +378,16 @@ def test_middleware_that_keeps_it_from_being_written_directly(settings, monkeypa
     assert [finding.level for finding in doctor.application()] == ["ok", "ok"]
 
 
-async def another(scope: Any, receive: Any, send: Any) -> None:
-    """A WebSocket of the site's own."""
-    await receive()
-    await send({"type": "websocket.accept"})
-
-
-def test_of_what_another_app_answers_nothing_is_said_but_that(settings):
-    settings.ASGI_APPLICATION = "tests.test_doctor.another"
-    (answered,) = doctor.application()
-    assert answered.level == "ok"
-
-
 # Static files
 
 
-def test_static_files_without_the_app(settings):
-    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django.contrib.staticfiles"]
-    assert found(doctor.static_files).level == "warning"
-
-
-def test_static_files_that_are_not_found(settings):
+def test_static_files_that_django_does_not_find(settings):
     settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
     finding = found(doctor.static_files)
     assert finding.level == "error"
     assert "AppDirectoriesFinder" in finding.fix
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django.contrib.staticfiles"]
+    assert found(doctor.static_files).level == "warning"
 
 
 @pytest.mark.parametrize("root", [None, "empty", "full"])
@@ -477,12 +417,6 @@ def test_a_message_is_sent_and_received_for_real(broadcasts):
     assert finding.level == "ok"
     assert re.fullmatch(r"A message was in the log after \d+\.\d ms and delivered after \d+\.\d ms\.", finding.text)
     broadcasts.assert_sent(group="broadcast-doctor", author="Doctor")
-
-
-def test_a_round_trip_without_a_log_is_none():
-    finding = found(doctor.round_trip)
-    assert finding.level == "error"
-    assert "log" in finding.text
 
 
 @pytest.mark.django_db(transaction=True)

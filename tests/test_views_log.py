@@ -18,12 +18,14 @@ from broadcast.audiences import signed_name
 from broadcast.engine.history import since
 from broadcast.exceptions import LogUnavailable, OutcomeUnknown
 from broadcast.models import Group, Message
+from tests.kit.log import failing_if
 from tests.site import ROOT
 
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
 REF = "6f1c1a52-4a0e-4d7b-9d3e-2f6f0b9f8a11"
 LOG = "/broadcast/"
 FROM_A_BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+PAGE_ACCEPTED = [FROM_A_BROWSER["Accept"], "*/*", ""]
 
 
 @pytest.fixture(autouse=True)
@@ -53,27 +55,15 @@ def test_the_latest_messages_and_the_position_behind_them(client, db, settings):
     settings.BROADCAST = {**settings.BROADCAST, "PAGE_MESSAGES": 2}
     send_many(["one", "two", {"body": "three", "data": {"level": "info"}}])
     answer = read(client)
-    assert answer == {
-        "status": 200,
-        "group": "broadcast",
-        "epoch": Group.objects.get().epoch,
-        "offset": 3,
-        "recovered": False,
-        "messages": ANY,
-    }
+    position = {"group": "broadcast", "epoch": Group.objects.get().epoch, "offset": 3, "recovered": False}
+    assert answer == {"status": 200, **position, "messages": ANY}
     assert bodies(answer) == ["two", "three"]
-    assert answer["messages"][1] == {
-        "type": "message",
-        "author": "Server",
-        "body": "three",
-        "group": "broadcast",
-        "offset": 3,
-        "sent_at": ANY,
-        "source": "server",
-        "ref": ANY,
-        "data": {"level": "info"},
-    }
+    written = {"author": "Server", "body": "three", "group": "broadcast", "data": {"level": "info"}}
+    told = {"type": "message", "offset": 3, "sent_at": ANY, "source": "server", "ref": ANY}
+    assert answer["messages"][1] == written | told
     assert bodies(read(client, limit=1)) == ["three"]
+    look = client.head(LOG, {"format": "json"})
+    assert (look.status_code, look["Content-Type"], look.content) == (200, "application/json", b"")
 
 
 def test_going_on_from_a_position_has_everything_once(client, db):
@@ -95,15 +85,11 @@ def test_without_an_epoch_the_current_one_is_meant(client, db):
     assert bodies(read(client, after="")) == ["one", "two"]
 
 
-def test_a_position_that_means_nothing_any_more_is_told(client, db):
-    send_many(["one", "two"])
-    for position in ({"after": 1, "epoch": "another"}, {"after": 3}):
-        answer = read(client, **position)
-        assert (answer["recovered"], answer["offset"], answer["messages"]) == (False, 2, [])
-
-
-def test_what_is_no_longer_kept_is_told(client, transactional_db):
+def test_a_position_that_means_nothing_any_more_is_told(client, transactional_db):
     send_many(["one", "two", "three", "four"])
+    for position in ({"after": 1, "epoch": "another"}, {"after": 5}):
+        answer = read(client, **position)
+        assert (answer["recovered"], answer["offset"], answer["messages"]) == (False, 4, [])
     prune_to(2)
     answer = read(client, after=1)
     assert (answer["recovered"], answer["offset"], bodies(answer)) == (False, 4, ["three", "four"])
@@ -111,9 +97,9 @@ def test_what_is_no_longer_kept_is_told(client, transactional_db):
 
 
 @pytest.mark.parametrize(("kept", "heard"), [(1, ["four"]), (0, [])])
-def test_what_goes_while_it_is_read_is_told(transactional_db, monkeypatch, kept, heard):
+def test_what_goes_while_it_is_read_is_told(client, transactional_db, monkeypatch, kept, heard):
     send_many(["one", "two", "three", "four"])
-    epoch, join = Group.objects.get().epoch, since.__globals__["joined"]
+    join = since.__globals__["joined"]
 
     def joined_before_a_pruning(group: str) -> Any:
         head = join(group)
@@ -121,9 +107,8 @@ def test_what_goes_while_it_is_read_is_told(transactional_db, monkeypatch, kept,
         return head
 
     monkeypatch.setitem(since.__globals__, "joined", joined_before_a_pruning)
-    history = since("broadcast", 1, epoch, 10)
-    assert (history.recovered, history.offset) == (False, 4)
-    assert [message.body for message in history.messages] == heard
+    answer = read(client, after=1)
+    assert (answer["recovered"], answer["offset"], bodies(answer)) == (False, 4, heard)
 
 
 def prune_to(floor: int) -> None:
@@ -131,45 +116,30 @@ def prune_to(floor: int) -> None:
     Message.objects.filter(offset__lte=floor).delete()
 
 
-def test_a_group_in_which_nobody_has_spoken_has_a_position(client, db):
+def test_a_group_in_which_nobody_has_spoken_has_a_position_and_what_waits_is_sequenced(client, transactional_db):
     first = read(client, group="news")
     assert (first["group"], first["offset"], first["messages"]) == ("news", 0, [])
     send("first", group="news")
-    assert bodies(read(client, group="news", after=0, epoch=first["epoch"])) == ["first"]
+    Message.objects.create(group_id="news", author="Server", body="orphan")
+    assert bodies(read(client, group="news", after=0, epoch=first["epoch"])) == ["first", "orphan"]
 
 
-def test_what_waits_is_sequenced_by_whoever_reads(client, transactional_db):
-    send("first")
-    Message.objects.create(group_id="broadcast", author="Server", body="orphan")
-    assert bodies(read(client, after=0)) == ["first", "orphan"]
-
-
-def test_without_a_log_there_is_nothing_to_read(client):
+def test_without_a_log_there_is_nothing_to_read_and_writing_is_live_only(client):
     nothing = {"epoch": "", "offset": None, "recovered": False, "messages": []}
     for query in ({}, {"after": "0"}):
         assert read(client, **query) == {"status": 200, "group": "broadcast", **nothing}
+    answer = write(client, body="hi")
+    assert (answer["status"], answer["offset"], answer["sent_at"]) == (201, None, None)
 
 
-@pytest.mark.parametrize(
-    ("accept", "kind"),
-    [
-        ("application/json", "application/json"),
-        ("application/json, text/html;q=0.5", "application/json"),
-        (FROM_A_BROWSER["Accept"], "text/html"),
-        ("*/*", "text/html"),
-        ("", "text/html"),
-    ],
-)
-def test_json_for_those_who_ask_for_it_and_the_page_for_everyone_else(client, db, accept, kind):
+@pytest.mark.parametrize("accept", ["application/json", "application/json, text/html;q=0.5", *PAGE_ACCEPTED])
+def test_json_for_those_who_ask_for_it_and_the_page_for_everyone_else(client, db, accept):
     response = client.get(LOG, headers={"Accept": accept})
-    assert response["Content-Type"].partition(";")[0] == kind
+    assert response["Content-Type"].partition(";")[0] == (
+        "text/html" if accept in PAGE_ACCEPTED else "application/json"
+    )
     assert "Accept" in response["Vary"]
     assert "no-store" in response["Cache-Control"]
-
-
-def test_a_look_at_the_json(client, db):
-    response = client.head(LOG, {"format": "json"})
-    assert (response.status_code, response["Content-Type"], response.content) == (200, "application/json", b"")
 
 
 @pytest.mark.parametrize(
@@ -198,21 +168,14 @@ def test_a_question_that_makes_no_sense(client, db, query, said):
 def test_who_may_not_read_is_told_the_setting(client, db, django_user_model):
     refused = read(client, group="staff")
     setting = 'BROADCAST["GROUPS"]["staff"]["subscribe"] is "staff".'
-    assert refused == {
-        "status": 403,
-        "code": "forbidden",
-        "body": f"You may not receive messages of 'staff': {setting}",
-    }
+    said = f"You may not receive messages of 'staff': {setting}"
+    assert refused == {"status": 403, "code": "forbidden", "body": said}
+    for missing in (read(client, group="nowhere"), write(client, group="nowhere", body="hi")):
+        assert (missing["status"], missing["code"]) == (404, "not_found")
+        assert missing["body"].startswith("There is no group 'nowhere' here.")
+    assert not Group.objects.exists()
     client.force_login(django_user_model.objects.create_user("ann", is_staff=True))
     assert read(client, group="staff")["status"] == 200
-
-
-def test_a_group_that_is_not_there(client, db):
-    refused = read(client, group="nowhere")
-    assert (refused["status"], refused["code"]) == (404, "not_found")
-    assert refused["body"].startswith("There is no group 'nowhere' here.")
-    assert not Group.objects.exists()
-    assert write(client, group="nowhere", body="hi")["status"] == 404
 
 
 def test_a_signed_name_opens_a_group_for_whom_it_was_signed(client, db):
@@ -231,22 +194,14 @@ def test_a_signed_name_opens_a_group_for_whom_it_was_signed(client, db):
 
 
 def test_a_guest_writes_under_a_name_that_is_marked(client, db):
-    answer = write(client, body="hi", author="Ann", ref=REF, data={"n": 1})
-    assert answer == {
-        "status": 201,
-        "type": "message",
-        "author": "Ann",
-        "body": "hi",
-        "group": "broadcast",
-        "offset": 1,
-        "sent_at": ANY,
-        "source": "guest",
-        "ref": REF,
-        "guest": True,
-        "data": {"n": 1},
-    }
+    said = {"author": "Ann", "body": "hi", "ref": REF, "data": {"n": 1}}
+    told = {"type": "message", "group": "broadcast", "offset": 1, "sent_at": ANY, "source": "guest", "guest": True}
+    assert write(client, **said) == {"status": 201, **said, **told}
     assert Message.objects.get().source == "guest"
     assert write(client, body="hi")["author"] == "Guest"
+    form = client.post(LOG, {"body": "hi", "author": "Ann", "group": "", "announce": ""})
+    assert (form.status_code, form["Content-Type"]) == (201, "application/json")
+    assert (form.json()["author"], form.json()["source"]) == ("Ann", "guest")
 
 
 def test_a_user_writes_under_their_own_name_whatever_they_say(client, db):
@@ -258,25 +213,12 @@ def test_a_user_writes_under_their_own_name_whatever_they_say(client, db):
     assert (message.user, message.group_id) == (ann, "news")
 
 
-def test_a_form_says_the_same(client, db):
-    response = client.post(LOG, {"body": "hi", "author": "Ann", "ref": REF, "group": "", "announce": ""})
-    assert (response.status_code, response["Content-Type"]) == (201, "application/json")
-    assert (response.json()["author"], response.json()["ref"]) == ("Ann", REF)
-
-
 def test_the_same_ref_is_the_same_message(client, db):
     first = write(client, body="hi", ref=REF)
     again = write(client, body="hi", ref=REF)
     assert (first.pop("status"), again.pop("status")) == (201, 200)
     assert again == first
     assert write(client, body="hi", ref=REF, author="Bob")["status"] == 201
-
-
-def test_nobody_writes_under_the_sites_name(client, db):
-    refused = write(client, body="hi", author="Sеrver")  # noqa: RUF001
-    assert (refused["status"], refused["code"]) == (403, "forbidden")
-    assert "is the name under which this site speaks" in refused["body"]
-    assert not Message.objects.exists()
 
 
 def test_an_announcement_is_the_sites_own_word(client, db):
@@ -287,22 +229,18 @@ def test_an_announcement_is_the_sites_own_word(client, db):
     assert client.post(LOG, {"body": "hi", "announce": "on"}).json()["source"] == "server"
 
 
-def test_an_announcement_takes_the_right_to(client, db, settings):
+def test_writing_and_announcing_take_the_right_to(client, db, settings):
     settings.BROADCAST = {}
+    refused = write(client, body="hi")
+    assert (refused["status"], refused["code"]) == (403, "forbidden")
     ann = User.objects.create_user("ann")
     client.force_login(ann)
     refused = write(client, body="hi", announce=True)
     assert (refused["status"], refused["code"]) == (403, "forbidden")
     assert '"announce"] is "perm:broadcast.add_message"' in refused["body"]
+    assert not Message.objects.exists()
     ann.user_permissions.add(Permission.objects.get(codename="add_message"))
     assert write(client, body="hi", announce=True)["status"] == 201
-
-
-def test_writing_takes_the_right_to(client, db, settings):
-    settings.BROADCAST = {}
-    refused = write(client, body="hi")
-    assert (refused["status"], refused["code"]) == (403, "forbidden")
-    assert not Message.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -310,6 +248,7 @@ def test_writing_takes_the_right_to(client, db, settings):
     [
         ({}, "invalid", "The body must be text; it came as nothing."),
         ({"body": "x" * 4001}, "too_large", "The body may have 4000 characters; it came with 4001."),
+        ({"body": "x", "author": "Sеrver"}, "forbidden", "is the name under which this site speaks"),  # noqa: RUF001
         ({"body": "x", "group": []}, "invalid", "The group must be text that matches"),
         ({"body": "x", "announce": "maybe"}, "invalid", "announce must be true or false; it came as 'maybe'."),
         ({"body": "x", "announce": True, "author": "Ann"}, "invalid", "The author of an announcement is the site"),
@@ -317,26 +256,24 @@ def test_writing_takes_the_right_to(client, db, settings):
 )
 def test_a_message_that_will_not_do(client, db, fields, code, said):
     answer = write(client, **fields)
-    assert (answer["status"], answer["code"]) == (400, code)
-    assert answer["body"].startswith(said)
+    assert (answer["status"], answer["code"]) == (403 if code == "forbidden" else 400, code)
+    assert said in answer["body"]
     assert not Message.objects.exists()
 
 
-def test_it_works_without_database(client):
-    answer = write(client, body="hi")
-    assert (answer["status"], answer["offset"], answer["sent_at"]) == (201, None, None)
-
-
 async def test_it_works_in_an_async_server(async_client, transactional_db):
+    assert (await async_client.get("/broadcast/hello")).content == b"Broadcasting hello"
     written = await async_client.post(LOG, {"body": "hi"}, content_type="application/json")
     assert written.status_code == 201
     heard = await async_client.get(LOG, headers={"Accept": "application/json"})
-    assert bodies(heard.json()) == ["hi"]
+    assert bodies(heard.json()) == ["hello", "hi"]
 
 
 def test_it_is_sent_at_once_under_atomic_requests(client, transactional_db, monkeypatch):
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
     assert write(client, body="hi")["offset"] == 1
+    assert client.get("/broadcast/hello", headers={"Accept": "application/json"}).json()["offset"] == 2
+    assert client.get("/").status_code == 200
 
 
 # From where
@@ -360,6 +297,7 @@ def test_a_request_with_cookies_needs_the_token(db):
 
 def test_a_request_with_cookies_comes_from_the_sites_own_pages(db):
     client = Client(enforce_csrf_checks=True)
+    assert write(client, body="hi")["status"] == 201  # a script without cookies needs no token
     client.cookies["csrftoken"] = token = "a" * 32
     elsewhere = {"X-CSRFToken": token, "Origin": "https://evil.example"}
     assert write(client, elsewhere, body="hi")["status"] == 403
@@ -372,10 +310,6 @@ def test_a_request_without_cookies_does_not_come_from_a_page_of_another_site(cli
     refused = write(client, headers, body="hi")
     assert (refused["status"], refused["code"]) == (403, "forbidden")
     assert not Message.objects.exists()
-
-
-def test_a_script_without_cookies_needs_no_token(db):
-    assert write(Client(enforce_csrf_checks=True), body="hi")["status"] == 201
 
 
 # A form of a page
@@ -419,13 +353,6 @@ def test_its_refusal_is_a_page_with_what_was_written(db, settings):
     assert (message.body, message.author, message.group_id, message.data) == ("One", '"Ann"', "lobby", {"n": 1})
 
 
-def test_a_user_has_no_name_to_choose_in_it(client, db):
-    client.force_login(User.objects.create_user("ann"))
-    html = client.post(LOG, {"body": " "}, headers=FROM_A_BROWSER).content.decode()
-    assert 'name="body"' in html
-    assert 'name="author"' not in html
-
-
 def test_what_another_site_wrote_is_not_offered_to_be_sent(client, db):
     headers = FROM_A_BROWSER | {"Sec-Fetch-Site": "cross-site"}
     refused = client.post(LOG, {"body": "Buy this"}, headers=headers)
@@ -435,7 +362,11 @@ def test_what_another_site_wrote_is_not_offered_to_be_sent(client, db):
     assert "<form" not in refused.content.decode()
 
 
-def test_a_form_that_is_too_large_to_be_read_is_refused_with_a_page_too(client, db, settings):
+def test_its_refusal_asks_no_user_for_a_name_and_comes_for_a_form_too_large_to_be_read(client, db, settings):
+    client.force_login(User.objects.create_user("ann"))
+    html = client.post(LOG, {"body": " "}, headers=FROM_A_BROWSER).content.decode()
+    assert 'name="body"' in html
+    assert 'name="author"' not in html  # a user has no name to choose
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     refused = client.post(LOG, "body=" + "x" * 200, "application/x-www-form-urlencoded", headers=FROM_A_BROWSER)
     assert (refused.status_code, refused["Content-Type"]) == (400, "text/html; charset=utf-8")
@@ -471,44 +402,16 @@ def test_a_log_that_is_away_is_said(client, db, monkeypatch, error):
         assert response.json() == {"code": "unavailable", "body": str(error)}
 
 
-def test_a_database_that_is_away_is_said(client, transactional_db, monkeypatch, settings):
-    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN}}
-    connections.close_all()
-    with monkeypatch.context() as patch:
-        patch.setitem(connections.settings["default"], "NAME", "/nowhere/db.sqlite3")
-        answers = [client.post(LOG, {"body": "hi"}), client.get(LOG, {"format": "json"})]
-        connections.close_all()
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(503, "unavailable")] * 2
-
-
-def test_permissions_that_cannot_be_looked_up_are_said(client, transactional_db, settings, monkeypatch):
+def test_permissions_that_cannot_be_looked_up_are_said(client, db, settings):
     settings.BROADCAST = {"GROUPS": {"broadcast": {"subscribe": "perm:broadcast.add_message"}}}
     client.force_login(User.objects.create_user("ann"))
-
-    def away(*args: Any) -> Any:
-        raise OperationalError("no permissions today")
-
-    with connections["default"].execute_wrapper(
-        lambda execute, sql, *rest: away() if "auth_permission" in sql else execute(sql, *rest)
-    ):
+    with failing_if(lambda sql: OperationalError("not today") if "auth_permission" in sql else None):
         answer = read(client)
     assert (answer["status"], answer["code"]) == (503, "unavailable")
     assert answer["body"].startswith("Permissions cannot be looked up right now")
 
 
 # A site of one's own
-
-
-def test_it_is_there_wherever_the_addresses_are_mounted(client, db, settings):
-    settings.ROOT_URLCONF = __name__
-    assert client.post("/deep/down/", {"body": "hi"}).json()["body"] == "hi"
-    assert bodies(client.get("/deep/down/?format=json").json()) == ["hi"]
-
-
-def test_it_asks_for_no_user_where_the_site_knows_none(client, db, settings):
-    settings.MIDDLEWARE = []
-    assert write(client, body="hi")["author"] == "Guest"
-    assert bodies(read(client)) == ["hi"]
 
 
 (FORM,) = re.findall(r"^```html\n(.*?)^```$", (ROOT / "docs" / "http.md").read_text(), re.MULTILINE | re.DOTALL)

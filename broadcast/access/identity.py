@@ -15,7 +15,7 @@ from ..engine.commands import Publish
 from ..engine.process import current_process
 from ..engine.storage.database import alias, lacks_tables
 from ..engine.storage.records import Draft
-from ..engine.validation import is_servers_name
+from ..engine.validation import MAX_AUTHOR, Identity, checked_author, is_servers_name
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
 
@@ -70,3 +70,15 @@ def draft_by(user: Any, said: Publish, group: str) -> Draft:
         user_id=None if user is None else user.pk,
         has_client_ref=said.ref is not None,
     )
+
+
+def identity_of(author: Any) -> Identity:
+    """The identity of the author that code gives to ``send``: a name, or a saved user. Raises InvalidMessage."""
+    if isinstance(author, type) or not hasattr(author, "get_username"):
+        return checked_author(author), Message.Source.SERVER, None
+    if not author.is_authenticated or author.pk is None:
+        raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
+    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
+    if is_servers_name(name):
+        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
+    return name, Message.Source.USER, author.pk

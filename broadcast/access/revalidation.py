@@ -1,4 +1,4 @@
-"""Revalidation of open connections: every few seconds, and at once upon an event, what a right was lost to is ended.
+"""Revalidation: checks open connections every few seconds and on events, and ends what is no longer allowed.
 
 Whoever is no longer who they were (signed out, deactivated, another password) is sent away and comes back as whoever
 they are now. A subscription to which the right is gone ends, and the others go on.
@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..conf import conf
-from ..engine.health import Dependency
 from ..engine.hints.layer import CONTROL_GROUP
 from ..engine.hub.stream import Position
 from ..engine.node import Node
@@ -53,10 +52,7 @@ class Revalidator:
         self.connections: set[Revalidated] = set()
         self._node = node
         self._system = node.process.system
-        self._health = Dependency(
-            "Who is connected and what they may do cannot be looked up, so nothing is ended",
-            "Who is connected and what they may do can be looked up again",
-        )
+        self._health = node.process.health.access
         self._wake = asyncio.Event()
         self._due: set[str] = set()  # keys of users
         self._is_everyone_due = False
@@ -78,6 +74,8 @@ class Revalidator:
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Has users, known by their keys, or everyone (None) judged soon; an event that is not sound is ignored."""
         users = event.get("users")
+        if not self.connections:
+            return  # whoever comes now is judged as they are now
         if users is None:
             self._is_everyone_due = True
         elif isinstance(users, list) and all(isinstance(key, str) for key in users):
@@ -104,8 +102,8 @@ class Revalidator:
             await self._node.receiver.discard(CONTROL_GROUP)
         finally:
             self._running = None
-            if self.connections:  # one came while the group was left
-                self.watch(next(iter(self.connections)))
+        if self.connections:  # one came while the group was left
+            self.watch(next(iter(self.connections)))
 
     async def _pass(self) -> None:
         """Judges whoever is due."""
@@ -123,9 +121,9 @@ class Revalidator:
             self._health.recover()
 
     async def _revalidate(self, connections: list[Revalidated], signed_out: Set[str]) -> None:
-        threads = await self._node.database.threads()
         answers: CachedRefusals = {}
         for some in slices(connections, IDENTIFIED_AT_ONCE):
+            threads = await self._node.database.threads()  # each time: the node closes those that nobody uses
             snapshots = [snapshot_of(each, key_of(each.user) in signed_out) for each in some]
             await threads.read(reading, partial(identify, snapshots))
             self._send_away([snapshot for snapshot in snapshots if snapshot.is_signed_out])

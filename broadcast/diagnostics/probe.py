@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from ..conf import conf
-from ..engine.transports.connect import captured_sends
+from ..engine.process import current_process
 from ..engine.transports.daphne.internals import below_channels
 
 PATIENCE = 5.0  # seconds
@@ -37,13 +37,13 @@ class ProbeResult:
 
 
 async def probe_websocket(asgi: Any) -> ProbeResult:
-    """Knocks as a page of the site's own would."""
+    """Makes a handshake as a page of the site's own would. Raises what the application raises."""
     host = next((name.removeprefix(".") for name in settings.ALLOWED_HOSTS if "*" not in name), "localhost")
     said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     send = heard.put
-    sends: list[Any] = []
-    captured_sends.set(sends)
+    process = current_process()
+    sends = process.captured_sends = []
     said.put_nowait({"type": "websocket.connect"})
     scope = {
         "type": "websocket",
@@ -63,6 +63,7 @@ async def probe_websocket(asgi: Any) -> ProbeResult:
     answer.cancel()
     with suppress(asyncio.CancelledError):
         await asyncio.gather(task, return_exceptions=True)
+    process.captured_sends = None
     accepted = answer.done() and not answer.cancelled() and answer.result()["type"] == "websocket.accept"
     return ProbeResult(accepted, sends, send)
 

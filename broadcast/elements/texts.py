@@ -49,6 +49,6 @@ def translated() -> dict[str, str]:
 
 
 def differing(texts: dict[str, str]) -> str:
-    """As JSON, what the script must be told because it is not what it has itself; empty if nothing."""
+    """The texts that differ from the script's own, as JSON; empty if none differ."""
     told = {name: text for name, text in texts.items() if text != TEXTS[name]}
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")) if told else ""

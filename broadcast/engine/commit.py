@@ -34,6 +34,7 @@ class CommitRequest(ABC):
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
         self.has_lead = False
+        self.result: Result | None = None
 
     @abstractmethod
     def begin(self) -> bool:
@@ -52,7 +53,6 @@ class ThreadRequest(CommitRequest):
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         super().__init__(drafts)
-        self.result: Result | None = None
         self._turn = threading.Event()
 
     def begin(self) -> bool:
@@ -79,29 +79,29 @@ class LoopRequest(CommitRequest):
         self.future: asyncio.Future[Message] = self.loop.create_future()
         self._threads = threads
         self._commit = commit
-        self._result: Result = []
 
     def begin(self) -> bool:
         return not self.future.done()
 
     def finish(self, result: Result) -> None:
-        self._result = result
+        self.result = result
 
     def lead(self) -> None:
         self._threads.submit_write(self._commit_if_leading)
 
     def resolve(self) -> None:
         """Hands the result to whoever awaits the future; in its loop."""
-        if self.future.done():
+        if self.future.done() or self.result is None:
             return
-        if isinstance(self._result, BaseException):
-            self.future.set_exception(self._result)
+        if isinstance(self.result, BaseException):
+            self.future.set_exception(self.result)
         else:
-            self.future.set_result(self._result[0])
+            self.future.set_result(self.result[0])
 
     def _commit_if_leading(self) -> None:
         """Commits, unless the lead was passed on because it seemed that no thread could be started."""
         if self.has_lead:
+            self.has_lead = False
             self._commit.commit()
 
 
@@ -180,12 +180,15 @@ class GroupCommit:
             batch = self._next_batch()
             news = self._commit_batch(batch, connection)
         finally:
+            for request in batch:
+                if request.result is None:
+                    request.finish(OutcomeUnknown("Sending was interrupted, perhaps during COMMIT."))
             resolve_in_loops(batch)
             self._hand_off()
         self.follow_up(news)
 
     def _put(self, request: CommitRequest) -> bool:
-        """Queues a request; whether it leads."""
+        """Queues a request. Returns True if it leads."""
         with self._lock:
             self._requests.append(request)
             request.has_lead, self._has_leader = not self._has_leader, True
@@ -259,10 +262,6 @@ class GroupCommit:
             for request in batch:
                 request.finish(error)
             return []
-        except BaseException:
-            for request in batch:
-                request.finish(OutcomeUnknown("Sending was interrupted, perhaps during COMMIT."))
-            raise
         distribute(appended, batch)
         return appended.news
 

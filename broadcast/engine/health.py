@@ -54,7 +54,7 @@ class Dependency:
 
 
 class Health:
-    """The dependencies of one process: its log, whether there is one or it fails, and its channel layer."""
+    """The dependencies of one process: its log, which may be missing or fail, its channel layer, and access."""
 
     def __init__(self) -> None:
         self.failing: set[Dependency] = set()
@@ -72,6 +72,10 @@ class Health:
             "The channel layer cannot be reached, so other processes hear of messages up to a second later",
             "The channel layer can be reached again",
             self.failing,
+        )
+        self.access = Dependency(
+            "Who is connected and what they may do cannot be looked up, so nothing is ended",
+            "Who is connected and what they may do can be looked up again",
         )
 
     def log_works(self) -> None:

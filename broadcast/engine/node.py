@@ -22,13 +22,13 @@ class Node:
     """The hub, the database threads, the layer receiver and the write scheduler of one event loop.
 
     A context manager: whoever needs the node holds it. It ends, at the next poll, when nobody does and no group
-    lingers. Other parts that live with the loop are kept by ``part``.
+    lingers; one that is kept, as by the drain of a daphne, ends with its loop. Other parts are made by ``part``.
     """
 
     def __init__(self, process: Process, loop: asyncio.AbstractEventLoop) -> None:
         self.process = process
         self.loop = loop
-        self.database = NodeDatabase(process.system, process.health)
+        self.database = NodeDatabase(process.system, process.health, process.context)
         self.scheduler = WriteScheduler(loop, process.in_flight.are_under_way)
         self.hub = Hub(self)
         self.receiver = LayerReceiver(process, self.hub.on_hint, self.on_control)
@@ -83,6 +83,8 @@ class Node:
     def _start(self) -> None:
         if self._running is None:
             self._running = self.loop.create_task(self._run())
+        elif self._running.done():
+            raise RuntimeError("This node has ended. Ask the process for the node of the loop again.")
 
     async def _run(self) -> None:
         try:

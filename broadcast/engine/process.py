@@ -7,7 +7,7 @@ import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from ..models import Message
@@ -54,6 +54,7 @@ class Process:
         self.commit = GroupCommit(self.log, self.hints, self.pruning)
         self.nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self.own_channels: set[str] = set()  # of the nodes, in the channel layer
+        self.captured_sends: list[Any] | None = None  # each ASGI send as it arrives at a consumer, for a probe
         self._said: set[str] = set()
 
     def node(self) -> Node:
@@ -78,6 +79,12 @@ class Process:
         for loop, node in list(self.nodes.items()):
             if not (loop.is_running() or loop.is_closed()):
                 node.end_with_loop(END_SECONDS)
+
+    def context(self) -> Context:
+        """A new context, in which this is the current process and nothing else is set."""
+        context = Context()
+        context.run(running_process.set, self)
+        return context
 
     @contextmanager
     def active(self) -> Iterator[Process]:

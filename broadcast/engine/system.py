@@ -1,6 +1,7 @@
 """The system that the engine runs on: clocks, chance, new names, threads. A simulation brings one of its own.
 
-What waits in an event loop goes by that loop's clock; everything else in the engine comes through here.
+The engine asks for them here and nowhere else; lint finds new direct uses. What waits in an event loop goes by that
+loop's clock. Locks and events of ``threading`` are used as they are.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from django.utils.functional import Promise
 from ..conf import conf
 from ..exceptions import InvalidMessage
 from ..groups import GROUP_NAME, is_group_name
-from ..models import Message
 from .storage.records import Draft
 
 if TYPE_CHECKING:
@@ -26,9 +25,15 @@ INT64 = (-(2**63), 2**63 - 1)  # what every channel layer's serializer can carry
 SERVER = "Server"
 
 
-def checked_draft(process: Process, body: object, group: object, author: Any, data: object, ref: object) -> Draft:
-    """A message to be sent by code, made of the arguments of ``send``."""
-    name, source, user_id = checked_identity(author)
+Identity = tuple[str, str, Any]
+"""Under which name a message goes out: the name, the source, and the key of a user or None."""
+
+
+def checked_draft(
+    process: Process, body: object, group: object, identity: Identity, data: object, ref: object
+) -> Draft:
+    """A message to be sent by code, made of the arguments of ``send``. Raises InvalidMessage."""
+    name, source, user_id = identity
     if isinstance(body, Promise):  # a lazy translation
         body = str(body)
     return Draft(
@@ -41,18 +46,6 @@ def checked_draft(process: Process, body: object, group: object, author: Any, da
         ref=process.system.uuid() if ref is None else checked_ref(ref),
         has_client_ref=ref is not None,
     )
-
-
-def checked_identity(author: Any) -> tuple[str, str, Any]:
-    """The name, the source and the user's key that stand for an author of ``send``: a name, or a saved user."""
-    if isinstance(author, type) or not hasattr(author, "get_username"):
-        return checked_author(author), Message.Source.SERVER, None
-    if not author.is_authenticated or author.pk is None:
-        raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
-    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
-    if is_servers_name(name):
-        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
-    return name, Message.Source.USER, author.pk
 
 
 def checked_body(body: object) -> str:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from urllib.parse import quote
-from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-
-from tests.site import Daphne
 
 
 class Tab:
@@ -55,14 +51,3 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def tab(context: BrowserContext) -> Callable[[], Tab]:
     """`tab()` is a new tab of the same browser."""
     return lambda: Tab(context.new_page())
-
-
-@pytest.fixture
-def push() -> Callable[[Daphne, str], None]:
-    """`push(server, text)` announces, as curl would."""
-
-    def pushed(server: Daphne, text: str) -> None:
-        with urlopen(f"{server.url}/broadcast/{quote(text)}", timeout=20) as response:
-            assert response.read().decode() == f"Broadcasting {text}"
-
-    return pushed

@@ -6,46 +6,36 @@ from collections.abc import Callable
 
 from playwright.sync_api import BrowserContext, Route, expect
 
+from tests.chromium import sign_in
+from tests.kit.clients import push
 from tests.site import Daphne, Site
 
 from .conftest import Tab
 
 OpenTab = Callable[[], Tab]
-Push = Callable[[Daphne, str], None]
-Start = Callable[..., Daphne]
 
 POLICY = "default-src 'self'; require-trusted-types-for 'script'"
 
 
-def test_two_tabs_chat(daphne: Start, tab: OpenTab) -> None:
-    server = daphne()
+def test_two_tabs_chat_and_a_push_appears_in_both_and_stays(server: Daphne, tab: OpenTab) -> None:
     one, two = tab().open(server.url), tab().open(server.url)
-    one.name.fill("Ann")
+    one.name.fill("Zoë")
     one.say("Good morning")
     two.shows("Good morning")
     two.say("And to you\nall")
-    one.shows("Good morning", "And to you\nall")
-    two.shows("Good morning", "And to you\nall")
-    expect(two.row("Good morning").locator("[data-author]")).to_have_text("Ann")
+    push(server, "Lunch is <b>served</b> / ☕")
+    for each in (one, two, tab().open(server.url)):
+        each.shows("Good morning", "And to you\nall", "Lunch is <b>served</b> / ☕")
+        expect(each.row("Lunch").get_by_text("announcement", exact=True)).to_be_visible()
+    expect(two.row("Good morning").locator("[data-author]")).to_have_text("Zoë")
     expect(two.row("Good morning").get_by_text("guest", exact=True)).to_be_visible()
     expect(one.pending).to_have_count(0)
+    one.name.fill("Zoë the cook")
+    one.name.press("Tab")
+    assert tab().open(server.url).name.input_value() == "Zoë the cook"
 
 
-def test_a_push_appears_in_both_and_stays_after_a_reload(daphne: Start, tab: OpenTab, push: Push) -> None:
-    server = daphne()
-    one, two = tab().open(server.url), tab().open(server.url)
-    one.say("hi")
-    push(server, "Lunch is <b>served</b> / ☕")
-    for each in (one, two):
-        each.shows("hi", "Lunch is <b>served</b> / ☕")
-        expect(each.row("Lunch").get_by_text("announcement", exact=True)).to_be_visible()
-    two.open(server.url).shows("hi", "Lunch is <b>served</b> / ☕")
-
-
-def test_a_server_that_is_killed_and_started_again_loses_and_doubles_nothing(
-    daphne: Start, tab: OpenTab, push: Push
-) -> None:
-    server = daphne()
+def test_a_server_that_is_killed_and_started_again_loses_and_doubles_nothing(server: Daphne, tab: OpenTab) -> None:
     one, two = tab().open(server.url), tab().open(server.url)
     said: list[str] = []
     for turn in range(2):
@@ -70,10 +60,7 @@ def test_a_server_that_is_killed_and_started_again_loses_and_doubles_nothing(
     tab().open(server.url).shows(*said)
 
 
-def test_what_is_sent_between_the_page_and_its_connection_is_not_missed(
-    daphne: Start, tab: OpenTab, push: Push
-) -> None:
-    server = daphne()
+def test_what_is_sent_between_the_page_and_its_connection_is_not_missed(server: Daphne, tab: OpenTab) -> None:
     push(server, "first")
     one = tab()
 
@@ -85,8 +72,7 @@ def test_what_is_sent_between_the_page_and_its_connection_is_not_missed(
     one.open(server.url).shows("first", "in between")
 
 
-def test_it_is_live_under_a_strict_content_security_policy(daphne: Start, tab: OpenTab, push: Push) -> None:
-    server = daphne()
+def test_it_is_live_under_a_strict_content_security_policy(server: Daphne, tab: OpenTab) -> None:
     one = tab()
     refused: list[str] = []
     one.page.on("console", lambda said: refused.append(said.text) if "Security Policy" in said.text else None)
@@ -103,43 +89,27 @@ def test_it_is_live_under_a_strict_content_security_policy(daphne: Start, tab: O
     assert refused == []
 
 
-def test_many_at_once_keep_their_order(daphne: Start, tab: OpenTab, site: Site) -> None:
-    server = daphne()
+def test_many_at_once_keep_their_order(server: Daphne, tab: OpenTab, site: Site) -> None:
     one = tab().open(server.url)
     texts = [f"message {number}" for number in range(300)]
-    sending = "import broadcast; broadcast.send_many([f'message {number}' for number in range(300)])"
-    site.manage("shell", "--command", sending)
+    site.shell(f"import broadcast; broadcast.send_many({texts})")
     one.shows(*texts)
 
 
 def test_a_guest_without_the_right_reads_and_a_user_writes_under_their_name(
-    daphne: Start, tab: OpenTab, site: Site, context: BrowserContext
+    daphne: Callable[..., Daphne], tab: OpenTab, site: Site, context: BrowserContext
 ) -> None:
     server = daphne(OPEN_DEMO="off")
-    creating = (
-        "from django.contrib.auth.models import User; User.objects.create_user('ann', password='pw', is_staff=True)"
-    )
-    site.manage("shell", "--command", creating)
+    site.shell("User.objects.create_user('ann', password='secret', is_staff=True)")
     guest = tab().open(server.url)
     expect(guest.box).to_have_count(0)
     expect(guest.page.get_by_text("To write, sign in").or_(guest.page.get_by_text("Sign in to write"))).to_be_visible()
 
-    page = context.new_page()
-    page.goto(f"{server.url}/admin/login/?next=/")
-    page.get_by_label("Username").fill("ann")
-    page.get_by_label("Password").fill("pw")
-    page.get_by_role("button", name="Log in").click()
-    user = Tab(page).becomes("live")
+    user = Tab(context.new_page())
+    sign_in(user.page, server.url)
+    user.becomes("live")
     expect(user.name).to_have_count(0)
     user.say("as myself")
     guest.shows("as myself")
     expect(guest.row("as myself").locator("[data-author]")).to_have_text("ann")
     expect(guest.row("as myself").get_by_text("guest", exact=True)).to_be_hidden()
-
-
-def test_a_name_is_remembered(daphne: Start, tab: OpenTab) -> None:
-    server = daphne()
-    one = tab().open(server.url)
-    one.name.fill("Zoë")
-    one.name.press("Tab")
-    assert tab().open(server.url).name.input_value() == "Zoë"

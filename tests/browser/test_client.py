@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.chromium import QUIET, chromium_path
+from tests.chromium import QUIET, chromium_path, sign_in
 from tests.site import Daphne, Site
 
-Start = Callable[..., Daphne]
+OpenScript = Callable[[], "Script"]
 
 FOLLOW = """async (groups) => {
   const { connect, BroadcastError } = await import("/static/broadcast/broadcast.js");
@@ -73,11 +73,6 @@ class Script:
         return self.page.evaluate(SEND, [group, body, options])
 
 
-@pytest.fixture
-def script(context: BrowserContext) -> Callable[[Daphne], Script]:
-    return lambda server: Script(context.new_page(), server)
-
-
 SETTINGS = """
 from project.settings import *
 
@@ -91,22 +86,25 @@ BROADCAST = {
 
 
 @pytest.fixture
-def rooms(daphne: Start, tmp_path: Any) -> Start:
-    """`rooms()` starts a site of many groups."""
+def server(daphne: Callable[..., Daphne], tmp_path: Any) -> Daphne:
+    """A site of many groups."""
     (tmp_path / "site_of_rooms.py").write_text(SETTINGS)
-    return lambda: daphne(DJANGO_SETTINGS_MODULE="site_of_rooms", PYTHONPATH=str(tmp_path))
+    return daphne(DJANGO_SETTINGS_MODULE="site_of_rooms", PYTHONPATH=str(tmp_path))
+
+
+@pytest.fixture
+def script(context: BrowserContext, server: Daphne) -> OpenScript:
+    return lambda: Script(context.new_page(), server)
 
 
 def announce(site: Site, group: str, *bodies: str) -> None:
     """Sends from another process."""
-    code = f"import broadcast; broadcast.send_many({list(bodies)!r}, group={group!r})"
-    site.manage("shell", "--command", code)
+    site.shell(f"import broadcast; broadcast.send_many({list(bodies)!r}, group={group!r})")
 
 
-def test_many_groups_share_one_socket(rooms: Start, script: Callable[[Daphne], Script]) -> None:
-    server = rooms()
+def test_many_groups_share_one_socket(server: Daphne, script: OpenScript) -> None:
     names = [f"room.{number}" for number in range(20)]
-    one = script(server)
+    one = script()
     one.follow(*names)
     one.is_live(*names)
     assert [one.send(name, f"to {name}")[:2] for name in names] == [[name, f"to {name}"] for name in names]
@@ -115,11 +113,8 @@ def test_many_groups_share_one_socket(rooms: Start, script: Callable[[Daphne], S
     assert one.sockets == [f"{server.ws_url}?v=1&join=none"]
 
 
-def test_each_group_resumes_where_it_was_after_the_server_was_killed(
-    rooms: Start, script: Callable[[Daphne], Script]
-) -> None:
-    server = rooms()
-    one, other = script(server), script(server)
+def test_each_group_resumes_where_it_was_after_the_server_was_killed(server: Daphne, script: OpenScript) -> None:
+    one, other = script(), script()
     one.follow("lobby", "news")
     one.is_live("lobby", "news")
     other.follow()
@@ -130,19 +125,20 @@ def test_each_group_resumes_where_it_was_after_the_server_was_killed(
     one.hears("news", "x")
     server.kill()
     one.becomes("reconnecting")
+    one.page.evaluate("window.sent = Promise.all(['e', 'f'].map((body) => client.send('lobby', body))); 0")
     announce(server, "lobby", "c", "d")
     announce(server, "news", "y")
     server.start()
-    one.is_live("lobby", "news")
-    one.hears("lobby", "a", "b", "c", "d")
+    assert one.page.evaluate("sent.then((all) => all.map(({ offset }) => offset))") == [5, 6]
+    one.hears("lobby", "a", "b", "c", "d", "e", "f")
     one.hears("news", "x", "y")
     assert one.told() == []
     resumed = {frame["group"]: frame.get("after") for frame in one.frames if frame["type"] == "subscribe"}
     assert resumed == {"lobby": 2, "news": 1}
 
 
-def test_a_group_that_is_forbidden_leaves_the_others_alone(rooms: Start, script: Callable[[Daphne], Script]) -> None:
-    one = script(rooms())
+def test_a_group_that_is_forbidden_leaves_the_others_alone(script: OpenScript) -> None:
+    one = script()
     one.follow("staff", "lobby", "nowhere")
     one.is_live("lobby")
     one.until("told.length === 2")
@@ -151,8 +147,8 @@ def test_a_group_that_is_forbidden_leaves_the_others_alone(rooms: Start, script:
     one.hears("lobby", "hi")
 
 
-def test_what_is_sent_is_answered_or_refused_with_the_reason(rooms: Start, script: Callable[[Daphne], Script]) -> None:
-    one = script(rooms())
+def test_what_is_sent_is_answered_or_refused_with_the_reason(script: OpenScript) -> None:
+    one = script()
     one.follow("lobby")
     assert one.send("lobby", "hi", author="Ann") == ["lobby", "hi", "Ann", 1]
     assert one.send("desk", "help") == ["desk", "help", "Guest", 1]
@@ -164,40 +160,17 @@ def test_what_is_sent_is_answered_or_refused_with_the_reason(rooms: Start, scrip
     one.hears("lobby", "hi")
 
 
-def test_what_is_sent_while_the_server_is_away_arrives_once(rooms: Start, script: Callable[[Daphne], Script]) -> None:
-    server = rooms()
-    one = script(server)
-    one.follow("lobby")
-    one.is_live("lobby")
-    server.kill()
-    one.becomes("reconnecting")
-    one.page.evaluate("window.sent = Promise.all(['a', 'b', 'c'].map((body) => client.send('lobby', body))); 0")
-    server.start()
-    assert one.page.evaluate("sent.then((all) => all.map(({ offset }) => offset))") == [1, 2, 3]
-    one.hears("lobby", "a", "b", "c")
-
-
 def test_whoever_signs_in_is_someone_else_when_the_socket_comes_back(
-    rooms: Start, script: Callable[[Daphne], Script], context: BrowserContext
+    server: Daphne, script: OpenScript, context: BrowserContext
 ) -> None:
-    server = rooms()
-    server.manage(
-        "shell",
-        "--command",
-        "from django.contrib.auth.models import User; User.objects.create_superuser('ann', password='pw')",
-    )
-    one = script(server)
+    server.shell("User.objects.create_superuser('ann', password='secret')")
+    one = script()
     one.follow("lobby", "mine")
     one.is_live("lobby")
     one.until("told.length === 1")
     assert one.page.evaluate("client.user") is None
 
-    page = context.new_page()
-    page.goto(f"{server.url}/admin/login/?next=/")
-    page.get_by_label("Username").fill("ann")
-    page.get_by_label("Password").fill("pw")
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(f"{server.url}/")
+    sign_in(context.new_page(), server.url)
     server.kill()
     one.becomes("reconnecting")
     waiting = "window.waiting = client.send('lobby', 'as a guest', { author: 'Bob' }).catch(({ code }) => code); 0"
@@ -209,9 +182,8 @@ def test_whoever_signs_in_is_someone_else_when_the_socket_comes_back(
     assert one.send("lobby", "as myself") == ["lobby", "as myself", "ann", 1]
 
 
-def test_a_server_that_stops_says_when_to_come_back(rooms: Start, script: Callable[[Daphne], Script]) -> None:
-    server = rooms()
-    one = script(server)
+def test_a_server_that_stops_says_when_to_come_back(server: Daphne, script: OpenScript) -> None:
+    one = script()
     one.follow("lobby")
     one.is_live("lobby")
     server.stop()
@@ -222,8 +194,8 @@ def test_a_server_that_stops_says_when_to_come_back(rooms: Start, script: Callab
     assert one.told() == []
 
 
-def test_a_server_that_has_had_enough_is_left_alone(rooms: Start, script: Callable[[Daphne], Script]) -> None:
-    one = script(rooms())
+def test_a_server_that_has_had_enough_is_left_alone(script: OpenScript) -> None:
+    one = script()
     one.follow("lobby")
     one.is_live("lobby")
     one.page.evaluate("for (let i = 0; i < 20; i++) client.send('lobby', '').catch(() => 0); 0")
@@ -233,11 +205,8 @@ def test_a_server_that_has_had_enough_is_left_alone(rooms: Start, script: Callab
     assert len(one.sockets) == 1
 
 
-def test_a_network_that_goes_and_returns(
-    rooms: Start, script: Callable[[Daphne], Script], context: BrowserContext
-) -> None:
-    server = rooms()
-    one = script(server)
+def test_a_network_that_goes_and_returns(server: Daphne, script: OpenScript, context: BrowserContext) -> None:
+    one = script()
     one.follow("lobby")
     one.is_live("lobby")
     context.set_offline(True)
@@ -259,8 +228,7 @@ def keeping_page(browser: Browser) -> Iterator[Page]:
     keeping.close()
 
 
-def test_a_page_in_the_back_forward_cache_misses_nothing(rooms: Start, keeping_page: Page) -> None:
-    server = rooms()
+def test_a_page_in_the_back_forward_cache_misses_nothing(server: Daphne, keeping_page: Page) -> None:
     one = Script(keeping_page, server)
     one.follow("lobby")
     one.is_live("lobby")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from urllib.request import Request, urlopen
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.kit.accessibility import serious
 from tests.site import ROOT, Daphne, Site
 
 SETTINGS = "tests.pages.settings"
@@ -131,32 +131,27 @@ def test_several_elements_share_one_socket_and_each_shows_its_own(open_page: Ope
 
 
 def test_a_page_about_an_object_has_its_stream_without_a_rule(open_page: Open, site: Site) -> None:
-    making = "from django.contrib.auth.models import Group; Group.objects.create(name='Ticket')"
-    site.manage("shell", "--command", making)
+    site.shell("from django.contrib.auth.models import Group; Group.objects.create(name='Ticket')")
     page = open_page("/ticket/1/")
     expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
     site.manage("broadcast", "send", "It is on its way", "--group", "auth.group.1")
     expect(page.locator("[data-messages] [data-body]")).to_have_text(["It is on its way"], timeout=WAIT)
 
 
-def test_an_element_made_by_a_script_begins_with_history_as_the_docs_show(open_page: Open, say) -> None:
-    for number in range(3):
-        say(f"message {number}", group="lobby")
+def test_elements_written_by_hand_or_made_by_a_script_as_the_docs_show(open_page: Open, say) -> None:
     (script,) = re.findall(r"```js\n(const answer .*?)```", (ROOT / "docs" / "tags.md").read_text(), re.DOTALL)
+    say("Is anyone there?", group="lobby")
     page = open_page("/by_hand/")
-    page.evaluate(f"async () => {{ {script} }}")
-    made = page.locator("broadcast-feed").last
-    expect(made.locator("[data-messages] [data-body]")).to_have_text([f"message {n}" for n in range(3)], timeout=WAIT)
-
-
-def test_elements_written_by_hand_work_as_well(open_page: Open, say) -> None:
-    page = open_page("/by_hand/")
-    expect(page.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
+    written = page.locator("broadcast-feed")
+    expect(written).to_have_attribute("data-state", "live", timeout=WAIT)
     page.get_by_role("textbox", name="Message").fill("Good morning")
     page.get_by_role("button", name="Send").click()
-    expect(page.locator("[data-messages] [data-body]")).to_have_text(["Good morning"], timeout=WAIT)
+    expect(written.locator("[data-messages] [data-body]").last).to_have_text("Good morning", timeout=WAIT)
     say("Lunch is ready")
     expect(toasts(page)).to_have_text(["Lunch is ready"], timeout=WAIT)
+    page.evaluate(f"async () => {{ {script} }}")
+    made = page.locator("broadcast-feed").last.locator("[data-messages] [data-body]")
+    expect(made).to_have_text(["Is anyone there?", "Good morning"], timeout=WAIT)
 
 
 def test_without_javascript_what_is_current_is_there_and_the_box_sends(server: Daphne, browser: Browser, say) -> None:
@@ -175,44 +170,28 @@ def test_without_javascript_what_is_current_is_there_and_the_box_sends(server: D
     context.close()
 
 
-def test_a_theme_is_a_few_custom_properties(open_page: Open, say) -> None:
+def test_theme_direction_colours_and_motion(open_page: Open, say) -> None:
     page = open_page("/feed/")
     page.evaluate("document.documentElement.style.setProperty('--broadcast-accent', 'rgb(1, 2, 3)')")
     expect(page.get_by_role("button", name="Send")).to_have_css("background-color", "rgb(1, 2, 3)")
 
-
-def test_from_right_to_left(open_page: Open, say) -> None:
-    page = open_page("/toasts/")
+    open_page("/toasts/", page)
     page.evaluate("document.documentElement.dir = 'rtl'")
-    say("שלום")
+    say("שלום", timeout=0)
     article = page.locator("article")
     expect(article).to_be_visible(timeout=WAIT)
-    box = article.bounding_box()
+    box, button = article.bounding_box(), article.get_by_role("button").bounding_box()
     assert box["x"] < page.viewport_size["width"] / 4
-    button = article.get_by_role("button").bounding_box()
     assert button["x"] < box["x"] + box["width"] / 4
 
-
-def test_motion_is_only_for_those_who_want_it(open_page: Open, say) -> None:
-    page = open_page("/toasts/")
-    say("hello", timeout=0)
-    expect(page.locator("article")).to_be_visible(timeout=WAIT)
-    moves = "getComputedStyle(document.querySelector('article')).animationName"
-    page.emulate_media(reduced_motion="reduce")
-    assert page.evaluate(moves) == "none"
-    page.emulate_media(reduced_motion="no-preference")
-    assert page.evaluate(moves) == "broadcast-rise"
-
-
-def test_in_forced_colours_everything_has_a_border_or_a_sign(open_page: Open, say) -> None:
-    page = open_page("/toasts/")
-    say("hello")
     page.emulate_media(forced_colors="active")
-    article = page.locator("article")
-    expect(article).to_be_visible(timeout=WAIT)
     assert article.evaluate("it => getComputedStyle(it).borderStyle") == "solid"
     sign = article.locator("span").evaluate("it => getComputedStyle(it, '::before').content")
     assert sign.startswith('"i"')
+
+    for wanted, animation in (("reduce", "none"), ("no-preference", "broadcast-rise")):
+        page.emulate_media(reduced_motion=wanted)
+        assert article.evaluate("it => getComputedStyle(it).animationName") == animation
 
 
 AT_REST = "document.getAnimations().every((animation) => animation.playState === 'finished')"
@@ -236,16 +215,6 @@ def test_axe_finds_nothing_serious(server: Daphne, browser: Browser, say, scheme
     page.add_style_tag(content=":root { --broadcast-quiet: light-dark(#ddd, #333) }")
     assert "color-contrast" in serious(page)  # it does look
     context.close()
-
-
-def serious(page: Page) -> dict[str, list[str]]:
-    """What axe finds that is serious or worse, and where."""
-    violations = Axe().run(page).response["violations"]
-    return {
-        violation["id"]: [node["target"] for node in violation["nodes"]]
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-    }
 
 
 SPEAKER = """

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from typing import Any
 
 import pytest
 
@@ -53,7 +52,7 @@ def refusal(text: str | None) -> Refused:
         ('{"type": "ping", "body": 7}', Ping()),
     ],
 )
-def test_what_clients_may_say(text: str, expected: object) -> None:
+def test_what_clients_may_say(text, expected):
     assert command(text) == expected
 
 
@@ -89,7 +88,7 @@ def test_what_clients_may_say(text: str, expected: object) -> None:
         ('{"type": "\\ud800"}', "The type must be message, subscribe, unsubscribe or ping; it came as '\\ud800'."),
     ],
 )
-def test_what_they_may_not(text: str | None, sentence: str) -> None:
+def test_what_they_may_not(text, sentence):
     error = refusal(text)
     assert str(error).startswith(sentence)
     assert (error.code, error.retry_after) == ("invalid", None)
@@ -114,23 +113,23 @@ def test_what_they_may_not(text: str | None, sentence: str) -> None:
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_what_is_not_json(text: str) -> None:
+def test_what_is_not_json(text):
     error = refusal(text)
     assert str(error).startswith("A frame must be a JSON object; this is not JSON (")
     assert (error.code, error.ref) == ("invalid", None)
 
 
-def test_a_refusal_carries_the_frames_ref() -> None:
+def test_a_refusal_carries_the_frames_ref():
     assert refusal('{"body": 7, "ref": "mine"}').ref == "mine"
 
 
-def test_what_is_too_large(settings: Any) -> None:
+def test_what_is_too_large(settings):
     settings.BROADCAST = {"MAX_BODY": 10}
     error = refusal(json.dumps({"body": "x" * 11}))
     assert (str(error), error.code) == ("The body may have 10 characters; it came with 11.", "too_large")
 
 
-def test_a_frame_that_is_far_too_large_is_not_even_read(settings: Any) -> None:
+def test_a_frame_that_is_far_too_large_is_not_even_read(settings):
     settings.BROADCAST = {"MAX_BODY": 10, "MAX_DATA": 100}
     size = commands.max_frame()
     assert refusal("x" * size).code == "invalid"
@@ -139,7 +138,7 @@ def test_a_frame_that_is_far_too_large_is_not_even_read(settings: Any) -> None:
     assert unread('{"ref": "mine", "a": "' + "x" * size + '"}', "No.", "invalid", 1.0).ref is None
 
 
-def test_the_largest_that_is_allowed_fits_into_a_frame_even_with_everything_escaped() -> None:
+def test_the_largest_that_is_allowed_fits_into_a_frame_even_with_everything_escaped():
     body, data = "😀" * 4000, {"a": "é" * 8100}
     text = json.dumps({"author": "😀" * 255, "body": body, "data": data, "ref": str(REF), "group": "g" * 80})
     assert isinstance(command(text), Publish)
@@ -162,26 +161,23 @@ def test_the_largest_that_is_allowed_fits_into_a_frame_even_with_everything_esca
         (None, None, None),
     ],
 )
-def test_what_a_frame_is_answered_that_is_refused_unread(text: str | None, ref: object, group: str | None) -> None:
+def test_what_a_frame_is_answered_that_is_refused_unread(text, ref, group):
     error = unread(text, "Wait.", "rate_limited", 0.5)
     assert (str(error), error.code, error.retry_after) == ("Wait.", "rate_limited", 0.5)
     assert (error.ref, error.group) == (ref, group)
 
 
 @pytest.mark.parametrize("name", ["g" * 250 + ":1:x", "g h:1:x", ":1:x"])
-def test_a_signed_name_begins_with_a_group(name: str) -> None:
+def test_a_signed_name_begins_with_a_group(name):
     assert "The group must be text that matches" in str(refusal(json.dumps({"type": "subscribe", "group": name})))
 
 
-def test_a_subscription_that_makes_no_sense_is_told_with_its_group() -> None:
+def test_a_subscription_that_makes_no_sense_is_told_with_its_group():
     assert refusal('{"type": "subscribe", "group": "g", "after": -1}').group == "g"
 
 
-def test_an_epoch_is_short() -> None:
+def test_an_epoch_is_short():
     assert refusal(json.dumps({"type": "subscribe", "group": "g", "epoch": "x" * 65})).code == "invalid"
-
-
-# The address
 
 
 @pytest.mark.parametrize(
@@ -200,7 +196,7 @@ def test_an_epoch_is_short() -> None:
         (f"after=1&epoch={'e' * 65}", "The epoch must be the text of a welcome"),
     ],
 )
-def test_a_position_to_go_on_from(query: str, position: object) -> None:
+def test_a_position_to_go_on_from(query, position):
     asked = query_in({"query_string": query.encode()})
     if not isinstance(position, str):
         assert position_in(asked) == position

@@ -1,10 +1,10 @@
 """Group commit: what is sent at the same time is committed together, and nobody's end is another's."""
 
 import asyncio
-import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,6 +112,10 @@ class Line:
         self.threads.close()
 
 
+def commit_of(log: Log, tell: Callable[[Sequence[NewMessages]], None]) -> GroupCommit:
+    return GroupCommit(log, SimpleNamespace(publish_news=tell), this_process.pruning)
+
+
 @pytest.fixture
 def log() -> WatchedLog:
     return WatchedLog()
@@ -124,7 +128,7 @@ def news() -> list[NewMessages]:
 
 @pytest.fixture
 def commit(log: WatchedLog, news: list[NewMessages]) -> GroupCommit:
-    return GroupCommit(log, news.extend)
+    return commit_of(log, news.extend)
 
 
 @pytest.fixture
@@ -163,21 +167,11 @@ async def outcome(sending: Awaitable[Any]) -> Any:
     return type(result) if isinstance(result, BaseException) else result
 
 
-# The lead
-
-
 async def test_whom_nobody_is_ahead_of_commits_in_its_own_thread(line, log, news):
     log.gate.set()
     assert await line.thread("a", "b") == [1, 2]
     assert (log.batches, log.threads) == (["ab"], ["thread-a"])
     assert [message.body for each in news for message in each.messages] == ["a", "b"]
-
-
-async def test_what_comes_in_one_turn_of_the_loop_is_committed_together(commit, log, line):
-    log.gate.set()
-    sent = await asyncio.gather(*(commit.relay(draft(body), line.threads) for body in "abc"))
-    assert [(message.offset, message.body) for message in sent] == [(1, "a"), (2, "b"), (3, "c")]
-    assert log.batches == ["abc"]
 
 
 async def test_who_sends_during_a_commit_is_committed_together(line, log, news):
@@ -209,13 +203,13 @@ async def test_the_lead_is_passed_on_before_anyone_is_told(log):
     """So a listener, or a handler of the log's records, may send in its turn."""
     told = []
 
-    def after_append(news: Sequence[NewMessages]) -> None:
+    def tell(news: Sequence[NewMessages]) -> None:
         told.extend(message.body for each in news for message in each.messages)
         if len(told) == 1:
             elsewhere(lambda: commit.append([draft("again")], open_log()))
 
     log.gate.set()
-    commit = GroupCommit(log, after_append)
+    commit = commit_of(log, tell)
     await asyncio.to_thread(elsewhere, lambda: commit.append([draft("first")], open_log()))
     assert told == ["first", "again"]
 
@@ -226,16 +220,6 @@ def test_the_main_thread_commits_alone(commit, log, line):
     log.gate.set()
     assert [message.offset for message in commit.append([draft("a")], open_log())] == [1]
     assert log.batches == ["a"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_begins_with_nobody_waiting():
-    this_process.commit._put(ThreadRequest([draft()]))
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if this_process.commit._put(ThreadRequest([draft()])) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 async def test_many_threads_and_clients(commit, log, line):
@@ -250,9 +234,6 @@ async def test_many_threads_and_clients(commit, log, line):
     results = await asyncio.gather(*threads, *(others(name) for name in "efgh"))
     assert sorted(offset for offsets in results for offset in offsets) == list(range(1, 121))
     assert log.most_at_once == 1
-
-
-# A member of a batch
 
 
 @pytest.mark.parametrize("is_client", [True, False])
@@ -288,9 +269,6 @@ async def test_an_interrupted_leader_leaves_nobody_waiting(line, log):
     log.gate.set()
     assert [await outcome(each) for each in sent] == [[3], SystemExit, OutcomeUnknown, OutcomeUnknown]
     assert committed() == [(1, "b"), (2, "c"), (3, "d")]
-
-
-# Leaving the line
 
 
 async def test_a_client_that_is_cancelled_in_time_takes_its_message_back(line, log):
@@ -352,7 +330,7 @@ async def test_a_thread_that_is_interrupted_while_it_waits_leaves_nothing_behind
 
 def test_a_loop_that_ended_loses_nobody_elses_messages(log):
     """Neither its own that wait already, nor those of threads behind them."""
-    commit, loop, threads = GroupCommit(log, lambda news: None), asyncio.new_event_loop(), OwnThreads(System())
+    commit, loop, threads = commit_of(log, lambda news: None), asyncio.new_event_loop(), OwnThreads(System())
 
     async def scenario() -> list[Any]:
         line = Line(commit, log)
@@ -370,9 +348,6 @@ def test_a_loop_that_ended_loses_nobody_elses_messages(log):
 
     assert asyncio.run(scenario()) == [[1], [3], [4]]
     assert committed() == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
-
-
-# Without threads
 
 
 async def test_a_client_for_whom_no_thread_can_be_started_fails_alone(line, log, exhausted):

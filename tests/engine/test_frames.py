@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadcast.engine.frames import Dialect, Frame, error_fields, message_fields, message_frame, reset_fields
-from broadcast.exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
+from broadcast.exceptions import InvalidMessage, LogUnavailable, Refused
 from broadcast.models import Message
 
 REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -20,10 +20,7 @@ def message(**fields: Any) -> Message:
     return Message(**values | fields)
 
 
-# Outbound
-
-
-def test_a_message_in_both_dialects() -> None:
+def test_a_message_in_both_dialects():
     frame = message_frame(message())
     assert frame.offset == 7
     assert frame.text(Dialect.V1) == (
@@ -33,7 +30,7 @@ def test_a_message_in_both_dialects() -> None:
     assert frame.text(Dialect.PLAIN) == '{"author":"Ann","body":"hi"}'
 
 
-def test_a_message_of_a_guest_with_data() -> None:
+def test_a_message_of_a_guest_with_data():
     fields = message_fields(message(source=Message.Source.GUEST, data={"level": "é"}))
     assert Frame(fields).text(Dialect.V1) == (
         '{"type":"message","author":"Ann","body":"hi","group":"broadcast","offset":7,'
@@ -42,7 +39,7 @@ def test_a_message_of_a_guest_with_data() -> None:
     )
 
 
-def test_a_message_that_is_in_no_log() -> None:
+def test_a_message_that_is_in_no_log():
     frame = message_frame(message(offset=None, sent_at=None, source="user"))
     assert frame.offset is None
     assert frame.text(Dialect.V1) == (
@@ -51,18 +48,18 @@ def test_a_message_that_is_in_no_log() -> None:
     )
 
 
-def test_an_empty_data_object_is_there() -> None:
+def test_an_empty_data_object_is_there():
     assert message_fields(message(data={}))["data"] == {}
 
 
-def test_text_stays_as_it_was_typed() -> None:
+def test_text_stays_as_it_was_typed():
     body = 'a "quoted"\n\\ <b>é😀\u2028</b>'
     text = message_frame(message(body=body)).text(Dialect.PLAIN)
     assert json.loads(text) == {"author": "Ann", "body": body}
     assert "😀" in text
 
 
-def test_a_reset_in_both_dialects() -> None:
+def test_a_reset_in_both_dialects():
     frame = Frame(reset_fields("g", "e", 5, "Gone."))
     assert frame.text(Dialect.V1) == '{"type":"reset","group":"g","epoch":"e","offset":5,"reason":"Gone."}'
     assert frame.text(Dialect.PLAIN) == ""
@@ -88,14 +85,14 @@ def test_a_reset_in_both_dialects() -> None:
         (LogUnavailable("No."), '"code":"unavailable","retry_after_ms":1000'),
     ],
 )
-def test_an_error_in_both_dialects(error: BroadcastError, more: str) -> None:
+def test_an_error_in_both_dialects(error, more):
     frame = Frame(error_fields(error))
     assert frame.text(Dialect.V1) == '{"type":"error","author":"Server","body":"No.",' + more + "}"
     assert frame.text(Dialect.PLAIN) == '{"author":"Server","body":"No."}'
 
 
 @pytest.mark.parametrize("dialect", Dialect)
-def test_a_frame_is_encoded_once_per_dialect(dialect: Dialect) -> None:
+def test_a_frame_is_encoded_once_per_dialect(dialect):
     frame = message_frame(message())
     assert frame.text(dialect) is frame.text(dialect)
     assert frame.data(dialect) is frame.data(dialect)

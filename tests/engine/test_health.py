@@ -9,11 +9,11 @@ from tests.kit.processes import together
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is said, level and text, as it comes."""
     caplog.set_level(logging.DEBUG, "broadcast")
     said: list[str] = []
-    caplog.handler.emit = lambda record: said.append(f"{record.levelname} {record.getMessage()}")  # type: ignore[method-assign]
+    monkeypatch.setattr(caplog.handler, "emit", lambda each: said.append(f"{each.levelname} {each.getMessage()}"))
     return said
 
 
@@ -22,7 +22,7 @@ def dependency() -> Dependency:
     return Dependency("It is broken", "It is well")
 
 
-def test_one_line_at_the_beginning_and_one_at_the_end(lines: list[str], dependency: Dependency) -> None:
+def test_one_line_at_the_beginning_and_one_at_the_end(lines, dependency):
     dependency.recover()
     for error in ("100%s of %d", ValueError("two")):
         dependency.fail(error)
@@ -37,7 +37,7 @@ def test_one_line_at_the_beginning_and_one_at_the_end(lines: list[str], dependen
     ]
 
 
-def test_it_lasts_until_all_who_reported_it_say_otherwise(lines: list[str], dependency: Dependency) -> None:
+def test_it_lasts_until_all_who_reported_it_say_otherwise(lines, dependency):
     for source in ("sending", "listening"):
         dependency.fail("x", source)
     dependency.recover("nobody")
@@ -49,14 +49,14 @@ def test_it_lasts_until_all_who_reported_it_say_otherwise(lines: list[str], depe
     assert lines == ["ERROR It is broken: x", "WARNING It is well"]
 
 
-def test_many_threads_say_it_once(lines: list[str], dependency: Dependency) -> None:
+def test_many_threads_say_it_once(lines, dependency):
     for _ in range(20):
         together(*[lambda: dependency.fail("x")] * 8)
         together(*[dependency.recover] * 8)
     assert lines == ["ERROR It is broken: x", "WARNING It is well"] * 20
 
 
-def test_a_process_knows_what_fails() -> None:
+def test_a_process_knows_what_fails():
     health = Health()
     assert health.failing == set()
     for dependency in (health.no_log, health.log, health.layer):

@@ -12,7 +12,8 @@ from broadcast.engine.hub import hub as hub_module
 from broadcast.engine.node import Node
 from broadcast.engine.process import this_process
 from tests.kit.layers import Watched, only_in_memory, use
-from tests.kit.streams import Client, append, database_threads, end, hint_for, publish
+from tests.kit.processes import elsewhere
+from tests.kit.streams import Client, append, database_threads, end_nodes, hint_for, publish
 from tests.kit.waiting import until, wait_until
 
 SLOW = 60.0  # seconds: a poll that does not come while the test runs
@@ -24,10 +25,7 @@ async def nodes_that_end(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Asyn
     use(settings, Watched)
     monkeypatch.setattr(hub_module, "LINGER", 0.02)
     yield
-    for node in this_process.running_nodes():
-        if node.loop is asyncio.get_running_loop():
-            await end(node)
-    await until(lambda: not database_threads())
+    await end_nodes()
 
 
 async def polls(node: Node, monkeypatch: pytest.MonkeyPatch, count: int = 3) -> None:
@@ -44,7 +42,7 @@ async def polls(node: Node, monkeypatch: pytest.MonkeyPatch, count: int = 3) -> 
         await until(lambda: len(ticks) >= count)
 
 
-async def test_it_lives_while_it_is_held_though_nothing_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_lives_while_it_is_held_though_nothing_is_followed(monkeypatch):
     """As by a connection that is signed in and follows nothing; it needs no database for that."""
     with this_process.node() as node:
         with this_process.node() as same:
@@ -59,7 +57,7 @@ async def test_it_lives_while_it_is_held_though_nothing_is_followed(monkeypatch:
 
 @pytest.mark.django_db(transaction=True)
 @only_in_memory
-async def test_it_ends_when_nobody_holds_it_and_no_group_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_ends_when_nobody_holds_it_and_no_group_lingers(monkeypatch):
     layer, tasks = current_layer(), asyncio.all_tasks()
     client, other = Client(), Client()
     await client.join()
@@ -70,7 +68,7 @@ async def test_it_ends_when_nobody_holds_it_and_no_group_lingers(monkeypatch: py
     await client.leave()
     await until(lambda: not node.hub.streams)
     await polls(node, monkeypatch)
-    assert this_process.running_nodes() == [node]
+    assert list(this_process.nodes.values()) == [node]
     other.node.__exit__()
     await until(lambda: this_process.nodes == {})
     await until(lambda: asyncio.all_tasks() == tasks)
@@ -80,7 +78,7 @@ async def test_it_ends_when_nobody_holds_it_and_no_group_lingers(monkeypatch: py
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_it_outlives_its_holders_while_a_group_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_outlives_its_holders_while_a_group_lingers(monkeypatch):
     monkeypatch.setattr(hub_module, "LINGER", SLOW)
     client = Client()
     await client.join()
@@ -92,7 +90,7 @@ async def test_it_outlives_its_holders_while_a_group_lingers(monkeypatch: pytest
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_whoever_comes_after_its_end_finds_a_new_one() -> None:
+async def test_whoever_comes_after_its_end_finds_a_new_one():
     nodes = []
     for body in "abc":
         client = Client()
@@ -105,9 +103,7 @@ async def test_whoever_comes_after_its_end_finds_a_new_one() -> None:
     assert len(set(nodes)) == 3
 
 
-async def test_one_that_is_kept_lives_on_without_database_threads_while_it_is_unused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_one_that_is_kept_lives_on_without_database_threads_while_it_is_unused(monkeypatch):
     node = this_process.node()
     node.keep()
     with node:
@@ -122,7 +118,7 @@ async def test_one_that_is_kept_lives_on_without_database_threads_while_it_is_un
         assert await node.database.write(lambda: 8) == 8
 
 
-async def test_it_has_one_part_of_each_kind_which_goes_with_it() -> None:
+async def test_it_has_one_part_of_each_kind_which_goes_with_it():
     class Part:
         def __init__(self, node: Node) -> None:
             self.node = node
@@ -140,20 +136,7 @@ async def test_it_has_one_part_of_each_kind_which_goes_with_it() -> None:
         assert new.part(Part) is not part
 
 
-async def test_loops_of_other_threads_have_nodes_of_their_own() -> None:
-    """As when a server and a synchronous caller's loop share a process."""
-
-    async def other() -> Node:
-        with this_process.node() as node:
-            return node
-
-    with this_process.node() as mine:
-        theirs = await asyncio.to_thread(asyncio.run, other())
-        assert theirs is not mine
-        assert this_process.running_nodes() == [mine]
-
-
-def test_one_whose_loop_was_closed_is_forgotten_by_the_next_who_calls_it() -> None:
+def test_one_whose_loop_was_closed_is_forgotten_by_the_next_who_calls_it():
     loop = asyncio.new_event_loop()
 
     async def node_of_this_loop() -> Node:
@@ -163,16 +146,17 @@ def test_one_whose_loop_was_closed_is_forgotten_by_the_next_who_calls_it() -> No
 
     node = loop.run_until_complete(node_of_this_loop())
     called: list[int] = []
-    node.call_threadsafe(called.append, 1)
+    node.control_handlers["test"] = lambda event: called.append(event["n"])
+    this_process.hints.publish_control({"type": "test", "n": 1})
     loop.run_until_complete(asyncio.sleep(0))
-    assert (called, this_process.running_nodes()) == ([1], [node])
+    assert (called, list(this_process.nodes.values())) == ([1], [node])
     loop.close()
-    node.call_threadsafe(called.append, 2)
-    assert (called, this_process.running_nodes()) == ([1], [])
+    this_process.hints.publish_control({"type": "test", "n": 2})
+    assert (called, this_process.nodes) == ([1], {})
     wait_until(lambda: not database_threads())
 
 
-def test_a_loop_that_was_just_closed_leaves_nothing_to_the_next() -> None:
+def test_a_loop_that_was_just_closed_leaves_nothing_to_the_next():
     """Whoever closes a loop without ending its tasks gets no clean end; the next node makes up for it."""
 
     async def use_the_database() -> Node:
@@ -182,14 +166,16 @@ def test_a_loop_that_was_just_closed_leaves_nothing_to_the_next() -> None:
 
     loop = asyncio.new_event_loop()
     node = loop.run_until_complete(use_the_database())
+    assert elsewhere(lambda: asyncio.run(use_the_database())) is not node  # also while both loops are there
+    assert list(this_process.nodes.values()) == [node]
     tasks = asyncio.all_tasks(loop)
     loop.close()
     assert asyncio.run(use_the_database()) is not node
     assert this_process.nodes == {}
     wait_until(lambda: not database_threads())
     for task in tasks:
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        task.get_coro().close()  # type: ignore[union-attr]
+        task._log_destroy_pending = False
+        task.get_coro().close()
 
 
 async def with_work_under_way(under_way: list[asyncio.Future[Any]]) -> None:
@@ -206,7 +192,7 @@ async def with_work_under_way(under_way: list[asyncio.Future[Any]]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("how", ["with all its tasks", "stopped, at the end of the process"])
-def test_the_end_of_a_loop_leaves_nothing_behind(how: str, settings: Any) -> None:
+def test_the_end_of_a_loop_leaves_nothing_behind(how, settings):
     settings.BROADCAST = {"POLL_INTERVAL": SLOW}
     layer = use(settings, Watched)
     under_way: list[asyncio.Future[Any]] = []

@@ -9,10 +9,11 @@ import pytest
 from channels.layers import BaseChannelLayer
 
 from broadcast import asend, send
+from broadcast.engine.commit import ThreadRequest
 from broadcast.engine.process import MAX_SAID, Process, current_process, this_process
 from tests.kit.layers import Watched, use
 from tests.kit.processes import ended, python
-from tests.kit.streams import Client, end
+from tests.kit.streams import Client, draft, end_nodes
 from tests.kit.waiting import until
 
 SLOW = 60.0  # seconds: a poll that does not come while the test runs
@@ -23,9 +24,7 @@ async def two(settings: Any) -> AsyncIterator[list[Process]]:
     settings.BROADCAST = {"POLL_INTERVAL": SLOW}
     processes = [Process(), Process()]
     yield processes
-    for process in processes:
-        for node in process.running_nodes():
-            await end(node)
+    await end_nodes(*processes)
 
 
 async def joined(process: Process) -> Client:
@@ -36,11 +35,11 @@ async def joined(process: Process) -> Client:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_two_in_one_loop_hear_each_other_over_the_channel_layer(two: list[Process], settings: Any) -> None:
+async def test_two_in_one_loop_hear_each_other_over_the_channel_layer(two, settings):
     layer = use(settings, Watched)
     clients = [await joined(process) for process in two]
-    assert [process.running_nodes() for process in two] == [[client.node] for client in clients]
-    assert this_process.running_nodes() == []
+    assert [list(process.nodes.values()) for process in two] == [[client.node] for client in clients]
+    assert this_process.nodes == {}
     assert len({process.origin for process in two}) == 2
     assert len(set.union(*(process.own_channels for process in two))) == len(layer.groups["broadcast"]) == 2
     for number in range(4):
@@ -53,9 +52,7 @@ async def test_two_in_one_loop_hear_each_other_over_the_channel_layer(two: list[
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_two_in_one_loop_hear_each_other_by_their_polls_without_a_layer(
-    two: list[Process], settings: Any
-) -> None:
+async def test_two_in_one_loop_hear_each_other_by_their_polls_without_a_layer(two, settings):
     settings.CHANNEL_LAYERS = {}
     here, there = [await joined(process) for process in two]
     with two[0].active():
@@ -67,7 +64,7 @@ async def test_two_in_one_loop_hear_each_other_by_their_polls_without_a_layer(
     await until(lambda: there.bodies == ["hi"])
 
 
-async def test_it_is_current_for_the_code_inside_and_for_what_that_starts(two: list[Process]) -> None:
+async def test_it_is_current_for_the_code_inside_and_for_what_that_starts(two):
     first, second = two
     assert current_process() is this_process
     with first.active():
@@ -81,7 +78,7 @@ async def test_it_is_current_for_the_code_inside_and_for_what_that_starts(two: l
     assert current_process() is this_process
 
 
-async def test_what_each_knows_is_its_own(two: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_each_knows_is_its_own(two, monkeypatch):
     first, second = two
     heard: list[Any] = []
     first.listeners.append(heard.append)
@@ -95,7 +92,7 @@ async def test_what_each_knows_is_its_own(two: list[Process], monkeypatch: pytes
     assert (first.health.failing, second.health.failing) == ({first.health.layer}, set())
 
 
-async def test_a_reset_begins_anew_and_keeps_those_who_listen() -> None:
+async def test_a_reset_begins_anew_and_keeps_those_who_listen():
     process = Process()
     process.listeners.append(print)
     origin = process.origin
@@ -103,16 +100,18 @@ async def test_a_reset_begins_anew_and_keeps_those_who_listen() -> None:
     process.own_channels.add("a channel")
     process.health.log.fail("gone")
     process.in_flight.__enter__()
+    assert process.commit._put(ThreadRequest([draft()])) is True
     assert process.is_first_time("said") is True
     process.reset()
     assert process.origin != origin
     assert (process.nodes, process.own_channels, process.health.failing) == ({}, set(), set())
     assert not process.in_flight.are_under_way()
+    assert process.commit._put(ThreadRequest([draft()])) is True  # nobody waits or leads
     assert process.is_first_time("said") is True
     assert process.listeners == [print]
 
 
-def test_a_line_is_said_once_and_not_too_many_are() -> None:
+def test_a_line_is_said_once_and_not_too_many_are():
     process = Process()
     assert [process.is_first_time(text) for text in "aba"] == [True, True, False]
     said = [process.is_first_time(str(number)) for number in range(MAX_SAID)]
@@ -127,7 +126,7 @@ class Printing(BaseChannelLayer):  # type: ignore[misc]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork")
-def test_a_fork_is_another_process_which_has_nothing_of_its_parents() -> None:
+def test_a_fork_is_another_process_which_has_nothing_of_its_parents():
     parent = python(f"""
         import asyncio, os
         from django.conf import settings

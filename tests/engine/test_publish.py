@@ -4,9 +4,8 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.http import JsonResponse
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from django.urls import path
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 
@@ -44,12 +44,10 @@ class Ear:
     """A node as senders see it: it hears the hints of its process."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop: Any = asyncio.new_event_loop()
+        self.loop.call_soon_threadsafe = lambda function, *args: function(*args)
         self.hub = self
         self.hints: list[Hint] = []
-
-    def call_threadsafe(self, function: Callable[..., object], *args: object) -> None:
-        function(*args)
 
     def on_hint(self, hint: Hint) -> None:
         self.hints.append(hint)
@@ -82,20 +80,16 @@ def undone():
         raise ZeroDivisionError
 
 
-def deleted_user() -> Any:
-    user = User.objects.create_user("gone")
-    User.objects.filter(pk=user.pk).delete()
-    return user
-
-
 @pytest.mark.log_contract
 @with_log
 class TestOutsideATransaction:
     def test_a_message_is_in_the_log_when_send_returns(self, ear):
+        before = timezone.now()
         message = send("hello")
         assert (message.offset, message.body, message.group_id, message.author) == (1, "hello", "broadcast", "Server")
         assert (message.source, message.user_id, message.data) == ("server", None, None)
-        assert message.sent_at is not None
+        assert before <= message.sent_at <= timezone.now()
+        assert Message.objects.get(pk=message.pk).sent_at == message.sent_at
         assert committed() == ear.heard == [(1, "hello")]
 
     def test_all_arguments(self):
@@ -140,15 +134,6 @@ class TestOutsideATransaction:
         wait_until(lambda: len(ear.heard) == 30)
         assert sorted(ear.heard) == committed()
 
-    def test_a_user_who_is_gone_cannot_send_and_holds_up_nobody(self, caplog):
-        gone = deleted_user()
-        for messages in (["hi"], ["a", "b"]):
-            with pytest.raises(InvalidMessage, match="The database does not accept the message"):
-                send_many([*messages[:-1], {"body": messages[-1], "author": gone}])
-        assert caplog.records == []
-        assert kept() == []
-        assert send("next").offset == 1
-
 
 @pytest.mark.log_contract
 @with_log
@@ -169,17 +154,12 @@ class TestManyAtOnce:
         assert send_many([]) == send_many(iter(())) == ear.hints == []
 
     def test_all_or_nothing_when_one_will_not_do(self):
-        class Stranger:
-            is_authenticated, pk = True, "no key of a user"
-
-            def get_username(self):
-                return "stranger"
-
+        stranger = SimpleNamespace(is_authenticated=True, pk="no key of a user", get_username=lambda: "stranger")
         with pytest.raises(InvalidMessage):
             send_many(["a", ""])
         with transaction.atomic():
             with pytest.raises(ValueError, match="no key of a user"):
-                send_many([{"body": "a", "ref": REF}, {"body": "b", "author": Stranger()}])
+                send_many([{"body": "a", "ref": REF}, {"body": "b", "author": stranger}])
             send("c")
         assert kept() == ["c"]
 
@@ -306,17 +286,6 @@ class TestInsideATransaction:
         assert caplog.records == []
         assert kept() == []
 
-    def test_a_transaction_of_many_threads_each(self, ear):
-        def both(name: str):
-            with transaction.atomic():
-                return send_many([f"{name}1", f"{name}2"])
-
-        sent = together(*(lambda name=name: both(name) for name in "abcdef"))
-        assert sorted(message.offset for messages in sent for message in messages) == list(range(1, 13))
-        assert all(one.offset < two.offset for one, two in sent)
-        wait_until(lambda: len(ear.heard) == 12)
-        assert sorted(ear.heard) == committed()
-
     def test_with_autocommit_off_it_comes_with_the_commit(self):
         with autocommit_off():
             gone = send_many(["gone", {"body": "gone too", "ref": REF}])
@@ -371,12 +340,7 @@ def sending_view(request):
     return JsonResponse({"offset": message.offset})
 
 
-async def async_view(request):
-    message = await asend("from a view", author=request.user)
-    return JsonResponse({"offset": message.offset, "author": message.author})
-
-
-urlpatterns = [path("send", sending_view), path("asend", async_view)]
+urlpatterns = [path("send", sending_view)]
 
 
 @with_log
@@ -476,17 +440,6 @@ class TestAsyncCode:
         assert ear.hints == []
 
 
-def test_the_user_of_an_async_view(settings, async_client, transactional_db):
-    settings.ROOT_URLCONF = __name__
-
-    async def visit():
-        user = await User.objects.acreate(username="ann")
-        await async_client.aforce_login(user)
-        return await async_client.get("/asend")
-
-    assert async_to_sync(visit)().json() == {"offset": 1, "author": "ann"}
-
-
 @with_log
 def test_an_ephemeral_message_is_shown_and_not_kept(ear):
     """It waits for no commit, and is checked all the same."""
@@ -548,13 +501,8 @@ class TestAUser:
             send("hi", author=user)
 
     def test_may_have_a_number_or_a_long_text_for_a_name(self):
-        class Employee:
-            is_authenticated, pk = True, 7
-
-            def get_username(self):
-                return 4711
-
-        assert send("hi", author=Employee()).author == "4711"
+        employee = SimpleNamespace(is_authenticated=True, pk=7, get_username=lambda: 4711)
+        assert send("hi", author=employee).author == "4711"
         assert send("hi", author=User(pk=1, username="x" * 300)).author == "x" * 255
 
 

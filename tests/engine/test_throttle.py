@@ -2,32 +2,22 @@
 
 import pytest
 
-from broadcast.engine import throttle
 from broadcast.engine.throttle import TokenBucket
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0  # seconds
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.kit.clock import StandingClock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(throttle, "time", clock)
-    return clock
+def clock() -> StandingClock:
+    return StandingClock()
 
 
-def test_a_burst_passes_at_once_and_what_follows_waits(clock: Clock) -> None:
-    bucket = TokenBucket(rate=2, burst=3)
+def test_a_burst_passes_at_once_and_what_follows_waits(clock):
+    bucket = TokenBucket(rate=2, burst=3, monotonic=clock)
     assert [bucket.take() for _ in range(4)] == [0, 0, 0, 0.5]
 
 
-def test_waiting_is_told_exactly_and_suffices_and_asking_in_vain_costs_nothing(clock: Clock) -> None:
-    bucket = TokenBucket(rate=4, burst=1)
+def test_waiting_is_told_exactly_and_suffices_and_asking_in_vain_costs_nothing(clock):
+    bucket = TokenBucket(rate=4, burst=1, monotonic=clock)
     assert bucket.take() == 0
     for wait in (0.25, 0.125):
         assert [bucket.take() for _ in range(100)] == [wait] * 100
@@ -35,7 +25,7 @@ def test_waiting_is_told_exactly_and_suffices_and_asking_in_vain_costs_nothing(c
     assert bucket.take() == 0
 
 
-def test_a_long_silence_saves_no_more_than_a_burst(clock: Clock) -> None:
-    bucket = TokenBucket(rate=10, burst=2)
+def test_a_long_silence_saves_no_more_than_a_burst(clock):
+    bucket = TokenBucket(rate=10, burst=2, monotonic=clock)
     clock.now += 3600
     assert [bucket.take() > 0 for _ in range(3)] == [False, False, True]

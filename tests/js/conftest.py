@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from .pages import Site, chat_html, lifeless, serving
+from .pages import Site, chat_html, lifeless
 from .samples import CHAT
 
 OpenPage = Callable[..., Page]
@@ -24,8 +25,12 @@ def complaints_of(page: Page) -> list[str]:
 
 @pytest.fixture(scope="module")
 def files() -> Iterator[Site]:
-    with serving() as site:
+    with Site() as site:
+        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
         yield site
+        site.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +59,9 @@ def chat_page(browser: Browser, files: Site) -> Iterator[OpenPage]:
     contexts = []
     complaints: list[list[str]] = []
 
-    def opened(*, javascript: bool = True, **given: Any) -> Page:
+    def opened(*, javascript: bool = True, bypass_csp: bool = False, **given: Any) -> Page:
         files.pages["/chat"] = chat_html(CHAT | given)
-        context = browser.new_context(java_script_enabled=javascript)
+        context = browser.new_context(java_script_enabled=javascript, bypass_csp=bypass_csp)
         contexts.append(context)
         page = context.new_page()
         complaints.append(complaints_of(page))

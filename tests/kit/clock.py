@@ -1,12 +1,21 @@
-"""The clock of an event loop, put forward by a test, so that nobody waits for what is due much later."""
+"""Clocks that a test puts forward, so that nobody waits for what is due much later."""
 
 import asyncio
 
 import pytest
 
 
+class StandingClock:
+    """Seconds that pass when a test says so, as ``monotonic`` gives them."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Clock:
-    """What is due by then happens in the next turns of the loop."""
+    """That of the event loop: what is due by then happens in the next turns of the loop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         loop = asyncio.get_running_loop()

@@ -69,30 +69,43 @@ class Watched(Real):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.calls: list[tuple[str, str]] = []
 
+    async def before(self, way: str) -> None:
+        """Called first by each of its ways; here a layer may hang or fail."""
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        await self.before("new_channel")
+        return str(await super().new_channel(prefix))
+
     async def group_add(self, group: str, channel: str) -> None:
+        await self.before("group_add")
         self.calls.append(("add", group))
         await super().group_add(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
+        await self.before("group_discard")
         self.calls.append(("discard", group))
         await super().group_discard(group, channel)
 
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        await self.before("send")
+        await super().send(channel, message)
+
+    async def receive(self, channel: str) -> Any:
+        await self.before("receive")
+        return await super().receive(channel)
+
 
 class Gated(Watched):
-    """It answers while its gate is open, and hangs while it is shut."""
+    """Its groups answer while its gate is open, and hang while it is shut."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def group_add(self, group: str, channel: str) -> None:
-        await self.gate.wait()
-        await super().group_add(group, channel)
-
-    async def group_discard(self, group: str, channel: str) -> None:
-        await self.gate.wait()
-        await super().group_discard(group, channel)
+    async def before(self, way: str) -> None:
+        if way.startswith("group"):
+            await self.gate.wait()
 
 
 class Failing(Watched):
@@ -105,35 +118,15 @@ class Failing(Watched):
         self.is_full = False
         self.tries: list[str] = []
 
-    def check(self, way: str) -> None:
+    async def before(self, way: str) -> None:
         self.tries.append(way)
         if way in self.broken:
             raise ConnectionError(f"{way} failed")
         if way in self.broken_once:
             self.broken_once.remove(way)
             raise ConnectionError(f"{way} failed once")
-
-    async def new_channel(self, prefix: str = "specific.") -> str:
-        self.check("new_channel")
-        return str(await super().new_channel(prefix))
-
-    async def group_add(self, group: str, channel: str) -> None:
-        self.check("group_add")
-        await super().group_add(group, channel)
-
-    async def group_discard(self, group: str, channel: str) -> None:
-        self.check("group_discard")
-        await super().group_discard(group, channel)
-
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        self.check("send")
-        if self.is_full:
+        if way == "send" and self.is_full:
             raise ChannelFull
-        await super().send(channel, message)
-
-    async def receive(self, channel: str) -> Any:
-        self.check("receive")
-        return await super().receive(channel)
 
 
 class HardOfHearing(Failing):

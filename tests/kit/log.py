@@ -17,11 +17,8 @@ from tests.kit.streams import drafts
 Failure = Callable[[str], Exception | None]
 
 
-class NoNaps(System):
-    """The real system, but nothing waits before it tries again."""
-
-    def sleep(self, seconds: float) -> None:
-        pass
+NO_NAPS = System(sleep=lambda seconds: None)
+"""The real system, but nothing waits before it tries again."""
 
 
 class Stranger:

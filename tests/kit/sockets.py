@@ -271,7 +271,13 @@ class Connection:
 
 
 class Peer:
-    """A transport, and the client at its other end. ``events`` are those that it sent by ASGI."""
+    """A transport, and the client at its other end. ``events`` are those that it sent by ASGI.
+
+    Each kind has also ``start(dialect)`` and ``reply(event)``, the ``new_bytes`` that have arrived, and the number of
+    those ``buffered`` in the server; ``take(room)``: the client takes so many bytes from now on, and then none;
+    ``vanish``: it is gone without a word; ``leave``: it closes, and then waits for the server; ``is_dropped``: the
+    server has hung up, although the client had not taken everything.
+    """
 
     transport: Transport
 
@@ -282,10 +288,6 @@ class Peer:
         self._frames: list[dict[str, Any]] = []
         self._rest = b""
 
-    @classmethod
-    async def start(cls, dialect: Dialect) -> Self:
-        raise NotImplementedError
-
     async def send(self, event: dict[str, Any]) -> None:
         self.events.append(event)
         if self.send_error is not None:
@@ -294,9 +296,6 @@ class Peer:
             error, self._next_error = self._next_error, None
             raise error
         await self.reply(event)
-
-    async def reply(self, event: dict[str, Any]) -> None:
-        raise NotImplementedError
 
     def follow(self, stream: GroupStream, after: int | None = None) -> Position:
         position, _ = stream.follow(self.transport, after, stream.epoch)
@@ -325,34 +324,9 @@ class Peer:
     def close_codes(self) -> list[int]:
         return [event["code"] for event in self.events if event["type"] == "websocket.close"]
 
-    def new_bytes(self) -> bytes:
-        raise NotImplementedError
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that wait in the server."""
-        raise NotImplementedError
-
-    def take(self, room: int = ENDLESS) -> None:
-        """The client takes so many bytes from now on, and then none."""
-        raise NotImplementedError
-
     def fail_next(self, error: Exception) -> None:
         """Has the next write fail in a way that nobody foresaw."""
         self._next_error = error
-
-    def vanish(self) -> None:
-        """The client is gone without a word."""
-        raise NotImplementedError
-
-    async def leave(self) -> None:
-        """The client closes, and then waits for the server."""
-        raise NotImplementedError
-
-    @property
-    def is_dropped(self) -> bool:
-        """Whether the server has hung up, although the client had not taken everything."""
-        raise NotImplementedError
 
     async def end(self) -> None:
         await self.transport.close()
@@ -437,9 +411,6 @@ class DaphnePeer(Peer):
         await peer.connection.accept()
         peer.begin(dialect)
         return peer
-
-    def begin(self, dialect: Dialect) -> None:
-        raise NotImplementedError
 
     async def reply(self, event: dict[str, Any]) -> None:
         await self.connection.send(event)

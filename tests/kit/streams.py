@@ -13,10 +13,10 @@ from broadcast.engine.frames import Dialect, Frame
 from broadcast.engine.hints.hint import EVENT, Hint
 from broadcast.engine.hub import pages
 from broadcast.engine.hub.stream import Position
-from broadcast.engine.node import Node
-from broadcast.engine.process import current_process
+from broadcast.engine.process import Process, current_process, this_process
 from broadcast.engine.storage.records import Draft, NewMessages
 from broadcast.engine.transports.asgi import AsgiTransport
+from tests.kit.waiting import until
 
 T = TypeVar("T")
 
@@ -145,8 +145,11 @@ def database_threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name.startswith(("broadcast-reader", "broadcast-writer"))]
 
 
-async def end(node: Node) -> None:
-    """Ends a node at once, as the end of its loop does."""
-    if node._running is not None:
-        node._running.cancel()
-        await asyncio.wait([node._running])
+async def end_nodes(*processes: Process) -> None:
+    """Ends the nodes of this loop at once, as its end does."""
+    for process in processes or (this_process,):
+        node = process.nodes.get(asyncio.get_running_loop())
+        if node is not None and node._running is not None:
+            node._running.cancel()
+            await asyncio.wait([node._running])
+    await until(lambda: not database_threads())

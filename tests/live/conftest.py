@@ -1,18 +1,19 @@
-"""The wheel, and a fleet for a test: a database of its own on PostgreSQL, Redis, daphnes and a publisher."""
+"""The wheel, readers of the docs, and a fleet: a database of its own on PostgreSQL, Redis, daphnes, a publisher."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 
-from tests.live.fleet import Client, Publisher, new_database, visitors
+from tests.kit.servers import Publisher, Server, new_database
 from tests.live.reader import SECONDS
-from tests.live.serving import Server
-from tests.services import Postgres, Redis
+from tests.services import Postgres, Redis, Service
 from tests.site import ROOT, Daphne, Site
+
+AService = TypeVar("AService", bound=Service)
 
 
 @pytest.fixture(scope="session")
@@ -25,22 +26,23 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def well_again(service: AService) -> Iterator[AService]:
+    yield service
+    service.resume()
+    if not service.is_ready():
+        service.start()
+
+
 @pytest.fixture
 def redis(redis_server: Redis) -> Iterator[Redis]:
     """A Redis to be broken; it is well again at the end."""
-    yield redis_server
-    redis_server.resume()
-    if not redis_server.is_ready():
-        redis_server.start()
+    yield from well_again(redis_server)
 
 
 @pytest.fixture
 def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
     """A PostgreSQL to be broken; it is well again at the end."""
-    yield postgres_server
-    postgres_server.resume()
-    if not postgres_server.is_ready():
-        postgres_server.start()
+    yield from well_again(postgres_server)
 
 
 @pytest.fixture
@@ -68,27 +70,10 @@ def publisher(fleet_site: Site, tmp_path: Path) -> Iterator[Publisher]:
     """A process that only sends."""
     publisher = Publisher(fleet_site, tmp_path / "publisher.log")
     yield publisher
-    publisher.end()
     print(f"--- publisher\n{publisher.log}")
 
 
 @pytest.fixture
-def serve(database: Path) -> Iterator[Callable[..., Server]]:
+def serve(serving: Callable[[Server], Server], database: Path) -> Callable[..., Server]:
     """`serve("tls", STALLED_TIMEOUT=1)` starts a daphne on an endpoint, with settings of its own."""
-    servers: list[Server] = []
-
-    def started(way: str = "tcp", **settings: Any) -> Server:
-        servers.append(Server(database, way, **settings))
-        servers[-1].start()
-        return servers[-1]
-
-    yield started
-    for server in servers:
-        server.end()
-        print(f"--- daphne, {server.way}, port {server.port}\n{server.log}")
-
-
-@pytest.fixture
-def visit() -> Iterator[Callable[..., Client]]:
-    """`visit(server)` connects a client that counts."""
-    yield from visitors()
+    return lambda way="tcp", **settings: serving(Server(database, way, **settings))

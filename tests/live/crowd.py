@@ -3,11 +3,14 @@
 import select
 import socket
 import time
-from collections.abc import Iterator
 from typing import Self
 
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
+
 from bench.crowd import allow_files
-from bench.link import request
+from bench.link import KEY, request
 
 WAIT = 60  # seconds without a byte, on a machine that is busy
 SPARE_FILES = 200
@@ -18,21 +21,17 @@ class Crowd:
 
     def __init__(self, port: int, path: str, count: int) -> None:
         assert count + SPARE_FILES < allow_files(), "see ulimit -Hn"
-        self.address = ("127.0.0.1", port)
         self.request = request(port, path)
         self.heard: dict[int, bytearray] = {}
         self.sockets: dict[int, socket.socket] = {}
         self.poll = select.epoll()
         for _ in range(count):
-            self._come()
-
-    def _come(self) -> None:
-        client = socket.socket()
-        client.setblocking(False)
-        client.connect_ex(self.address)
-        self.sockets[client.fileno()] = client
-        self.heard[client.fileno()] = bytearray()
-        self.poll.register(client, select.EPOLLIN | select.EPOLLOUT)
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+            self.sockets[client.fileno()] = client
+            self.heard[client.fileno()] = bytearray()
+            self.poll.register(client, select.EPOLLIN | select.EPOLLOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -70,15 +69,10 @@ class Crowd:
         return {tuple(texts_in(bytes(data))) for data in self.heard.values()}
 
 
-def texts_in(stream: bytes) -> Iterator[bytes]:
+def texts_in(stream: bytes) -> list[bytes]:
     """The text frames behind a handshake; others are pings."""
-    head, _, _ = stream.partition(b"\r\n\r\n")
-    assert b" 101 " in head, head
-    at = len(head) + 4
-    while at < len(stream):
-        size, begin = stream[at + 1], at + 2
-        if size == 126:
-            size, begin = int.from_bytes(stream[begin : begin + 2]), begin + 2
-        if stream[at] == 0x81:
-            yield stream[begin : begin + size]
-        at = begin + size
+    protocol = ClientProtocol(parse_uri("ws://127.0.0.1/ws"))
+    protocol.key = KEY
+    protocol.receive_data(stream)
+    frames = (event for event in protocol.events_received() if isinstance(event, Frame))
+    return [bytes(frame.data) for frame in frames if frame.opcode is Opcode.TEXT]

@@ -8,3 +8,4 @@ from project.settings import BROADCAST
 
 BROADCAST = {**BROADCAST, **json.loads(os.environ.get("BROADCAST", "{}"))}
 ROOT_URLCONF = "tests.live.host"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -1,5 +1,5 @@
 """The host site without any channel layer."""
 
-from project.settings import *  # noqa: F403
+from tests.live.host_settings import *  # noqa: F403
 
 CHANNEL_LAYERS: dict[str, object] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from tests.chromium import sign_in
 from tests.site import ROOT, SITE_VARIABLES
 
 STEP = re.compile(r"^<!-- (\w+)(?:: (\S+))? -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -68,10 +69,20 @@ class Reader:
         while not answers(address):
             assert server.poll() is None, self.log.read_text()
 
+    def set_up(self) -> None:
+        """Makes the tables and a superuser, and finds nothing to complain of."""
+        self.run("python manage.py migrate --verbosity 0")
+        assert self.run("python manage.py check").startswith("System check identified no issues")
+        assert self.run("python manage.py makemigrations --check --dry-run") == "No changes detected\n"
+        self.run("python manage.py createsuperuser --noinput --username ann --email ann@example.org")
+
     def end(self) -> None:
         for server in self.servers:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+        self.servers.clear()
+        if self.log.exists():
+            print(self.log.read_text())
 
 
 def answers(address: str) -> bool:
@@ -84,10 +95,9 @@ def answers(address: str) -> bool:
     return True
 
 
-def sign_in(page: Page, admin: str) -> None:
-    """Signs in as the superuser, and ends on the admin's first page, at the address ``admin``."""
-    page.goto(admin)
-    page.fill("[name=username]", "ann")
-    page.fill("[name=password]", "secret")
-    page.click("[type=submit]")
-    page.wait_for_url(admin, timeout=WAIT)
+def announce(page: Page, url: str, admin: str, body: str) -> None:
+    """Signs in to the admin as the superuser, and sends a message there."""
+    sign_in(page, url, admin, admin)
+    page.goto(f"{url}{admin}broadcast/message/add/")
+    page.fill("[name=body]", body)
+    page.click("[name=_save]")

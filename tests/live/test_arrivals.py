@@ -4,29 +4,23 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from bench.link import request
 from broadcast.engine.transports.daphne.receive import AT_ONCE
+from tests.kit.servers import Server
 from tests.kit.waiting import wait_until
-from tests.live.serving import Client, Server
-from tests.live.test_daphne import tracebacks
 
 RESET = struct.pack("ii", 1, 0)
 
 
 @pytest.fixture(params=["tcp", "unix", "tls"])
-def server(request: pytest.FixtureRequest, database: Path) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, serve: Callable[..., Server]) -> Server:
     """A server that has seen a client of ours."""
-    server = Server(database, request.param)
-    server.start()
-    with Client(server) as first:
-        first.hear()
-    yield server
-    server.end()
-    print(server.log)
+    server = serve(request.param)
+    server.visit()
+    return server
 
 
 @pytest.fixture
@@ -50,10 +44,9 @@ def test_handshakes_that_hang_do_not_stop_the_line(server: Server, ask: Callable
     hanging = 2 * AT_ONCE + 1
     for _ in range(hanging):
         ask("/never")
-    with Client(server) as client:
-        assert client.hear()["type"] == "welcome"
+    assert server.visit().welcome["type"] == "welcome"
     assert seen(server, "/never") == hanging
-    assert tracebacks(server.log) == []
+    assert server.failures == []
 
 
 def test_a_page_is_answered_before_who_waits_in_line(server: Server) -> None:
@@ -74,10 +67,9 @@ def test_who_goes_while_it_waits_leaves_no_trace(server: Server, ask: Callable[[
         if number % 2:
             gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         gone.close()
-    with Client(server) as client:
-        assert client.hear()["type"] == "welcome"
+    assert server.visit().welcome["type"] == "welcome"
     wait_until(lambda: server.log.count("WSDISCONNECT /ws") == seen(server, "/ws"))
-    assert tracebacks(server.log) == []
+    assert server.failures == []
 
 
 def test_all_of_a_crowd_are_let_in(server: Server, ask: Callable[[str], socket.socket]) -> None:
@@ -86,4 +78,4 @@ def test_all_of_a_crowd_are_let_in(server: Server, ask: Callable[[str], socket.s
         data = b""
         while b'"welcome"' not in data:
             data += client.recv(1 << 16)
-    assert tracebacks(server.log) == []
+    assert server.failures == []

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from websockets.sync.client import ClientConnection, connect
 
-from tests.live.reader import WAIT, Reader, sign_in, steps
+from tests.live.reader import WAIT, Reader, announce, steps
 from tests.site import ROOT, free_port
 
 HERE = Path(__file__).parent
@@ -26,8 +26,6 @@ def shop(tmp_path: Path) -> Iterator[Reader]:
     site = Reader(tmp_path, Path(sys.executable).parent, PYTHONPATH=str(ROOT), DJANGO_SETTINGS_MODULE="mysite.settings")
     yield site
     site.end()
-    if site.log.exists():
-        print(site.log.read_text())
 
 
 def add_the_app(shop: Reader) -> list[str]:
@@ -42,10 +40,7 @@ def add_the_app(shop: Reader) -> list[str]:
         elif how in ("append", "file", "body"):
             shop.write(how, name, text)
     assert not instead
-    shop.run("python manage.py migrate --verbosity 0")
-    assert shop.run("python manage.py check").startswith("System check identified no issues")
-    assert shop.run("python manage.py makemigrations --check --dry-run") == "No changes detected\n"
-    shop.run("python manage.py createsuperuser --noinput --username ann --email ann@example.org")
+    shop.set_up()
     return shell
 
 
@@ -97,22 +92,17 @@ def toasts(page: Page, text: str) -> None:
     expect(toast).to_be_visible(timeout=WAIT)
 
 
-def test_the_site_as_it_was(shop: Reader):
+def test_toasts_arrive_and_all_that_was_there_goes_on(shop: Reader, browser: Browser, complaints: list[str]):
     shop.run("python manage.py migrate --verbosity 0")
     works_as_before(serve(shop))
-
-
-def test_toasts_arrive_and_all_that_was_there_goes_on(shop: Reader, browser: Browser, complaints: list[str]):
+    shop.end()
     shell = add_the_app(shop)
     host = serve(shop)
     works_as_before(host)
 
     pages = [opened(browser, complaints, f"http://{host}/{language}/") for language in ("en", "de")]
     writer = browser.new_context().new_page()
-    sign_in(writer, f"http://{host}/en/admin/")
-    writer.goto(f"http://{host}/en/admin/broadcast/message/add/")
-    writer.fill("[name=body]", "Hello from the admin")
-    writer.click("[name=_save]")
+    announce(writer, f"http://{host}", "/en/admin/", "Hello from the admin")
     for page in pages:
         toasts(page, "Hello from the admin")
     with urlopen(f"http://{host}/lunch/", timeout=SECONDS) as response:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.sync.client import connect
 
+from tests.kit.clients import WAIT
 from tests.site import ROOT, Daphne, Site
 
 DOCS = (ROOT / "docs" / "http.md").read_text()
@@ -21,7 +21,6 @@ COMMANDS = re.findall(r"^```sh\n(curl [^\n]*)\n```\n[^`]*```json\n(.*?)^```$", D
 FILES = re.findall(r"^<!-- file: (\S+) -->\n```python\n(.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
 (SCRIPT,) = re.findall(r"^```python\n(import json\n.*?)^```$", DOCS, re.MULTILINE | re.DOTALL)
 TOKEN = "a long random text"
-WAIT = 30  # seconds, for a machine that is busy
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def server(daphne: Callable[..., Daphne], tmp_path: Path, site: Site) -> Daphne:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    site.manage("shell", "-v", "0", "-c", USERS)
+    site.shell(USERS)
     return daphne(
         DJANGO_SETTINGS_MODULE="tests.live.http_settings",
         PYTHONPATH=str(tmp_path),
@@ -68,20 +67,18 @@ def comparable(value: Any) -> Any:
     return value
 
 
-def test_the_commands_and_the_script(server, tmp_path):
+def test_the_commands_and_the_script(server, visit, tmp_path):
     assert len(COMMANDS) == DOCS.count("\ncurl ") == 6
-    with connect(server.ws_url, open_timeout=WAIT) as listener:
-        listener.recv(WAIT)
-        for command, answer in COMMANDS[:-1]:
-            assert comparable(curl(server, command)) == comparable(json.loads(answer))
-        script = tmp_path / "script.py"
-        script.write_text(SCRIPT.replace(ADDRESS, server.url))
-        done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=WAIT)
-        assert (done.stdout, done.stderr) == ("3 Script Good morning\n", "")
-        command, answer = COMMANDS[-1]
+    listener = visit(server, "")
+    for command, answer in COMMANDS[:-1]:
         assert comparable(curl(server, command)) == comparable(json.loads(answer))
-        heard = [json.loads(listener.recv(WAIT))["body"] for _ in range(4)]
-    assert heard == ["The backup is done", "Disk is full", "Good morning", "Load is high"]
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace(ADDRESS, server.url))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=WAIT)
+    assert (done.stdout, done.stderr) == ("3 Script Good morning\n", "")
+    command, answer = COMMANDS[-1]
+    assert comparable(curl(server, command)) == comparable(json.loads(answer))
+    assert listener.hear_until("Load is high") == ["The backup is done", "Disk is full", "Good morning", "Load is high"]
 
 
 def test_signing_in_by_request(server):

@@ -1,210 +1,153 @@
 """Rights that are lost while messages go out all the time: several servers, with Redis and without any layer."""
 
-import json
 import subprocess
-import sys
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from http.cookiejar import CookieJar
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
-from tests.services import Redis
-from tests.site import ROOT, Daphne, Site
+from tests.kit.clients import Browser, Client
+from tests.site import Daphne, Site
 
 pytestmark = pytest.mark.alone
 
-WAIT = 30  # seconds, for a machine that is busy
 WITHIN = 5.0  # seconds, as docs/audiences.md promises
-
-USERS = """
-from django.contrib.auth.models import User
-for name in ("ann", "bob"):
-    User.objects.create_superuser(name, password="secret")
-"""
-TALK = """
+SIGN_OUT, DEMOTE = "sign-out", "demotion"
+CHANGES = {
+    "password": "user.set_password('another'); user.save()",
+    "deactivation": "user.is_active = False; user.save()",
+    "deactivation behind Django's back": "User.objects.filter(pk=user.pk).update(is_active=False)",
+    "deleted session": "Session.objects.filter(pk=session).delete()",
+    "expired session": "Session.objects.filter(pk=session).update(expire_date=datetime(2020, 1, 1, tzinfo=UTC))",
+    DEMOTE: "User.objects.filter(pk=user.pk).update(is_staff=False)",
+    SIGN_OUT: "",
+}
+TALK = f"""
 import sys, threading, django
 django.setup()
+from datetime import UTC, datetime
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from broadcast import send_many
-users = list(User.objects.order_by("username"))
+
+users = [User.objects.create_user(name, password="secret", is_staff=True) for name in {list(CHANGES)}]
 stop = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-number = 0
-while not stop.wait(0.02):
-    number += 1
-    send_many([{"body": f"to {user} {number}", "to": user} for user in users] + [f"to all {number}"])
+
+def talk():
+    while not stop.wait(0.05):
+        send_many([{{"body": "hi", "to": user}} for user in users] + [{{"body": "hi", "group": "staff"}}, "hi"])
+
+thread = threading.Thread(target=talk)
+thread.start()
+print("talking", flush=True)
+for line in sys.stdin:
+    exec(line)
+    print("changed", flush=True)
+stop.set()
+thread.join()
 """
 
 
-class Browser:
-    """Signs in on one server, and opens pages on any."""
+class Talker:
+    """A process that sends to everyone, to the staff and to each user all the time, and changes users meanwhile."""
 
-    def __init__(self, server: Daphne) -> None:
-        self.server = server
-        self.jar = CookieJar()
-        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
-        self.get("/admin/login/")
-        self.post("/admin/login/?next=/", username="ann", password="secret")
-        assert "sessionid" in self.cookies
+    def __init__(self, site: Site) -> None:
+        self.process = site.spawn("-c", TALK, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "talking\n"
 
-    @property
-    def cookies(self) -> dict[str, str]:
-        return {cookie.name: str(cookie.value) for cookie in self.jar}
-
-    def get(self, path: str) -> None:
-        self.opener.open(self.server.url + path, timeout=WAIT).close()
-
-    def post(self, path: str, **fields: str) -> None:
-        data = urllib.parse.urlencode({**fields, "csrfmiddlewaretoken": self.cookies["csrftoken"]}).encode()
-        request = urllib.request.Request(self.server.url + path, data, {"Referer": self.server.url + path})
-        self.opener.open(request, timeout=WAIT).close()
-
-    def header(self) -> dict[str, str]:
-        return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
-
-
-class Page:
-    """A page's connection: what it hears, and when."""
-
-    def __init__(self, socket: Any, *groups: str) -> None:
-        self.socket = socket
-        self.refused = []
-        for group in groups:
-            self.socket.send(json.dumps({"type": "subscribe", "group": group}))
-            frame = self.hear_until(lambda frame: frame["type"] in ("welcome", "error"))
-            if frame["type"] == "error":
-                self.refused.append(frame["group"])
-            else:
-                self.user = frame["user"]
-
-    def hear(self) -> Any:
-        return json.loads(self.socket.recv(WAIT))
-
-    def hear_until(self, condition: Callable[[Any], bool]) -> Any:
-        deadline = time.monotonic() + WAIT
-        while time.monotonic() < deadline:
-            frame = self.hear()
-            if condition(frame):
-                return frame
-        raise AssertionError("It was not heard")
-
-    def hears_messages_of(self, group: str) -> None:
-        self.hear_until(lambda frame: frame["type"] == "message" and frame["group"] == group)
+    def change(self, name: str, session: str) -> None:
+        assert self.process.stdin
+        assert self.process.stdout
+        found = f"user, session = User.objects.get(username={name!r}), {session!r}"
+        self.process.stdin.write(f"{found}; {CHANGES[name]}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "changed\n"
 
 
 @pytest.fixture(params=["Redis", "no layer"])
-def servers(request: pytest.FixtureRequest, daphne: Callable[..., Daphne]) -> tuple[Daphne, Daphne]:
+def servers(request: pytest.FixtureRequest, daphne: Callable[..., Daphne], site: Site) -> tuple[Daphne, Daphne]:
     """Two servers of one site."""
     if request.param == "Redis":
-        redis: Redis = request.getfixturevalue("redis_server")
-        env = {"REDIS_URL": redis.url}
+        redis = request.getfixturevalue("redis_server")
+        env = {"REDIS_URL": redis.url, "DJANGO_SETTINGS_MODULE": "tests.live.host_settings"}
     else:
         env = {"DJANGO_SETTINGS_MODULE": "tests.live.layerless_settings"}
+    site.env |= env
     return daphne(**env), daphne(**env)
 
 
-@pytest.fixture
-def opened() -> Iterator[Callable[..., Page]]:
-    """`opened(server, browser, groups…)` opens a page; without a browser as a guest."""
-    with ExitStack() as sockets:
-
-        def open_page(server: Daphne, browser: Browser | None, *groups: str) -> Page:
-            header = browser.header() if browser else {}
-            options: dict[str, Any] = {"open_timeout": WAIT, "ping_interval": None, "max_queue": None}
-            url = f"{server.ws_url}?v=1&join=none"
-            return Page(sockets.enter_context(connect(url, additional_headers=header, **options)), *groups)
-
-        yield open_page
+def follow(client: Client, *groups: str) -> list[str]:
+    """Subscribes to groups; those that were refused."""
+    refused = []
+    for group in groups:
+        client.say(type="subscribe", group=group)
+        if client.hear_when(lambda frame: frame["type"] in ("welcome", "error"))["type"] == "error":
+            refused.append(group)
+    return refused
 
 
-@pytest.fixture
-def talking(site: Site, servers: tuple[Daphne, Daphne]) -> Iterator[None]:
-    """A process that sends to everyone and to each user all the time."""
-    site.manage("shell", "-c", USERS)
-    env = {"DJANGO_SETTINGS_MODULE": "project.settings"} | servers[0].env
-    with subprocess.Popen([sys.executable, "-c", TALK], cwd=ROOT, env=env, stdin=subprocess.PIPE) as process:
-        yield
-        assert process.poll() is None
-        assert process.stdin
-        process.stdin.close()
-        process.wait(WAIT)
+def hears(client: Client, group: str) -> None:
+    client.hear_when(lambda frame: frame["type"] == "message" and frame["group"] == group)
 
 
-def ends_in_time(page: Page, begun: float, personal: str) -> None:
-    """Reads to the close; it comes in time, after a `bye`, and nothing personal after that."""
+def sent_away(client: Client, group: str) -> bool:
+    """Reads to the close, which comes after a `bye`, with nothing personal after that."""
     heard = []
     with suppress(ConnectionClosed):
         while True:
-            heard.append(page.hear())
-    took = time.monotonic() - begun
-    assert page.socket.close_code == 4004
+            heard.append(client.hear())
+    assert client.socket.close_code == 4004
     assert heard[-1]["type"] == "bye"
-    assert personal in {frame.get("group") for frame in heard}, "Nothing went out meanwhile"
+    return group in {frame.get("group") for frame in heard}
+
+
+def test_whatever_takes_a_right_takes_it_everywhere_in_time(
+    servers: tuple[Daphne, Daphne], site: Site, visit: Callable[..., Client]
+) -> None:
+    talker = Talker(site)
+
+    def opened(server: Daphne, browser: Browser | None, *groups: str) -> Client:
+        client = visit(server, "?v=1&join=none", additional_headers=browser.header if browser else {})
+        assert follow(client, *groups) == []
+        return client
+
+    here, there = servers
+    own = {name: f"user.{number}" for number, name in enumerate(CHANGES, 1)}
+    browsers = {name: Browser(here, name) for name in CHANGES}
+    pages = {
+        name: [opened(server, browsers[name], "broadcast", own[name], "staff") for server in servers]
+        for name in CHANGES
+    }
+    elsewhere = opened(there, Browser(there, SIGN_OUT), own[SIGN_OUT])
+    guest = opened(there, None, "broadcast")
+    for name, both in pages.items():
+        for page in both:
+            hears(page, own[name])
+
+    begun = time.monotonic()
+    for name, browser in browsers.items():
+        talker.change(name, browser.cookies["sessionid"])
+    browsers[SIGN_OUT].post("/admin/logout/")
+    demoted = pages.pop(DEMOTE)
+    for page in demoted:
+        assert page.hear_when(lambda frame: frame["type"] == "error")["group"] == "staff"
+    for name, both in pages.items():
+        for page in both:
+            assert sent_away(page, own[name]), "Nothing went out meanwhile"
+    took = time.monotonic() - begun
+    print(f"{took:.2f} s")
     assert took < WITHIN
 
-
-@pytest.mark.usefixtures("talking")
-def test_signing_out_in_one_tab_ends_the_other_ones_personal_messages(servers, opened):
-    here, there = servers
-    browser, elsewhere = Browser(here), Browser(there)
-    pages = [opened(server, browser, "broadcast", "user.1") for server in servers]
-    others = [opened(there, elsewhere, "user.1"), opened(there, None, "broadcast")]
-    for page in pages:
-        page.hears_messages_of("user.1")
-    begun = time.monotonic()
-    browser.post("/admin/logout/")
-    for page in pages:
-        ends_in_time(page, begun, "user.1")
-    back = opened(there, browser, "broadcast", "user.1")
-    assert (back.user, back.refused) == (None, ["user.1"])
-    back.hears_messages_of("broadcast")
-    others[0].hears_messages_of("user.1")
-    others[1].hears_messages_of("broadcast")
-
-
-CHANGES = {
-    "password": "user.set_password('another'); user.save()",
-    "deactivated": "user.is_active = False; user.save()",
-    "deactivated behind Django's back": "User.objects.filter(pk=1).update(is_active=False)",
-    "session deleted": "from django.contrib.sessions.models import Session; Session.objects.all().delete()",
-    "session expired": "from django.contrib.sessions.models import Session; from datetime import datetime, UTC;"
-    "Session.objects.update(expire_date=datetime(2020, 1, 1, tzinfo=UTC))",
-}
-
-
-@pytest.mark.usefixtures("talking")
-def test_whatever_ends_a_sign_in_ends_it_everywhere_in_time(servers, opened, site):
-    for change in CHANGES.values():
-        site.manage("shell", "-c", RESTORE)
-        browser = Browser(servers[0])
-        pages = [opened(server, browser, "broadcast", "user.1") for server in servers]
-        for page in pages:
-            page.hears_messages_of("user.1")
-        changing = site.spawn("manage.py", "shell", "-c", CHANGING.format(change=change), stdout=subprocess.PIPE)
-        assert changing.stdout is not None
-        assert "changed\n" in iter(changing.stdout.readline, "")
-        begun = time.monotonic()
-        for page in pages:
-            ends_in_time(page, begun, "user.1")
-
-
-RESTORE = """
-from django.contrib.auth.models import User
-user = User.objects.get(pk=1)
-user.is_active = True
-user.set_password("secret")
-user.save()
-"""
-CHANGING = """
-from django.contrib.auth.models import User
-user = User.objects.get(pk=1)
-{change}
-print("changed", flush=True)
-"""
+    back = visit(there, "?v=1&join=none", additional_headers=browsers[SIGN_OUT].header)
+    assert follow(back, "broadcast", own[SIGN_OUT]) == [own[SIGN_OUT]]
+    for page, group in (
+        (back, "broadcast"),
+        (elsewhere, own[SIGN_OUT]),
+        (guest, "broadcast"),
+        (demoted[0], own[DEMOTE]),
+    ):
+        hears(page, group)
+    assert talker.process.poll() is None

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import count, pairwise
-from urllib.request import urlopen
 
 import pytest
 
+from tests.kit.clients import Client, fetch
+from tests.kit.servers import Publisher
+from tests.kit.waiting import wait_until
 from tests.live.crowd import Crowd
-from tests.live.fleet import Client, Publisher, until
 from tests.site import Daphne
 
 pytestmark = pytest.mark.alone
@@ -26,11 +27,6 @@ MISSED = 10  # messages
 PROMISED = 1.0  # seconds for a page, and without a message
 ALLOWED = 0.1  # statements of ours per client: those of the hub's own pace
 LAST = "the last one"
-
-
-def fetch(server: Daphne, path: str) -> str:
-    with urlopen(server.url + path, timeout=60) as answer:
-        return answer.read().decode()  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -54,7 +50,7 @@ def again_and_again(work: Callable[[], object], every: float) -> Iterator[list[t
         doing.result()
 
 
-def hears(client: Client, moments: list[float]) -> None:
+def hear_all(client: Client, moments: list[float]) -> None:
     while client.hear()["body"] != LAST:
         moments.append(time.monotonic())
 
@@ -76,12 +72,12 @@ def test_all_come_at_once_and_hold_up_nobody(
     bodies = count()
     moments: list[float] = []
     with ExitStack() as stack:
-        hearing = stack.enter_context(ThreadPoolExecutor(1)).submit(hears, witness, moments)
+        hearing = stack.enter_context(ThreadPoolExecutor(1)).submit(hear_all, witness, moments)
         with (
             again_and_again(lambda: publisher.send(f"live {next(bodies)}"), 0.1),
             again_and_again(lambda: fetch(other, "/"), 0.05) as pages,
         ):
-            until(lambda: pages and moments)
+            wait_until(lambda: pages and moments)
             begun = time.monotonic()
             crowd = stack.enter_context(Crowd(other.port, f"/ws?v=1&after=0&epoch={witness.epoch}", CLIENTS))
             crowd.listen_until(missed.encode())

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from websockets.sync.client import connect
 
-from tests.live.reader import SECONDS, WAIT, Reader, sign_in, steps
+from tests.kit.clients import WELCOME
+from tests.live.reader import SECONDS, WAIT, Reader, announce, steps
 from tests.site import ROOT, free_port
 
 
@@ -21,8 +21,6 @@ def new_site(wheels: Path, tmp_path: Path) -> Iterator[Reader]:
     site = Reader(tmp_path, environment / "bin", PIP_FIND_LINKS=str(wheels), PIP_DISABLE_PIP_VERSION_CHECK="1")
     yield site
     site.end()
-    if site.log.exists():
-        print(site.log.read_text())
 
 
 def test_the_wheel_holds_the_app_and_nothing_else(wheels):
@@ -37,7 +35,7 @@ def test_the_wheel_holds_the_app_and_nothing_else(wheels):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_a_new_site_by_the_readmes_steps(new_site: Reader, browser: Browser):
+def test_a_new_site_by_the_readmes_steps(new_site: Reader, browser: Browser, visit):
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     shell_lines: list[str] = []
@@ -56,9 +54,7 @@ def test_a_new_site_by_the_readmes_steps(new_site: Reader, browser: Browser):
             assert (how, name) == ("body", "templates/base.html")  # which a new site has not
     for command in commands:
         new_site.run(command)
-    assert new_site.run("python manage.py check").startswith("System check identified no issues")
-    assert new_site.run("python manage.py makemigrations --check --dry-run") == "No changes detected\n"
-    new_site.run("python manage.py createsuperuser --noinput --username ann --email ann@example.org")
+    new_site.set_up()
     (runserver,) = served
     new_site.serve(f"{runserver} {port}", origin)
     assert "daphne" in new_site.log.read_text().lower()
@@ -68,10 +64,7 @@ def test_a_new_site_by_the_readmes_steps(new_site: Reader, browser: Browser):
     expect(reader.locator("broadcast-feed")).to_have_attribute("data-state", "live", timeout=WAIT)
 
     writer = browser.new_page()
-    sign_in(writer, f"{origin}/admin/")
-    writer.goto(f"{origin}/admin/broadcast/message/add/")
-    writer.fill("[name=body]", "Hello from the admin")
-    writer.click("[name=_save]")
+    announce(writer, origin, "/admin/", "Hello from the admin")
     sees(reader, "Hello from the admin")
 
     writer.goto(f"{origin}/lunch/")
@@ -96,8 +89,7 @@ def test_a_new_site_by_the_readmes_steps(new_site: Reader, browser: Browser):
 
     port = free_port()
     new_site.serve(f"daphne -p {port} mysite.asgi:application", f"http://127.0.0.1:{port}/")
-    with connect(f"ws://127.0.0.1:{port}/ws") as client:
-        assert client.recv(30) == '{"author":"Server","body":"Welcome!"}'
+    assert visit(f"ws://127.0.0.1:{port}/ws", "").welcome == WELCOME
 
 
 def sees(page: Page, text: str) -> None:

@@ -27,7 +27,7 @@ INSTALLED_APPS = ["daphne", *INSTALLED_APPS, "broadcast"]
 ASGI_APPLICATION = "mysite.asgi.application"
 BROADCAST = {"TYPO": 1, "GROUPS": {"a b": 3}}
 """,
-    "no dict": """
+    "no_dict": """
 INSTALLED_APPS = [*INSTALLED_APPS, "broadcast"]
 BROADCAST = ["MAX_BODY"]
 """,
@@ -57,7 +57,7 @@ BROADCAST = {"GROUPS": {"lobby": {"publish": "anyone"}}}
 }
 
 PROMISED = [
-    ("no dict", "E001", "BROADCAST must be a dict, not ['MAX_BODY'] (list)."),
+    ("no_dict", "E001", "BROADCAST must be a dict, not ['MAX_BODY'] (list)."),
     ("wrong", "E002", "BROADCAST has no setting 'MAX_BODDY'. HINT: Did you mean 'MAX_BODY'?"),
     ("wrong", "E003", """BROADCAST["MAX_DATA"] must be a positive whole number of bytes, not '4000' (str)."""),
     ("wrong", "E004", """BROADCAST["GROUPS"] names a group 'two words', which no group can be called."""),
@@ -69,8 +69,8 @@ PROMISED = [
     ("wrong", "E010", "daphne comes after django.contrib.staticfiles in INSTALLED_APPS"),
     ("wrong", "E011", """CHANNEL_LAYERS has no 'default', which BROADCAST["CHANNEL_LAYER"] says to use."""),
     ("wrong", "E012", """BROADCAST["POLICY"] cannot be imported: No module named 'mysite.nowhere'"""),
-    ("no dict", "W001", "ASGI_APPLICATION is not set, and daphne's runserver does not start without it."),
-    ("no dict", "W002", "daphne is not in INSTALLED_APPS, so runserver speaks no WebSocket."),
+    ("no_dict", "W001", "ASGI_APPLICATION is not set, and daphne's runserver does not start without it."),
+    ("no_dict", "W002", "daphne is not in INSTALLED_APPS, so runserver speaks no WebSocket."),
     ("open", "W003", "The channel layer 'default' is in memory: what another process sends arrives up to 1.0 s late"),
     ("open", "W004", "The SQLite database 'default' has no write-ahead log"),
     ("open", "W005", """BROADCAST["GROUPS"]["lobby"]["publish"] is "anyone": every visitor may publish"""),
@@ -108,13 +108,9 @@ def home(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "django", "startproject", "mysite", home], check=True, timeout=SECONDS)
     made = (home / "mysite" / "settings.py").read_text()
     for name, lines in SETTINGS.items():
-        (home / "mysite" / f"{module(name)}.py").write_text(made + lines)
+        (home / "mysite" / f"{name}.py").write_text(made + lines)
     (home / "mysite" / "layer.py").write_text(LAYER)
     return home
-
-
-def module(name: str) -> str:
-    return name.replace(" ", "_")
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +120,7 @@ def run(home: Path) -> Run:
     env = {name: value for name, value in kept.items() if not name.startswith("COVERAGE_")}  # the copy is not measured
 
     def ran(*args: str, settings: str = "sound", status: int = 0) -> str:
-        names = {"PYTHONPATH": str(home / "installed"), "DJANGO_SETTINGS_MODULE": f"mysite.{module(settings)}"}
+        names = {"PYTHONPATH": str(home / "installed"), "DJANGO_SETTINGS_MODULE": f"mysite.{settings}"}
         command = [sys.executable, "-W", "error", *args]
         done = subprocess.run(command, cwd=home, env=env | names, capture_output=True, text=True, timeout=SECONDS)
         assert done.returncode == status, done.stdout + done.stderr

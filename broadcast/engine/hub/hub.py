@@ -128,7 +128,7 @@ class Hub:
             report(task.exception())
 
     async def _look(self, streams: list[GroupStream]) -> None:
-        """Compares feeds with their heads in the log and brings them up to it."""
+        """Compares streams with their heads in the log and brings them up to it."""
         known = {stream: (stream.epoch, stream.head) for stream in streams}
         heads = await self._database.read(self._log.heads, [stream.name for stream in streams])
         for stream, (epoch, delivered) in known.items():
@@ -193,7 +193,7 @@ class Hub:
                 del self.streams[stream.name]
 
     async def _tidy(self) -> None:
-        """Does what may take its time, beside the polling: the channel's groups, and what is too old."""
+        """Does slow housekeeping beside the polls: renews channel groups and prunes old messages."""
         receiver, process = self._node.receiver, self._node.process
         try:
             await receiver.renew()

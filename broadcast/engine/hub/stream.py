@@ -18,7 +18,7 @@ BATCH_FRAMES = 256
 BATCH_CHARACTERS = 64 * 1024
 
 Mark = tuple[int, int]
-"""Where a position stands: an index in the ring (before its start for "not in there") and an offset."""
+"""The place of a position: an index in the ring (before its start for "not in there") and an offset."""
 
 
 def resume_point(after: int | None, is_current: bool, head: int, floor: int) -> tuple[int, bool]:
@@ -130,7 +130,7 @@ class GroupStream:
     # Hints
 
     def apply_hint(self, hint: Hint) -> bool:
-        """Appends what follows; whether something is missing, so that the log must be asked."""
+        """Appends what follows. Returns True if something is missing, so that the log must be asked."""
         if hint.head is None:
             for frame in hint.frames:
                 self.ring.append(frame)
@@ -155,7 +155,7 @@ class GroupStream:
                 ring.append(following)
 
     def apply_page(self, frames: list[Frame], asked: int, head: int) -> None:
-        """Takes what the log has after ``asked``, up to ``head``; what it should have and has not is gone."""
+        """Adds a page of the log, read after ``asked``; offsets up to ``head`` that it lacks are gone and skipped."""
         first = (frames[0].offset or 0) if frames else head + 1
         if self.head == asked and first > asked + 1:
             self.skip_to(first - 1)

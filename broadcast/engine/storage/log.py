@@ -66,7 +66,7 @@ class Log:
     def _append_to_group(
         self, connection: BaseDatabaseWrapper, name: str, drafts: list[Draft], again: bool
     ) -> tuple[list[Message], NewMessages]:
-        """Extends one group by what waits in it, then by the drafts; the message of each draft, and what is new."""
+        """Appends waiting messages, then drafts. Returns the message of each draft, and what is new."""
         head = lock(connection, name, len(drafts), self._system)
         rows = Message.objects.using(connection.alias)
         waiting = list(rows.filter(group_id=name, offset=None).order_by("id")) if head.has_waiting else []
@@ -98,7 +98,7 @@ class Log:
             return messages().bulk_create(drafted(drafts, {})[1])
 
     def fill_in_offsets(self, inserted: Sequence[Message]) -> bool:
-        """Completes messages that were inserted without offsets; whether all of them are sequenced."""
+        """Completes messages that were inserted without offsets. Returns True if all of them are sequenced."""
         for name in {message.group_id for message in inserted}:
             members = [message for message in inserted if message.group_id == name]
             refs = [message.ref for message in members]

@@ -29,7 +29,7 @@ class Pruning:
         self._health = health
 
     def step(self, group: str) -> bool:
-        """Deletes some of what need not be kept; whether there may be more.
+        """Deletes some of what need not be kept. Returns True if there may be more.
 
         It writes, however little there is to delete, so it also shows that messages can be sent.
         """
@@ -61,7 +61,7 @@ class Pruning:
             logger.exception("Old messages of %s cannot be deleted", news.group)
 
     def prune(self, group: str, keep: int | None, since: datetime | None, step: int = STEP) -> bool:
-        """Deletes up to ``step`` of the oldest messages; whether there may be more to delete.
+        """Deletes up to ``step`` of the oldest messages. Returns True if there may be more to delete.
 
         What goes is a prefix of the log: messages beyond the newest ``keep``, and those sent before
         ``since``. The floor moves in the same transaction, so a reader knows what it can no longer get.

@@ -7,7 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context
+from functools import partial
 from typing import TypeVar
 
 from asgiref.sync import sync_to_async
@@ -26,21 +27,23 @@ MAX_CONNECTION_AGE = 600.0  # seconds
 class DatabaseThread:
     """One thread with a database connection of its own, which is renewed by error and by age.
 
-    Here every transaction is the engine's own, so autocommit is on even where the site turned it off.
+    Here every transaction is the engine's own, so autocommit is on even where the site turned it off. All that it
+    runs shares one context, in which Django keeps its caches.
     """
 
-    def __init__(self, system: System, name: str) -> None:
+    def __init__(self, system: System, name: str, context: Context) -> None:
         self._system = system
         self._executor = system.executor(name)
+        self._context = context
         self._opened_at: float | None = None
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, copy_context().run, self._call, function, *args)
+        return await loop.run_in_executor(self._executor, self._context.run, self.call, function, *args)
 
     def submit(self, function: Callable[[], None]) -> None:
         """Has ``function`` run some time. Raises RuntimeError if the thread is closed."""
-        self._executor.submit(copy_context().run, self._call, function)
+        self._executor.submit(self._context.run, self.call, function)
 
     def close(self) -> None:
         """Closes the connections once what is under way is done; does not wait for it."""
@@ -48,7 +51,8 @@ class DatabaseThread:
             self._executor.submit(connections.close_all)
         self._executor.shutdown(wait=False)
 
-    def _call(self, function: Callable[..., T], *args: object) -> T:
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        """Runs ``function`` as the thread does."""
         database = connections[alias()]
         if not database.settings_dict["AUTOCOMMIT"]:
             database.settings_dict = {**database.settings_dict, "AUTOCOMMIT": True}
@@ -86,10 +90,10 @@ class DatabaseThreads(ABC):
 class OwnThreads(DatabaseThreads):
     """Two threads that belong to one node."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, new_context: Callable[[], Context] = Context) -> None:
         self._system = system
-        self._reader = DatabaseThread(system, "broadcast-reader")
-        self._writer = DatabaseThread(system, "broadcast-writer")
+        self._reader = DatabaseThread(system, "broadcast-reader", new_context())
+        self._writer = DatabaseThread(system, "broadcast-writer", new_context())
 
     async def read(self, function: Callable[..., T], *args: object) -> T:
         return await self._reader.run(function, *args)
@@ -102,7 +106,8 @@ class OwnThreads(DatabaseThreads):
         try:
             self._writer.submit(function)
         except RuntimeError:
-            self._system.start_thread(lambda: run_and_disconnect(function), "broadcast-late-writer", False)
+            late = partial(run_and_disconnect, self._writer.call, function)
+            self._system.start_thread(late, "broadcast-late-writer", False)
 
     def close(self) -> None:
         self._reader.close()
@@ -125,25 +130,26 @@ class CallersThread(DatabaseThreads):
         pass
 
 
-async def threads_for_loop(system: System) -> DatabaseThreads:
+async def threads_for_loop(system: System, new_context: Callable[[], Context] = Context) -> DatabaseThreads:
     """The threads that suit the running loop: its own, or those of whoever waits for it."""
     if threading.current_thread() is threading.main_thread():
-        return OwnThreads(system)
+        return OwnThreads(system, new_context)
     sensitive = await sync_to_async(threading.current_thread, thread_sensitive=True)()
-    return CallersThread() if sensitive is threading.main_thread() else OwnThreads(system)
+    return CallersThread() if sensitive is threading.main_thread() else OwnThreads(system, new_context)
 
 
 class NodeDatabase:
     """The database as one node uses it. Its threads are made when first needed; failures are noted in ``health``."""
 
-    def __init__(self, system: System, health: Health) -> None:
+    def __init__(self, system: System, health: Health, new_context: Callable[[], Context] = Context) -> None:
         self._system = system
+        self._new_context = new_context
         self._health = health
         self._threads: DatabaseThreads | None = None
 
     async def threads(self) -> DatabaseThreads:
         if self._threads is None:
-            threads = await threads_for_loop(self._system)
+            threads = await threads_for_loop(self._system, self._new_context)
             self._threads = self._threads or threads
         return self._threads
 
@@ -175,8 +181,8 @@ class NodeDatabase:
         return result
 
 
-def run_and_disconnect(function: Callable[[], None]) -> None:
+def run_and_disconnect(run: Callable[[Callable[[], None]], None], function: Callable[[], None]) -> None:
     try:
-        function()
+        run(function)
     finally:
         connections.close_all()

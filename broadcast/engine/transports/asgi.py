@@ -171,7 +171,7 @@ class AsgiTransport(Transport):
             raise ClientGone from None
 
     async def _linger_then_abort(self) -> None:
-        """Ends what the client has closed, if that waits for long behind what it does not take."""
+        """Aborts a closing connection whose client has read nothing for STALLED_TIMEOUT."""
         if self._backpressure is not None:
             await asyncio.sleep(conf.STALLED_TIMEOUT)
             self._backpressure.abort_if_closing()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextvars import ContextVar
 
 from ...conf import conf
 from ..frames import Dialect
@@ -19,17 +18,14 @@ logger = logging.getLogger("broadcast")
 DIRECTLY = "Connections are written to directly (daphne)"
 BY_ASGI = "Connections are written to by the server (ASGI send)"
 
-# Collects each ``send`` as it arrives, wrapped by the site's middleware; set by a probe.
-captured_sends: ContextVar[list[Send] | None] = ContextVar("captured_sends", default=None)
-
 
 def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
     """A direct transport where the server is a daphne that lets itself be written to; else by ASGI.
 
     The log of the process says once which way is used.
     """
-    if (sends := captured_sends.get()) is not None:
-        sends.append(send)
+    if node.process.captured_sends is not None:
+        node.process.captured_sends.append(send)
     daphne = daphne_behind(send)
     if daphne is None:
         say(node, BY_ASGI)
@@ -37,7 +33,7 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
     throttle_handshakes(daphne.server)
     limit_unread(daphne.protocol)
     transport = daphne_transport(node, send, dialect, daphne)
-    transport.drain = drain_for(node, daphne.server)
+    transport.drain = drain_for(node.process, daphne.server)
     return transport
 
 

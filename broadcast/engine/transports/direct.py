@@ -143,7 +143,7 @@ class DirectTransport(Transport):
             self.positions[group] = self.positions.pop(group)
 
     def _write_batch(self, position: Position, batch: Batch) -> bool:
-        """Writes what the socket takes; whether it took everything."""
+        """Writes what the socket takes. Returns True if it took everything."""
         socket = self._socket
         if socket.has_news and not socket.is_ready():
             self._wait()

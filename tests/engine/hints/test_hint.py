@@ -32,11 +32,11 @@ def arrived(hint: Hint) -> Hint:
 @pytest.mark.parametrize(
     ("group", "name"), [("broadcast", "broadcast"), ("staff", "broadcast.staff"), (CONTROL_GROUP, "broadcast.")]
 )
-def test_channels_groups_never_meet_those_of_the_site(group: str, name: str) -> None:
+def test_channels_groups_never_meet_those_of_the_site(group, name):
     assert channels_group(group) == name
 
 
-def test_an_event_has_author_and_body_at_the_top() -> None:
+def test_an_event_has_author_and_body_at_the_top():
     assert event_of(Hint("news", [frame(7, data={"a": 1})], "e", 7), OWN) == {
         "type": "broadcast.message",
         "author": "Ann",
@@ -58,7 +58,7 @@ def test_an_event_has_author_and_body_at_the_top() -> None:
     ],
     ids=["logged", "ephemeral"],
 )
-def test_a_hint_arrives_as_it_was_sent(hint: Hint) -> None:
+def test_a_hint_arrives_as_it_was_sent(hint):
     read = arrived(hint)
     assert (read.group, read.epoch, read.head) == (hint.group, hint.epoch, hint.head)
     assert [each.fields for each in read.frames] == [each.fields for each in hint.frames]
@@ -68,7 +68,7 @@ def test_a_hint_arrives_as_it_was_sent(hint: Hint) -> None:
 @pytest.mark.parametrize(
     "event", [event_of(Hint("news", [frame(1)], "e", 1), OWN), {**PLAIN, "type": "chat.message"}, {}]
 )
-def test_what_this_process_sent_itself_and_other_events_are_no_hints(event: dict[str, Any]) -> None:
+def test_what_this_process_sent_itself_and_other_events_are_no_hints(event):
     assert hint_of(event, OWN) is None
 
 
@@ -81,14 +81,14 @@ def test_what_this_process_sent_itself_and_other_events_are_no_hints(event: dict
         (2, {"body": "x" * 300_000}, 1),  # the first always fits
     ],
 )
-def test_what_does_not_fit_into_an_event_is_left_to_the_log(size: int, fields: dict[str, Any], fit: int) -> None:
+def test_what_does_not_fit_into_an_event_is_left_to_the_log(size, fields, fit):
     frames = [Frame({**frame(number).fields, **fields}) for number in range(1, size + 1)]
     read = arrived(Hint("news", frames, "e", size))
     assert [each.offset for each in read.frames] == list(range(1, fit + 1))
     assert read.head == size
 
 
-def test_ephemeral_frames_go_into_as_many_events_as_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ephemeral_frames_go_into_as_many_events_as_they_need(monkeypatch):
     monkeypatch.setattr(module, "MAX_EVENT_MESSAGES", 4)
     frames = [frame(None, str(number)) for number in range(10)]
     hints = [arrived(hint) for hint in ephemeral_hints("news", frames)]
@@ -97,7 +97,7 @@ def test_ephemeral_frames_go_into_as_many_events_as_they_need(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("named", "author"), [({"author": "Ann"}, "Ann"), ({}, "Server")])
-def test_body_alone_or_with_an_author_makes_an_ephemeral_frame(named: dict[str, Any], author: str) -> None:
+def test_body_alone_or_with_an_author_makes_an_ephemeral_frame(named, author):
     hint = hint_of({"type": EVENT, "body": "hi", **named}, OWN)
     assert hint is not None
     assert (hint.group, hint.head) == ("broadcast", None)
@@ -139,7 +139,7 @@ UNSOUND: list[tuple[dict[str, Any], dict[Any, Any]]] = [
 
 
 @pytest.mark.parametrize(("event", "unsound"), UNSOUND)
-def test_an_event_that_is_not_sound_is_refused(event: dict[str, Any], unsound: dict[Any, Any]) -> None:
+def test_an_event_that_is_not_sound_is_refused(event, unsound):
     assert hint_of(event, OWN) is not None
     with pytest.raises(InvalidMessage):
         hint_of({**event, **unsound}, OWN)

@@ -12,7 +12,7 @@ from broadcast import send
 from broadcast.engine.hints import layer_thread as module
 from broadcast.engine.hints.layer_thread import LayerThread
 from broadcast.engine.process import this_process
-from broadcast.engine.system import System
+from broadcast.engine.system import System, start_thread
 from tests.kit.layers import use
 from tests.kit.processes import ended, python
 from tests.kit.waiting import wait_until
@@ -46,17 +46,6 @@ class Networked(BaseChannelLayer):  # type: ignore[misc]
         return [body for _, body in self.sent]
 
 
-class Refusing(System):
-    """It starts no threads for a while."""
-
-    refuses = True
-
-    def start_thread(self, *args: Any, **kwargs: Any) -> threading.Thread:
-        if self.refuses:
-            raise RuntimeError("can't start new thread")
-        return super().start_thread(*args, **kwargs)
-
-
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_AFTER_FAILURE", 0.01)
@@ -85,7 +74,7 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.levelname for record in caplog.records]
 
 
-def test_what_is_sent_reaches_the_layer_in_order(layer: Networked) -> None:
+def test_what_is_sent_reaches_the_layer_in_order(layer):
     layer.gate.clear()
     for number in range(20):
         send(str(number), group="news", persist=False)
@@ -96,9 +85,7 @@ def test_what_is_sent_reaches_the_layer_in_order(layer: Networked) -> None:
 
 
 @pytest.mark.parametrize("how", ["raises", "hangs"])
-def test_a_layer_that_fails_harms_and_delays_no_send_and_that_it_is_back_is_told(
-    how: str, layer: Networked, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_layer_that_fails_harms_and_delays_no_send_and_that_it_is_back_is_told(how, layer, caplog, monkeypatch):
     monkeypatch.setattr(module, "SEND_TIMEOUT", 0.05)
     layer.error = ConnectionError("no route") if how == "raises" else None
     layer.gate.clear() if how == "hangs" else None
@@ -113,9 +100,7 @@ def test_a_layer_that_fails_harms_and_delays_no_send_and_that_it_is_back_is_told
     wait_until(lambda: levels(caplog) == ["ERROR", "WARNING"])
 
 
-def test_that_the_layer_is_back_is_noticed_though_nothing_more_is_sent(
-    layer: Networked, sender: LayerThread, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_that_the_layer_is_back_is_noticed_though_nothing_more_is_sent(layer, sender, caplog):
     layer.error = ConnectionError("no route")
     sender.put(layer, "g", event("typing"))
     sender.put(layer, "g", event("logged", head=1))
@@ -125,7 +110,7 @@ def test_that_the_layer_is_back_is_noticed_though_nothing_more_is_sent(
     assert layer.bodies == ["logged"]
 
 
-def test_a_layer_that_cancels_ends_nothing(layer: Networked, sender: LayerThread) -> None:
+def test_a_layer_that_cancels_ends_nothing(layer, sender):
     layer.error = asyncio.CancelledError()
     sender.put(layer, "g", event("lost"))
     wait_until(lambda: layer.tries)
@@ -134,9 +119,7 @@ def test_a_layer_that_cancels_ends_nothing(layer: Networked, sender: LayerThread
     wait_until(lambda: "through" in layer.bodies)
 
 
-def test_the_oldest_events_go_when_too_many_wait(
-    layer: Networked, sender: LayerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_oldest_events_go_when_too_many_wait(layer, sender, monkeypatch):
     monkeypatch.setattr(module, "SEND_TIMEOUT", 30.0)
     layer.gate.clear()
     sender.put(layer, "g", event("first"))
@@ -148,7 +131,7 @@ def test_the_oldest_events_go_when_too_many_wait(
     assert layer.bodies[:2] == ["first", "5"]
 
 
-def test_the_thread_ends_when_idle_and_begins_again(layer: Networked, sender: LayerThread) -> None:
+def test_the_thread_ends_when_idle_and_begins_again(layer, sender):
     for body in "ab":
         sender.put(layer, "g", event(body))
         wait_until(lambda body=body: body in layer.bodies)
@@ -156,7 +139,7 @@ def test_the_thread_ends_when_idle_and_begins_again(layer: Networked, sender: La
     assert len(set(layer.threads)) == 2
 
 
-def test_nothing_is_forgotten_that_comes_just_as_the_thread_ends(layer: Networked, sender: LayerThread) -> None:
+def test_nothing_is_forgotten_that_comes_just_as_the_thread_ends(layer, sender):
     clock = this_process.system
     for number in range(60):
         sender.put(layer, "g", event(str(number)))
@@ -164,19 +147,22 @@ def test_nothing_is_forgotten_that_comes_just_as_the_thread_ends(layer: Networke
     wait_until(lambda: layer.bodies == [str(number) for number in range(60)])
 
 
-def test_a_thread_that_cannot_start_may_start_later(layer: Networked) -> None:
-    system = Refusing()
-    sender = LayerThread(system, this_process.health)
+def test_a_thread_that_cannot_start_may_start_later(layer):
+    refusals = [RuntimeError("can't start new thread")]
+
+    def start(*args: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        start_thread(*args)
+
+    sender = LayerThread(System(start_thread=start), this_process.health)
     with pytest.raises(RuntimeError):
         sender.put(layer, "g", event("a"))
-    system.refuses = False
     sender.put(layer, "g", event("b"))
     wait_until(lambda: layer.bodies == ["a", "b"])
 
 
-def test_flushing_waits_for_what_is_under_way_and_not_for_ever(
-    layer: Networked, sender: LayerThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flushing_waits_for_what_is_under_way_and_not_for_ever(layer, sender, monkeypatch):
     sender.put(layer, "g", event("a"))
     sender.flush()
     assert layer.bodies == ["a"]
@@ -196,7 +182,7 @@ class Told(BaseChannelLayer):  # type: ignore[misc]
         print(message["body"], flush=True)
 
 
-def test_a_process_that_ends_says_its_last_words() -> None:
+def test_a_process_that_ends_says_its_last_words():
     process = python(f"""
         from django.conf import settings
         settings.CHANNEL_LAYERS = {{"default": {{"BACKEND": "{Told.__module__}.{Told.__qualname__}"}}}}

@@ -49,22 +49,19 @@ async def channel_in(group: str = "broadcast") -> Callable[[], Awaitable[Any]]:
     return receive
 
 
-async def test_the_hubs_of_this_process_are_told_from_any_thread(node: Node, hints: list[Hint]) -> None:
+async def test_the_hubs_of_this_process_are_told_from_any_thread(node, hints):
     send("here", persist=False)
     await asyncio.to_thread(send, "there", persist=False)
     await until(lambda: [hint.frames[0].fields["body"] for hint in hints] == ["here", "there"])
 
 
-async def test_a_group_without_new_messages_is_not_told_of(node: Node, hints: list[Hint]) -> None:
+async def test_a_group_without_new_messages_is_not_told_of(node, hints):
     new = Message(group_id="news", author="Ann", body="hi", offset=7)
     this_process.hints.publish_news([NewMessages("empty", "e", []), NewMessages("news", "e", [new])])
     await until(lambda: [(hint.group, hint.epoch, hint.head) for hint in hints] == [("news", "e", 7)])
 
 
-# Events besides messages
-
-
-async def test_every_node_hears_a_control_event_and_acts_by_its_type(node: Node) -> None:
+async def test_every_node_hears_a_control_event_and_acts_by_its_type(node):
     heard: list[Any] = []
     node.control_handlers["broadcast.test"] = heard.append
     for event in (EVENT, {}, {"type": "broadcast.other"}, {"type": 7}):
@@ -74,9 +71,7 @@ async def test_every_node_hears_a_control_event_and_acts_by_its_type(node: Node)
 
 
 @pytest.mark.parametrize(("backend", "is_passed_on"), [("redis", True), ("memory", False), ("none", False)])
-def test_a_control_event_is_passed_on_where_others_can_be_reached(
-    backend: str, is_passed_on: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_control_event_is_passed_on_where_others_can_be_reached(backend, is_passed_on, settings, monkeypatch):
     passed: list[Any] = []
     monkeypatch.setattr(this_process.hints._thread, "put", lambda layer, group, event: passed.append((group, event)))
     layers = {
@@ -88,12 +83,9 @@ def test_a_control_event_is_passed_on_where_others_can_be_reached(
     assert passed == [(channels_group(CONTROL_GROUP), {**EVENT, "origin": this_process.origin})] * is_passed_on
 
 
-# The layer in memory
-
-
 @only_in_memory
 @pytest.mark.django_db(transaction=True)
-async def test_a_channel_of_the_site_sees_each_hint() -> None:
+async def test_a_channel_of_the_site_sees_each_hint():
     receive = await channel_in()
     await asend("hello", author="Ann")
     event = await receive()
@@ -105,7 +97,7 @@ async def test_a_channel_of_the_site_sees_each_hint() -> None:
 
 @only_in_memory
 @pytest.mark.django_db(transaction=True)
-def test_a_channel_of_the_site_sees_what_a_thread_without_a_loop_sends() -> None:
+def test_a_channel_of_the_site_sees_what_a_thread_without_a_loop_sends():
     receive = async_to_sync(channel_in)("broadcast.news")
     send_many(["a", "b"], group="news")
     event = async_to_sync(receive)()
@@ -113,7 +105,7 @@ def test_a_channel_of_the_site_sees_what_a_thread_without_a_loop_sends() -> None
 
 
 @only_in_memory
-async def test_a_channel_is_sent_to_in_the_loop_that_listens(node: Node) -> None:
+async def test_a_channel_is_sent_to_in_the_loop_that_listens(node):
     receiving = asyncio.ensure_future((await channel_in())())
     await asyncio.sleep(0)
     await asyncio.to_thread(send, "from a thread", persist=False)
@@ -121,7 +113,7 @@ async def test_a_channel_is_sent_to_in_the_loop_that_listens(node: Node) -> None
 
 
 @only_in_memory
-async def test_what_only_own_nodes_hear_is_not_sent_over_the_layer(settings: Any) -> None:
+async def test_what_only_own_nodes_hear_is_not_sent_over_the_layer(settings):
     layer = use(settings, Broken)
     with this_process.node() as node:
         await node.receiver.add("news")
@@ -130,9 +122,6 @@ async def test_what_only_own_nodes_hear_is_not_sent_over_the_layer(settings: Any
         await channel_in("broadcast.news")
         this_process.hints.publish(Hint("news", [frame(None)]))
         await until(lambda: layer.tries == ["broadcast.news"])
-
-
-# A layer that fails
 
 
 class Broken(InMemoryChannelLayer):  # type: ignore[misc]
@@ -148,9 +137,7 @@ class Broken(InMemoryChannelLayer):  # type: ignore[misc]
 
 @pytest.mark.parametrize(("layer", "told"), [(Broken, "broken"), (Unmade, "no hosts"), (None, "")])
 @pytest.mark.parametrize("here", [True, False], ids=["in the loop", "in a thread"])
-async def test_a_layer_that_fails_harms_no_sender_and_no_node_here(
-    layer: type | None, told: str, here: bool, node: Node, hints: list[Hint], settings: Any, caplog: Any
-) -> None:
+async def test_a_layer_that_fails_harms_no_sender_and_no_node_here(layer, told, here, node, hints, settings, caplog):
     path = f"{layer.__module__}.{layer.__qualname__}" if layer else ""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": path}} if layer else {}
     message = send("a", persist=False) if here else await asyncio.to_thread(send, "a", persist=False)
@@ -160,7 +147,7 @@ async def test_a_layer_that_fails_harms_no_sender_and_no_node_here(
     assert ("channel layer" in caplog.text) is bool(told)
 
 
-def test_a_loop_that_ends_leaves_nothing_behind(settings: Any, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_loop_that_ends_leaves_nothing_behind(settings, recwarn):
     """Even if it never gets to what it was given: no coroutine that is never awaited."""
     use(settings, Broken)
 

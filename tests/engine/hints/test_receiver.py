@@ -68,13 +68,8 @@ def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.levelname for record in caplog.records]
 
 
-# Groups
-
-
 @only_in_memory
-async def test_all_groups_share_one_channel_and_one_task_until_the_last_is_left(
-    receiver: LayerReceiver, settings: Any
-) -> None:
+async def test_all_groups_share_one_channel_and_one_task_until_the_last_is_left(receiver, settings):
     layer = use(settings, Watched)
     tasks = asyncio.all_tasks()
     for _ in range(2):  # whoever has left may come again
@@ -92,9 +87,7 @@ async def test_all_groups_share_one_channel_and_one_task_until_the_last_is_left(
         assert asyncio.all_tasks() == tasks
 
 
-async def test_a_layer_is_left_though_it_does_not_hear_at_once_that_it_is_to_end(
-    receiver: LayerReceiver, settings: Any
-) -> None:
+async def test_a_layer_is_left_though_it_does_not_hear_at_once_that_it_is_to_end(receiver, settings):
     """As that of channels_redis.core, which loses a cancellation now and then."""
     layer = use(settings, HardOfHearing)
     await receiver.add("broadcast")
@@ -105,7 +98,7 @@ async def test_a_layer_is_left_though_it_does_not_hear_at_once_that_it_is_to_end
     assert layer.groups == {}
 
 
-async def test_a_late_discard_does_not_undo_a_quick_return(receiver: LayerReceiver, settings: Any) -> None:
+async def test_a_late_discard_does_not_undo_a_quick_return(receiver, settings):
     layer = use(settings, Gated)
     await receiver.add("broadcast")
     await receiver.add("staff")
@@ -120,12 +113,7 @@ async def test_a_late_discard_does_not_undo_a_quick_return(receiver: LayerReceiv
     assert layer.calls[-2:] == [("discard", "broadcast"), ("add", "broadcast")]
 
 
-# Events
-
-
-async def test_hints_of_other_processes_and_of_the_site_are_handed_over_and_no_others(
-    receiver: LayerReceiver, ear: Ear, settings: Any
-) -> None:
+async def test_hints_of_other_processes_and_of_the_site_are_handed_over_and_no_others(receiver, ear, settings):
     layer = use(settings, Watched)
     await receiver.add("broadcast")
     for event in (
@@ -138,9 +126,7 @@ async def test_hints_of_other_processes_and_of_the_site_are_handed_over_and_no_o
     await until(lambda: ear.heads == [1, None])
 
 
-async def test_what_is_told_to_all_nodes_is_handed_over_unless_it_is_of_this_process(
-    receiver: LayerReceiver, ear: Ear, settings: Any
-) -> None:
+async def test_what_is_told_to_all_nodes_is_handed_over_unless_it_is_of_this_process(receiver, ear, settings):
     layer = use(settings, Watched)
     for _ in range(2):
         await receiver.join_control()
@@ -155,9 +141,7 @@ async def test_what_is_told_to_all_nodes_is_handed_over_unless_it_is_of_this_pro
     [{"type": EVENT}, foreign_event(offset=1), {"type": EVENT, "body": "hi", "group": "cursed"}],
     ids=["plain", "logged", "a hub that fails"],
 )
-async def test_an_event_that_is_not_sound_is_ignored(
-    event: dict[str, Any], receiver: LayerReceiver, ear: Ear, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_event_that_is_not_sound_is_ignored(event, receiver, ear, settings, caplog):
     layer = use(settings, Watched)
     await receiver.add("broadcast")
     await layer.group_send("broadcast", event)
@@ -166,11 +150,8 @@ async def test_an_event_that_is_not_sound_is_ignored(
     assert "not sound" in caplog.text
 
 
-# Renewing
-
-
 @only_in_memory
-async def test_a_layer_that_has_forgotten_is_told_again(receiver: LayerReceiver, settings: Any) -> None:
+async def test_a_layer_that_has_forgotten_is_told_again(receiver, settings):
     layer = use(settings, Watched)
     await receiver.renew()
     assert layer.calls == []
@@ -180,9 +161,7 @@ async def test_a_layer_that_has_forgotten_is_told_again(receiver: LayerReceiver,
     assert set(layer.groups) == {"broadcast"}
 
 
-async def test_groups_are_renewed_in_slices(
-    receiver: LayerReceiver, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_groups_are_renewed_in_slices(receiver, settings, monkeypatch):
     monkeypatch.setattr(module, "RENEWED_AT_ONCE", 2)
     layer = use(settings, Watched)
     for group in "abcde":
@@ -195,9 +174,7 @@ async def test_groups_are_renewed_in_slices(
     assert slices == ["ab", "cd", "ea", "bc", "de"]
 
 
-async def test_a_layer_that_is_swapped_is_left_and_the_new_one_entered(
-    receiver: LayerReceiver, ear: Ear, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_layer_that_is_swapped_is_left_and_the_new_one_entered(receiver, ear, settings, caplog):
     old = use(settings, Watched)
     await receiver.add("broadcast")
     await receiver.add("staff")
@@ -218,13 +195,8 @@ async def test_a_layer_that_is_swapped_is_left_and_the_new_one_entered(
     await until(lambda: ear.heads == [1])
 
 
-# A layer that fails
-
-
 @pytest.mark.parametrize("way", ["new_channel", "group_add"])
-async def test_a_group_that_could_not_be_entered_is_entered_later(
-    way: str, receiver: LayerReceiver, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_group_that_could_not_be_entered_is_entered_later(way, receiver, settings, caplog):
     layer = use(settings, Failing)
     layer.broken = {way}
     await receiver.add("broadcast")
@@ -235,7 +207,7 @@ async def test_a_group_that_could_not_be_entered_is_entered_later(
     await until_renewed(receiver, layer, "broadcast")
 
 
-async def test_groups_that_were_never_entered_come_first(receiver: LayerReceiver, settings: Any) -> None:
+async def test_groups_that_were_never_entered_come_first(receiver, settings):
     layer = use(settings, Failing)
     await receiver.add("a")
     layer.broken = {"group_add"}
@@ -246,7 +218,7 @@ async def test_groups_that_were_never_entered_come_first(receiver: LayerReceiver
 
 
 @pytest.mark.parametrize(("way", "method"), [("group_add", "renew"), ("group_discard", "close")])
-async def test_the_first_failure_ends_the_round(way: str, method: str, receiver: LayerReceiver, settings: Any) -> None:
+async def test_the_first_failure_ends_the_round(way, method, receiver, settings):
     layer = use(settings, Failing)
     for group in "abc":
         await receiver.add(group)
@@ -256,9 +228,7 @@ async def test_the_first_failure_ends_the_round(way: str, method: str, receiver:
     assert layer.tries.count(way) == TRIES
 
 
-async def test_a_layer_that_hangs_holds_up_one_join_and_not_each(
-    receiver: LayerReceiver, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_layer_that_hangs_holds_up_one_join_and_not_each(receiver, settings, monkeypatch):
     monkeypatch.setattr(module, "LAYER_TIMEOUT", 0.05)
     monkeypatch.setattr(module, "RETRY_AFTER", 60.0)
     layer = use(settings, Gated)
@@ -278,9 +248,7 @@ async def test_a_layer_that_hangs_holds_up_one_join_and_not_each(
 
 
 @pytest.mark.parametrize("way", ["send", "group_add", "group_discard", "receive"])
-async def test_a_connection_that_died_while_it_was_kept_is_no_outage(
-    way: str, receiver: LayerReceiver, ear: Ear, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_connection_that_died_while_it_was_kept_is_no_outage(way, receiver, ear, settings, caplog):
     """When Redis was away, each connection in the pool of its client fails once, on its next use."""
     layer = use(settings, Failing)
     layer.broken_once = ["receive"] * (TRIES - 1) if way == "receive" else []
@@ -293,9 +261,7 @@ async def test_a_connection_that_died_while_it_was_kept_is_no_outage(
     assert (layer.broken_once, layer.groups, levels(caplog)) == ([], {}, [])
 
 
-async def test_a_layer_that_gives_up_when_nothing_comes_is_listened_to_again(
-    receiver: LayerReceiver, ear: Ear, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_layer_that_gives_up_when_nothing_comes_is_listened_to_again(receiver, ear, settings, caplog):
     """As that of channels_redis.core, whose client times out."""
     layer = use(settings, Impatient)
     await receiver.add("broadcast")
@@ -305,9 +271,7 @@ async def test_a_layer_that_gives_up_when_nothing_comes_is_listened_to_again(
     assert levels(caplog) == []
 
 
-async def test_a_channel_that_is_full_is_no_outage(
-    receiver: LayerReceiver, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_channel_that_is_full_is_no_outage(receiver, settings, caplog):
     layer = use(settings, Failing)
     await receiver.add("broadcast")
     layer.is_full = True
@@ -317,9 +281,7 @@ async def test_a_channel_that_is_full_is_no_outage(
 
 
 @pytest.mark.parametrize("way", ["send", "receive"])
-async def test_the_layer_is_back_when_the_receiver_hears_through_it(
-    way: str, receiver: LayerReceiver, ear: Ear, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_layer_is_back_when_the_receiver_hears_through_it(way, receiver, ear, settings, caplog):
     """That groups can be added, which does not reach Redis with channels_redis.pubsub, or sent to, is not enough."""
     layer = use(settings, Failing)
     layer.broken = {way}
@@ -336,9 +298,7 @@ async def test_the_layer_is_back_when_the_receiver_hears_through_it(
     await until(lambda: ear.heads == [1])
 
 
-async def test_what_was_sent_before_a_failure_does_not_tell_that_it_is_over(
-    receiver: LayerReceiver, ear: Ear, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_was_sent_before_a_failure_does_not_tell_that_it_is_over(receiver, ear, settings, caplog):
     layer = use(settings, Failing)
     layer.broken = {"receive"}
     await receiver.add("broadcast")
@@ -350,6 +310,6 @@ async def test_what_was_sent_before_a_failure_does_not_tell_that_it_is_over(
     assert levels(caplog) == ["ERROR"]
 
 
-async def test_an_error_without_words_is_told_by_its_name() -> None:
+async def test_an_error_without_words_is_told_by_its_name():
     assert module.describe(TimeoutError()) == "TimeoutError"
     assert module.describe(ConnectionError("refused")) == "refused"

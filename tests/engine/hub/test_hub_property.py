@@ -372,7 +372,7 @@ class HubMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_connection_gets_each_offset_once_and_in_order(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+def test_every_connection_gets_each_offset_once_and_in_order(monkeypatch, settings):
     settings.BROADCAST = {"POLL_INTERVAL": POLL}
     settings.CHANNEL_LAYERS = {}
     for module in (ring_module, hub_module):

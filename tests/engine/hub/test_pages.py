@@ -33,13 +33,13 @@ async def asking(pages: Pages, log: PageLog, *afters: int, head: int = 1000) -> 
     ("after", "head", "first", "last"),
     [(0, 250, 1, 100), (95, 250, 96, 100), (100, 250, 101, 200), (240, 248, 241, 248)],
 )
-async def test_what_follows_on_the_page_and_no_more(after: int, head: int, first: int, last: int) -> None:
+async def test_what_follows_on_the_page_and_no_more(after, head, first, last):
     pages = Pages("g", log_of(250).read)
     assert offsets(await pages.after(after, head)) == list(range(first, last + 1))
     assert pages.end_after(after) >= last > pages.end_after(after) - pages_module.PAGE
 
 
-async def test_a_page_is_read_once_for_everybody_though_some_leave() -> None:
+async def test_a_page_is_read_once_for_everybody_though_some_leave():
     log = log_of(1000)
     pages = Pages("g", log.read)
     leaving, *staying = await asking(pages, log, *(number % 100 for number in range(500)))
@@ -51,7 +51,7 @@ async def test_a_page_is_read_once_for_everybody_though_some_leave() -> None:
     assert log.reads == [0]
 
 
-async def test_a_page_that_has_grown_since_is_read_again() -> None:
+async def test_a_page_that_has_grown_since_is_read_again():
     log = log_of(50)
     pages = Pages("g", log.read)
     assert offsets(await pages.after(40, 50)) == list(range(41, 51))
@@ -60,7 +60,7 @@ async def test_a_page_that_has_grown_since_is_read_again() -> None:
     assert log.reads == [0, 0]
 
 
-async def test_a_read_that_was_begun_before_there_was_more_is_no_answer_for_who_wants_that() -> None:
+async def test_a_read_that_was_begun_before_there_was_more_is_no_answer_for_who_wants_that():
     """Otherwise it would be told that these messages are no longer kept."""
     log = log_of(50)
     pages = Pages("g", log.read)
@@ -74,7 +74,7 @@ async def test_a_read_that_was_begun_before_there_was_more_is_no_answer_for_who_
     assert log.reads == [0, 0]
 
 
-async def test_a_read_that_failed_or_was_cancelled_is_no_answer_for_the_next() -> None:
+async def test_a_read_that_failed_or_was_cancelled_is_no_answer_for_the_next():
     log = log_of(50)
     pages = Pages("g", log.read)
     log.error = LogUnavailable("away")
@@ -89,7 +89,7 @@ async def test_a_read_that_failed_or_was_cancelled_is_no_answer_for_the_next() -
     assert log.reads == [0, 0, 0, 0]
 
 
-async def test_a_failure_that_nobody_waits_for_is_not_left_behind() -> None:
+async def test_a_failure_that_nobody_waits_for_is_not_left_behind():
     unhandled: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
     log = log_of(50)
@@ -113,9 +113,7 @@ async def test_a_failure_that_nobody_waits_for_is_not_left_behind() -> None:
         ("MAX_CHARACTERS", 250_000, 10_000, [100, 200, 300]),  # one is kept, however large
     ],
 )
-async def test_few_pages_are_kept(
-    limit: str, value: int, size: int, read_again: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_few_pages_are_kept(limit, value, size, read_again, monkeypatch):
     monkeypatch.setattr(pages_module, limit, value)
     log = log_of(1000, size)
     pages = Pages("g", log.read)
@@ -127,7 +125,7 @@ async def test_few_pages_are_kept(
     assert sorted(log.reads) == read_again
 
 
-async def test_a_new_epoch_forgets_all() -> None:
+async def test_a_new_epoch_forgets_all():
     log = log_of(50)
     pages = Pages("g", log.read)
     for _ in range(2):

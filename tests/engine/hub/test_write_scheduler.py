@@ -64,7 +64,7 @@ def scheduler_of(loop: Loop, more_is_coming: Callable[[], bool] = lambda: False)
     return WriteScheduler(loop, more_is_coming)  # type: ignore[arg-type]
 
 
-def test_each_is_visited_once_a_round_in_the_order_of_asking(loop: Loop) -> None:
+def test_each_is_visited_once_a_round_in_the_order_of_asking(loop):
     scheduler = scheduler_of(loop)
     writers = [Writer(loop, name) for name in "abcde"]
     for writer in writers * 3:
@@ -76,9 +76,7 @@ def test_each_is_visited_once_a_round_in_the_order_of_asking(loop: Loop) -> None
 
 
 @pytest.mark.parametrize(("takes", "pause"), [(0.015, 0.015), (0.05, 0.05), (10, MAX_PAUSE)])
-def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(
-    takes: float, pause: float, loop: Loop
-) -> None:
+def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(takes, pause, loop):
     scheduler = scheduler_of(loop)
     scheduler.add(Writer(loop, "busy", takes))
     assert loop.run_next() == 0
@@ -90,7 +88,7 @@ def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_come
     assert (loop.visits, loop.calls) == (["busy", "other"], [])
 
 
-def test_while_more_is_coming_a_round_waits_for_it_up_to_some_times_as_long(loop: Loop) -> None:
+def test_while_more_is_coming_a_round_waits_for_it_up_to_some_times_as_long(loop):
     scheduler = scheduler_of(loop, lambda: True)
     scheduler.add(Writer(loop, "busy", 0.01))
     assert loop.run_next() == 0
@@ -101,7 +99,7 @@ def test_while_more_is_coming_a_round_waits_for_it_up_to_some_times_as_long(loop
     assert loop.visits == ["busy", "other"]
 
 
-def test_when_no_more_is_coming_it_waits_no_longer(loop: Loop) -> None:
+def test_when_no_more_is_coming_it_waits_no_longer(loop):
     coming = [False, True, True]
     scheduler = scheduler_of(loop, lambda: coming.pop())
     scheduler.add(Writer(loop, "busy", 0.015))
@@ -111,7 +109,7 @@ def test_when_no_more_is_coming_it_waits_no_longer(loop: Loop) -> None:
     assert loop.visits == ["busy", "other"]
 
 
-def test_after_a_while_it_begins_at_once_again(loop: Loop) -> None:
+def test_after_a_while_it_begins_at_once_again(loop):
     scheduler = scheduler_of(loop)
     scheduler.add(Writer(loop, "busy", 0.05))
     loop.run_next()
@@ -120,7 +118,7 @@ def test_after_a_while_it_begins_at_once_again(loop: Loop) -> None:
     assert loop.run_next() == 0
 
 
-def test_a_round_of_several_turns_lets_others_in_between_and_counts_as_a_whole(loop: Loop) -> None:
+def test_a_round_of_several_turns_lets_others_in_between_and_counts_as_a_whole(loop):
     scheduler = scheduler_of(loop)
     for name in "abcd":
         scheduler.add(Writer(loop, name, 0.5 * MAX_TURN + 0.001))
@@ -132,7 +130,7 @@ def test_a_round_of_several_turns_lets_others_in_between_and_counts_as_a_whole(l
     assert loop.run_next() == pytest.approx(2 * MAX_TURN + 0.004)
 
 
-def test_whoever_asks_during_a_round_is_visited_in_the_next(loop: Loop) -> None:
+def test_whoever_asks_during_a_round_is_visited_in_the_next(loop):
     scheduler = scheduler_of(loop)
     again = Writer(loop, "again", then=lambda: loop.visits.count("again") < 3 and scheduler.add(again))
     late = Writer(loop, "late", takes=2 * MAX_TURN)
@@ -145,7 +143,7 @@ def test_whoever_asks_during_a_round_is_visited_in_the_next(loop: Loop) -> None:
     assert loop.visits == ["long", "late", "again", "late", "again", "again"]
 
 
-def test_one_that_fails_never_ends_a_round(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_fails_never_ends_a_round(loop, caplog):
     scheduler = scheduler_of(loop)
     writers = [Writer(loop, "a"), Writer(loop, "b", then=lambda: 1 / 0), Writer(loop, "c")]
     with caplog.at_level(logging.ERROR, "broadcast"):
@@ -157,7 +155,7 @@ def test_one_that_fails_never_ends_a_round(loop: Loop, caplog: pytest.LogCapture
     assert "division by zero" in caplog.text
 
 
-def test_whoever_was_removed_is_not_visited_even_if_the_round_has_begun(loop: Loop) -> None:
+def test_whoever_was_removed_is_not_visited_even_if_the_round_has_begun(loop):
     scheduler = scheduler_of(loop)
     writers = [Writer(loop, name, takes=2 * MAX_TURN) for name in "abc"]
     for writer in writers:

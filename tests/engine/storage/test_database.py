@@ -35,7 +35,7 @@ from broadcast.engine.storage.database import (
 from broadcast.engine.system import System
 from broadcast.exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from broadcast.models import Group, Message
-from tests.kit.log import NoNaps, autocommit_off, failing, failing_if, stored, wrapper_of
+from tests.kit.log import NO_NAPS, autocommit_off, failing, failing_if, stored, wrapper_of
 from tests.kit.processes import elsewhere, together
 from tests.kit.streams import draft, drafts
 
@@ -79,7 +79,7 @@ def make_group(name: str = "a") -> None:
     Group.objects.create(name=name, epoch="e")
 
 
-def work_once(system: System | None = None) -> list[bool]:
+def work_once(system: System = NO_NAPS) -> list[bool]:
     """Runs a write in a transaction of its own; what each try was told."""
     tries: list[bool] = []
 
@@ -88,10 +88,7 @@ def work_once(system: System | None = None) -> list[bool]:
         make_group("made")
         return tries
 
-    return in_own_transaction(connection, system or NoNaps(), work)
-
-
-# What an error means
+    return in_own_transaction(connection, system, work)
 
 
 UNAVAILABLE = "The message log cannot be used right now: x"
@@ -106,14 +103,14 @@ NOT_ACCEPTED = "The database does not accept the message: x"
         ([ValueError, RuntimeError, transaction.TransactionManagementError], None, "x"),
     ],
 )
-def test_an_error_in_the_log_tells_what_it_means(kinds, becomes: type[Exception] | None, text: str) -> None:
+def test_an_error_in_the_log_tells_what_it_means(kinds, becomes, text):
     for kind in kinds:
         with pytest.raises(becomes or kind) as raised, log_access():
             raise kind("x")
         assert (type(raised.value), str(raised.value)) == (becomes or kind, text)
 
 
-def test_without_tables_there_is_no_log() -> None:
+def test_without_tables_there_is_no_log():
     with connection.schema_editor() as editor:
         editor.delete_model(Message)
     try:
@@ -129,13 +126,13 @@ def test_without_tables_there_is_no_log() -> None:
     assert Group.objects.filter(name="sound").exists()
 
 
-def test_where_not_even_that_can_be_found_out_it_is_unavailable() -> None:
+def test_where_not_even_that_can_be_found_out_it_is_unavailable():
     with failing(*[OperationalError("no disk")] * 2), pytest.raises(LogUnavailable) as raised:
         heads()
     assert type(raised.value) is LogUnavailable
 
 
-def test_a_site_without_any_database_sends_live_only() -> None:
+def test_a_site_without_any_database_sends_live_only():
     with other_database(NoDatabase(connection.settings_dict)):
         assert send("hi").offset is None
 
@@ -158,11 +155,8 @@ def configured(**settings: object) -> BaseDatabaseWrapper:
     return other
 
 
-# Connecting
-
-
 @pytest.mark.parametrize(("refusals", "is_reached"), [(1, True), (2, False)])
-def test_a_new_connection_is_tried_twice(refusals: int, is_reached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_connection_is_tried_twice(refusals, is_reached, monkeypatch):
     left = [OperationalError(f"starting up {number}") for number in range(refusals)]
     connect = connection.connect
     connection.close()
@@ -178,7 +172,7 @@ def lose(error: Exception) -> None:
     raise error
 
 
-def test_within_a_transaction_there_is_no_second_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_within_a_transaction_there_is_no_second_connection(monkeypatch):
     with transaction.atomic():
         own = connection.connection
         with monkeypatch.context() as patch:
@@ -188,10 +182,7 @@ def test_within_a_transaction_there_is_no_second_connection(monkeypatch: pytest.
         assert connection.connection is own
 
 
-# Reading
-
-
-def test_a_dead_connection_is_replaced_once() -> None:
+def test_a_dead_connection_is_replaced_once():
     make_group()
     before = connection.connection
     with failing(gone()):
@@ -202,7 +193,7 @@ def test_a_dead_connection_is_replaced_once() -> None:
 
 
 @pytest.mark.parametrize("refused", [deadlock, busy])
-def test_a_read_is_tried_once_more_after_a_conflict(refused) -> None:
+def test_a_read_is_tried_once_more_after_a_conflict(refused):
     make_group()
     with failing(refused()):
         assert heads() == ["a"]
@@ -210,17 +201,14 @@ def test_a_read_is_tried_once_more_after_a_conflict(refused) -> None:
         heads()
 
 
-def test_a_read_is_not_repeated_where_that_helps_nobody() -> None:
+def test_a_read_is_not_repeated_where_that_helps_nobody():
     with failing(ProgrammingError("what?")), pytest.raises(LogUnavailable, match="what"):
         heads()
     with transaction.atomic(), failing(gone()), pytest.raises(LogUnavailable):
         reading(lambda: list(Group.objects.all()))  # the transaction was lost with the connection
 
 
-# Whose transaction it is
-
-
-def test_a_transaction_of_the_callers() -> None:
+def test_a_transaction_of_the_callers():
     assert in_callers_transaction(connection) is False
     for durable in (False, True):
         with transaction.atomic(durable=durable):
@@ -234,19 +222,19 @@ def test_a_transaction_of_the_callers() -> None:
 
 
 class TestWithinATestCase(TestCase):
-    def test_the_tests_own_does_not_count(self) -> None:
+    def test_the_tests_own_does_not_count(self):
         assert in_callers_transaction(connection) is False
         with transaction.atomic():
             assert in_callers_transaction(connection) is True
         assert in_callers_transaction(connection) is False
 
-    def test_work_is_done_within_it(self) -> None:
+    def test_work_is_done_within_it(self):
         work_once()
         assert elsewhere(Group.objects.count) == 0
 
 
 @pytest.mark.log_contract
-def test_what_fails_inside_a_savepoint_is_undone_and_nothing_else() -> None:
+def test_what_fails_inside_a_savepoint_is_undone_and_nothing_else():
     with transaction.atomic():
         make_group("a")
         with pytest.raises(IntegrityError), savepoint(connection):
@@ -256,7 +244,7 @@ def test_what_fails_inside_a_savepoint_is_undone_and_nothing_else() -> None:
 
 
 @pytest.mark.log_contract
-def test_with_autocommit_off_a_savepoint_commits_nothing() -> None:
+def test_with_autocommit_off_a_savepoint_commits_nothing():
     with autocommit_off():
         for name in "ab":
             with savepoint(connection):
@@ -264,9 +252,6 @@ def test_with_autocommit_off_a_savepoint_commits_nothing() -> None:
         assert elsewhere(Group.objects.count) == 0
         transaction.rollback()
     assert not Group.objects.exists()
-
-
-# Trying again
 
 
 @pytest.mark.parametrize(
@@ -279,7 +264,7 @@ def test_with_autocommit_off_a_savepoint_commits_nothing() -> None:
         (gone, TRIES),
     ],
 )
-def test_a_write_is_tried_so_often(error, tries: int) -> None:
+def test_a_write_is_tried_so_often(error, tries):
     with failing(*[error() for _ in range(tries)]), pytest.raises(type(error())):
         work_once()
     assert not Group.objects.exists()
@@ -290,13 +275,10 @@ def test_a_write_is_tried_so_often(error, tries: int) -> None:
     assert (connection.connection is before) is (error is not gone)
 
 
-def test_a_write_is_not_tried_for_long() -> None:
-    class Slow(NoNaps):
-        def __init__(self) -> None:
-            self.monotonic = count(0, 6).__next__  # seconds
-
+def test_a_write_is_not_tried_for_long():
+    slow = System(monotonic=count(0, 6).__next__)  # seconds
     with failing(busy()), pytest.raises(OperationalError):
-        work_once(Slow())
+        work_once(slow)
 
 
 @contextmanager
@@ -313,7 +295,7 @@ def losing_commits(comes_through: bool, times: int = 1) -> Iterator[None]:
 
     connection._commit = lose
     try:
-        with Process(NoNaps()).active():
+        with Process(NO_NAPS).active():
             yield
     finally:
         connection._commit = commit
@@ -321,7 +303,7 @@ def losing_commits(comes_through: bool, times: int = 1) -> Iterator[None]:
 
 @pytest.mark.log_contract
 @pytest.mark.parametrize("comes_through", [True, False])
-def test_a_message_is_sent_once_whatever_became_of_a_lost_commit(comes_through: bool) -> None:
+def test_a_message_is_sent_once_whatever_became_of_a_lost_commit(comes_through):
     with losing_commits(comes_through):
         assert send("hi").offset == 1
     assert stored() == [(1, "hi")]
@@ -329,14 +311,14 @@ def test_a_message_is_sent_once_whatever_became_of_a_lost_commit(comes_through: 
 
 
 @pytest.mark.log_contract
-def test_where_nobody_can_say_what_became_of_a_commit_the_error_says_so() -> None:
+def test_where_nobody_can_say_what_became_of_a_commit_the_error_says_so():
     with losing_commits(comes_through=True, times=TRIES), pytest.raises(OutcomeUnknown, match="with the same ref"):
         send("hi")
     assert Message.objects.count() == 1
 
 
 @pytest.mark.log_contract
-def test_so_it_does_where_the_database_then_has_some_other_trouble() -> None:
+def test_so_it_does_where_the_database_then_has_some_other_trouble():
     refuse = wrapper_of(lambda sql: ProgrammingError("some other trouble"))
     commit = connection._commit
 
@@ -351,9 +333,6 @@ def test_so_it_does_where_the_database_then_has_some_other_trouble() -> None:
     connection.execute_wrappers.remove(refuse)
 
 
-# SQLite
-
-
 @contextmanager
 def locked() -> Iterator[sqlite3.Connection]:
     """Somebody else writes into the file."""
@@ -364,7 +343,7 @@ def locked() -> Iterator[sqlite3.Connection]:
 
 
 @only_sqlite
-def test_a_lock_is_waited_for() -> None:
+def test_a_lock_is_waited_for():
     """The first try to write meets the lock, which is released only then."""
     met = threading.Event()
 
@@ -381,25 +360,22 @@ def test_a_lock_is_waited_for() -> None:
 
 
 @only_sqlite
-def test_a_lock_that_is_held_too_long_is_unavailability() -> None:
+def test_a_lock_that_is_held_too_long_is_unavailability():
     send("first")
     impatient = configured(OPTIONS={**connection.settings_dict["OPTIONS"], "timeout": 0.001})
     is_refused = pytest.raises(LogUnavailable, match="database is locked")
-    with locked(), other_database(impatient), Process(NoNaps()).active(), is_refused:
+    with locked(), other_database(impatient), Process(NO_NAPS).active(), is_refused:
         send("refused")
     assert send("second").offset == 2
     assert stored() == [(1, "first"), (2, "second")]
 
 
 @only_sqlite
-def test_a_file_that_is_no_database_is_unavailability(tmp_path) -> None:
+def test_a_file_that_is_no_database_is_unavailability(tmp_path):
     (tmp_path / "db.sqlite3").write_text("This is not a database, but long enough to be taken for one. " * 20)
     no_database = configured(NAME=str(tmp_path / "db.sqlite3"))
     with other_database(no_database), pytest.raises(LogUnavailable, match="file is not a database"):
         send("hi")
-
-
-# PostgreSQL
 
 
 def kill_connection() -> None:
@@ -416,14 +392,14 @@ def kill_connection() -> None:
 @pytest.mark.log_contract
 @only_postgresql
 class TestPostgreSQL:
-    def test_a_dead_session_is_replaced(self) -> None:
+    def test_a_dead_session_is_replaced(self):
         send("first")
         kill_connection()
         assert send("second").offset == 2
         kill_connection()
         assert [message.body for message in this_process.log.read("broadcast", 0, 9)] == ["first", "second"]
 
-    def test_a_session_that_dies_in_the_callers_transaction_takes_it_along(self) -> None:
+    def test_a_session_that_dies_in_the_callers_transaction_takes_it_along(self):
         def work() -> None:
             with transaction.atomic():
                 send("first")
@@ -435,7 +411,7 @@ class TestPostgreSQL:
         connection.close()
         assert send("third").offset == 1
 
-    def test_a_session_that_dies_during_commit(self) -> None:
+    def test_a_session_that_dies_during_commit(self):
         """A deferred trigger of the table ends the session that commits, once."""
         with connection.cursor() as cursor:
             cursor.execute("CREATE SEQUENCE lost_commits")
@@ -464,7 +440,7 @@ class TestPostgreSQL:
         assert stored() == [(1, "hi")]
 
     @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-    def test_a_site_that_isolates_more_strictly(self, level: str) -> None:
+    def test_a_site_that_isolates_more_strictly(self, level):
         """Our own transactions see what others committed meanwhile all the same."""
 
         def some() -> list[int | None]:

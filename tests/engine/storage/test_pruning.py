@@ -133,7 +133,7 @@ class TestByItself:
             process.pruning.step = Mock(return_value=True)
             process.pruning.follow = Mock(wraps=partial(Pruning.follow, process.pruning))
             offsets = range(head + 1, head + size + 1)
-            process.after_append([NewMessages("news", "e", [SimpleNamespace(offset=offset) for offset in offsets])])
+            process.commit.follow_up([NewMessages("news", "e", [SimpleNamespace(offset=offset) for offset in offsets])])
             due = [call("news") for offset in offsets if offset % EVERY == 0]
             assert process.pruning.step.mock_calls == due
             assert process.pruning.follow.called is bool(due)

@@ -20,25 +20,18 @@ from broadcast.engine.storage.threads import (
 )
 from broadcast.engine.system import System
 from broadcast.exceptions import LogUnavailable, NoLog
-from tests.kit.processes import elsewhere
+from tests.kit.clock import StandingClock
 from tests.kit.waiting import until, wait_until
 
 
-class Clock(System):
-    now = 1000.0  # seconds
-
-    def monotonic(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def threads(clock: Clock) -> Iterator[OwnThreads]:
-    threads = OwnThreads(clock)
+def threads(clock: StandingClock) -> Iterator[OwnThreads]:
+    threads = OwnThreads(System(monotonic=clock))
     yield threads
     threads.close()
     wait_until(lambda: not own_threads())
@@ -59,14 +52,13 @@ def select_one() -> int:
         return id(connection.connection)
 
 
-async def test_reading_and_writing_have_a_thread_each(threads: OwnThreads) -> None:
+async def test_reading_and_writing_have_a_thread_each(threads):
     """A slow write does not hold up reading, and closing lets it finish before the threads end."""
-    under_way, release = threading.Event(), threading.Event()
-    slow = asyncio.ensure_future(threads.write(lambda: under_way.set() or (release.wait(10) and thread_name())))
+    release = threading.Event()
+    slow = asyncio.ensure_future(threads.write(lambda: release.wait(10) and thread_name()))
     assert (await threads.read(thread_name)).startswith("broadcast-reader")
     with pytest.raises(ZeroDivisionError):
         await threads.read(lambda: 1 / 0)
-    await until(under_way.is_set)
     threads.close()
     assert not slow.done()
     release.set()
@@ -75,9 +67,7 @@ async def test_reading_and_writing_have_a_thread_each(threads: OwnThreads) -> No
 
 @pytest.mark.parametrize(("is_closed", "name"), [(False, "broadcast-writer"), (True, "broadcast-late-writer")])
 @pytest.mark.django_db(transaction=True)
-async def test_a_submitted_write_finds_a_thread_even_when_the_writer_is_gone(
-    threads: OwnThreads, is_closed: bool, name: str
-) -> None:
+async def test_a_submitted_write_finds_a_thread_even_when_the_writer_is_gone(threads, is_closed, name):
     names: list[str] = []
     if is_closed:
         threads.close()
@@ -87,7 +77,7 @@ async def test_a_submitted_write_finds_a_thread_even_when_the_writer_is_gone(
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_thread_keeps_its_connection_until_it_is_old(threads: OwnThreads, clock: Clock) -> None:
+async def test_a_thread_keeps_its_connection_until_it_is_old(threads, clock):
     first = await threads.read(select_one)
     clock.now += MAX_CONNECTION_AGE
     assert await threads.read(select_one) == first
@@ -100,7 +90,7 @@ async def test_a_thread_keeps_its_connection_until_it_is_old(threads: OwnThreads
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_connection_that_failed_is_dropped(threads: OwnThreads) -> None:
+async def test_a_connection_that_failed_is_dropped(threads):
     def fail() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT * FROM nowhere")
@@ -111,7 +101,7 @@ async def test_a_connection_that_failed_is_dropped(threads: OwnThreads) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_closing_closes_the_connections(threads: OwnThreads) -> None:
+async def test_closing_closes_the_connections(threads):
     wrapper = await threads.read(lambda: (select_one(), connections["default"])[1])
     assert wrapper.connection is not None
     threads.close()
@@ -119,15 +109,10 @@ async def test_closing_closes_the_connections(threads: OwnThreads) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_autocommit_is_on_here_whatever_the_site_configured(
-    threads: OwnThreads, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_autocommit_is_on_here_whatever_the_site_configured(threads, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(connections.settings["default"], "AUTOCOMMIT", False)
         assert await threads.write(lambda: (select_one(), connection.get_autocommit())[1]) is True
-
-
-# Which threads
 
 
 async def choose() -> tuple[type[DatabaseThreads], list[str]]:
@@ -138,15 +123,12 @@ async def choose() -> tuple[type[DatabaseThreads], list[str]]:
     return type(chosen), names
 
 
-async def test_a_server_in_the_main_thread_has_threads_of_its_own() -> None:
+async def test_a_server_has_threads_of_its_own_in_the_main_thread_and_in_another():
     assert (await choose())[0] is OwnThreads
+    assert (await asyncio.to_thread(asyncio.run, choose()))[0] is OwnThreads
 
 
-def test_a_server_in_another_thread_has_threads_of_its_own() -> None:
-    assert elsewhere(lambda: asyncio.run(choose()))[0] is OwnThreads
-
-
-def test_a_loop_that_a_synchronous_caller_waits_for_uses_the_callers_thread() -> None:
+def test_a_loop_that_a_synchronous_caller_waits_for_uses_the_callers_thread():
     kind, (here, *there) = async_to_sync(choose)()
     main = threading.main_thread().name
     assert kind is CallersThread
@@ -154,15 +136,12 @@ def test_a_loop_that_a_synchronous_caller_waits_for_uses_the_callers_thread() ->
     assert there == [main, main]
 
 
-# The database of a node
-
-
 def fail_with(error: Exception) -> None:
     raise error
 
 
 @pytest.mark.parametrize("way", ["read", "write"])
-async def test_a_node_notes_what_fails_and_what_works(way: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_node_notes_what_fails_and_what_works(way, caplog):
     caplog.set_level(logging.WARNING, "broadcast")
     health = Health()
     database = NodeDatabase(System(), health)
@@ -181,7 +160,7 @@ async def test_a_node_notes_what_fails_and_what_works(way: str, caplog: pytest.L
     database.close()
 
 
-async def test_a_node_makes_threads_when_it_needs_them() -> None:
+async def test_a_node_makes_threads_when_it_needs_them():
     database = NodeDatabase(System(), Health())
     assert own_threads() == []
     first, second = await asyncio.gather(database.threads(), database.threads())

@@ -5,52 +5,35 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from broadcast.engine.frames import Dialect, Frame
+from broadcast.engine.frames import Dialect
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub.stream import GroupStream
 from tests.kit.clock import Clock
 from tests.kit.sockets import PEERS, Connection, Peer
-from tests.kit.streams import frame
+from tests.kit.streams import PageLog, frame
 
 Connect = Callable[..., Awaitable[Peer]]
 
 
-class Log:
-    """Pages of 100 messages, which fail while ``error`` is set and wait while the gate is shut."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.reads = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def page(self, group: str, after: int) -> list[Frame]:
-        self.reads += 1
-        await self.gate.wait()
-        if self.error is not None:
-            raise self.error
-        return [frame(offset) for offset in range(after + 1, after + 101)]
-
-
 @pytest.fixture
-def log() -> Log:
-    return Log()
+def log() -> PageLog:
+    return PageLog(*range(1, 3001))
 
 
-def stream_of(name: str, log: Log) -> GroupStream:
+def stream_of(name: str, log: PageLog) -> GroupStream:
     """A stream whose head is at offset 10."""
-    stream = GroupStream(name, log.page)
+    stream = GroupStream(name, log.read)
     stream.restart("e", 10, 0)
     return stream
 
 
 @pytest.fixture
-def stream(log: Log) -> GroupStream:
+def stream(log: PageLog) -> GroupStream:
     return stream_of("g", log)
 
 
 @pytest.fixture
-def other(log: Log) -> GroupStream:
+def other(log: PageLog) -> GroupStream:
     return stream_of("h", log)
 
 

@@ -18,15 +18,13 @@ from broadcast.engine.transports.daphne.drain import Drain
 from broadcast.engine.transports.daphne.internals import WriteBackpressure
 from broadcast.engine.transports.daphne.receive import ReceiveLimit
 from broadcast.engine.transports.direct import DirectTransport
-from tests.kit.sockets import Connection
-from tests.kit.streams import end
+from tests.kit.streams import end_nodes
 
 
 @pytest.fixture
 async def node() -> AsyncIterator[Node]:
-    node = current_process().node()
-    yield node
-    await end(node)
+    yield current_process().node()
+    await end_nodes()
 
 
 @pytest.fixture
@@ -35,9 +33,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: [record.getMessage() for record in caplog.records if record.name == "broadcast"]
 
 
-async def test_daphne_is_written_to_directly_and_the_log_says_so_once(
-    connection: Connection, node: Node, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_daphne_is_written_to_directly_and_the_log_says_so_once(connection, node, said, monkeypatch):
     walks: list[Any] = []
     monkeypatch.setattr(connect, "daphne_behind", lambda send: walks.append(send) or internals.daphne_behind(send))  # type: ignore[func-returns-value]
     for number in range(1, 4):
@@ -50,9 +46,7 @@ async def test_daphne_is_written_to_directly_and_the_log_says_so_once(
     assert node.part(Drain).servers == [connection.server]
 
 
-async def test_a_setting_turns_it_off(
-    connection: Connection, node: Node, said: Callable[[], list[str]], settings: Any
-) -> None:
+async def test_a_setting_turns_it_off(connection, node, said, settings):
     settings.BROADCAST = {"DIRECT_WRITES": False}
     for _ in range(3):
         transport = transport_for(node, connection.send, Dialect.V1)
@@ -62,14 +56,14 @@ async def test_a_setting_turns_it_off(
     assert transport.drain is node.part(Drain)
 
 
-async def test_another_server_is_written_to_by_asgi(node: Node, said: Callable[[], list[str]]) -> None:
+async def test_another_server_is_written_to_by_asgi(node, said):
     transport = transport_for(node, asyncio.Queue().put, Dialect.V1)
     assert isinstance(transport, AsgiTransport)
     assert said() == [BY_ASGI]
     assert transport.drain is None
 
 
-async def test_each_way_is_said_once(node: Node, said: Callable[[], list[str]]) -> None:
+async def test_each_way_is_said_once(node, said):
     for way in ("by foot", "by foot", "by train", "by foot"):
         say(node, way)
     assert said() == ["by foot", "by train"]

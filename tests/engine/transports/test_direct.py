@@ -7,10 +7,8 @@ import pytest
 
 from broadcast.conf import conf
 from broadcast.engine.hub import stream as stream_module
-from broadcast.engine.hub.stream import GroupStream
 from broadcast.engine.transports.asgi import STALLED
-from tests.engine.transports.conftest import Connect, Log, push, quiet
-from tests.kit.clock import Clock
+from tests.engine.transports.conftest import Connect, push, quiet
 from tests.kit.waiting import until
 
 
@@ -24,7 +22,7 @@ async def peer(connect: Connect) -> Any:
     return await connect()
 
 
-async def test_what_is_there_together_leaves_in_one_write_and_needs_no_task(peer: Any, stream: GroupStream) -> None:
+async def test_what_is_there_together_leaves_in_one_write_and_needs_no_task(peer, stream):
     peer.follow(stream)
     await quiet()
     tasks = asyncio.all_tasks()
@@ -36,9 +34,7 @@ async def test_what_is_there_together_leaves_in_one_write_and_needs_no_task(peer
     assert peer.events == []
 
 
-async def test_more_than_that_leaves_in_as_many_writes_as_it_takes(
-    peer: Any, stream: GroupStream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_than_that_leaves_in_as_many_writes_as_it_takes(peer, stream, monkeypatch):
     monkeypatch.setattr(stream_module, "BATCH_FRAMES", 5)
     peer.follow(stream)
     push(stream, *range(11, 100))
@@ -46,7 +42,7 @@ async def test_more_than_that_leaves_in_as_many_writes_as_it_takes(
     assert len(peer.socket.writes) == 18
 
 
-async def test_bytes_are_made_once_for_all(connect: Connect, stream: GroupStream) -> None:
+async def test_bytes_are_made_once_for_all(connect, stream):
     peers: list[Any] = [await connect() for _ in range(3)]
     for peer in peers:
         peer.follow(stream)
@@ -55,7 +51,7 @@ async def test_bytes_are_made_once_for_all(connect: Connect, stream: GroupStream
     assert len({id(data) for peer in peers for data in peer.socket.writes}) == 1
 
 
-async def test_nothing_is_written_after_the_close_and_nothing_heard(peer: Any, stream: GroupStream) -> None:
+async def test_nothing_is_written_after_the_close_and_nothing_heard(peer, stream):
     peer.follow(stream)
     await peer.transport.disconnect(4000)
     push(stream, 11)
@@ -64,22 +60,7 @@ async def test_nothing_is_written_after_the_close_and_nothing_heard(peer: Any, s
     assert (peer.socket.writes, peer.socket.buffer, peer.socket.is_muted) == ([], b"", True)
 
 
-async def test_a_group_whose_history_is_being_read_does_not_hold_up_another(
-    peer: Any, stream: GroupStream, other: GroupStream, log: Log
-) -> None:
-    log.gate.clear()
-    peer.follow(stream, after=4)
-    peer.follow(other)
-    await until(lambda: log.reads)
-    push(other, 11)
-    await until(lambda: peer.offsets == [11])
-    log.gate.set()
-    await until(lambda: peer.offsets == [11, 5, 6, 7, 8, 9, 10])
-
-
-async def test_a_stall_ends_a_read_of_the_log_as_well(
-    peer: Any, stream: GroupStream, other: GroupStream, log: Log, clock: Clock
-) -> None:
+async def test_a_stall_ends_a_read_of_the_log_as_well(peer, stream, other, log, clock):
     before = asyncio.all_tasks()
     log.gate.clear()
     peer.follow(stream, after=4)

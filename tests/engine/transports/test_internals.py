@@ -53,10 +53,7 @@ def socket_on(connection: Connection) -> DaphneSocket:
     return socket
 
 
-# Finding it
-
-
-async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened: Connection) -> None:
+async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened):
     assert isinstance(opened.send, functools.partial)
     assert opened.send.func.__name__ == "handle_reply"
     assert daphne_behind(opened.send) == DaphneConnection(opened.server, opened.protocol, is_wrapped=False)
@@ -64,7 +61,7 @@ async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened:
     assert socket_on(opened).transport is opened.transport
 
 
-async def test_it_has_all_that_is_expected_of_it(opened: Connection) -> None:
+async def test_it_has_all_that_is_expected_of_it(opened):
     transport = opened.transport
     assert [name for name in OF_PROTOCOL if not hasattr(opened.protocol, name)] == []
     assert [name for name in OF_TRANSPORT if not hasattr(transport, name)] == []
@@ -73,7 +70,7 @@ async def test_it_has_all_that_is_expected_of_it(opened: Connection) -> None:
     assert isinstance(opened.protocol.application_queue, asyncio.Queue)
 
 
-async def test_without_any_one_of_them_it_is_left_alone(connection: Connection) -> None:
+async def test_without_any_one_of_them_it_is_left_alone(connection):
     for where, names in (("OF_PROTOCOL", OF_PROTOCOL), ("OF_TRANSPORT", OF_TRANSPORT)):
         for name in names:
             with pytest.MonkeyPatch.context() as patch:
@@ -84,7 +81,7 @@ async def test_without_any_one_of_them_it_is_left_alone(connection: Connection) 
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_it_is_found_behind_the_middleware_of_channels(connection: Connection) -> None:
+async def test_it_is_found_behind_the_middleware_of_channels(connection):
     sends: list[Any] = []
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -105,7 +102,7 @@ class Middleware:
     async def send(self, event: dict[str, Any]) -> None: ...
 
 
-async def test_it_is_found_behind_so_many_and_no_more(connection: Connection) -> None:
+async def test_it_is_found_behind_so_many_and_no_more(connection):
     send: Any = connection.send
     for _ in range(MAX_DEPTH - 1):
         send = Middleware(send).send
@@ -147,9 +144,7 @@ WRAPPINGS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_written_past(
-    connection: Connection, wrapping: str
-) -> None:
+async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_written_past(connection, wrapping):
     """It may change what it passes on; without being watched, who reads nothing would fill the memory."""
     found = daphne_behind(WRAPPINGS[wrapping](connection.send))
     assert found == DaphneConnection(connection.server, connection.protocol, is_wrapped=True)
@@ -159,7 +154,7 @@ async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_writte
     assert flow.transport.producer is flow
 
 
-async def test_a_wrapper_that_holds_itself_or_nothing_yet_is_no_failure(connection: Connection) -> None:
+async def test_a_wrapper_that_holds_itself_or_nothing_yet_is_no_failure(connection):
     circle = Changing(None)
     circle.inner = circle
 
@@ -173,13 +168,13 @@ async def test_a_wrapper_that_holds_itself_or_nothing_yet_is_no_failure(connecti
 async def plain_send(event: dict[str, Any]) -> None: ...
 
 
-def test_others_have_none() -> None:
+def test_others_have_none():
     wrapped = [Middleware(None).send, Middleware(plain_send).send, functools.partial(plain_send, {})]
     others = [plain_send, functools.partial(plain_send), asyncio.Queue().put, lambda event: None, None, object()]
     assert [daphne_behind(send) for send in wrapped + others] == [None] * 9
 
 
-async def test_a_server_without_a_protocol_or_with_another_has_none(connection: Connection) -> None:
+async def test_a_server_without_a_protocol_or_with_another_has_none(connection):
     server = connection.server
     for args in ((), (None,), (object(),), (Protocol(),), (server,)):
         found = daphne_behind(functools.partial(server.handle_reply, *args))
@@ -187,13 +182,13 @@ async def test_a_server_without_a_protocol_or_with_another_has_none(connection: 
         assert (socket_of(found), backpressure_of(found)) == (None, None)
 
 
-async def test_without_daphne_there_is_none(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_daphne_there_is_none(connection, monkeypatch):
     for module in ("daphne.ws_protocol", "daphne.server"):
         monkeypatch.delitem(sys.modules, module)
         assert socket_behind(connection.send) is None
 
 
-async def test_tls_is_never_written_to(connection: Connection) -> None:
+async def test_tls_is_never_written_to(connection):
     """daphne's TLS transport passes unknown attributes on: only its type tells."""
     factory = TLSMemoryBIOFactory.__new__(TLSMemoryBIOFactory)
     wrapper = TLSMemoryBIOProtocol.__new__(TLSMemoryBIOProtocol)
@@ -209,16 +204,13 @@ async def test_tls_is_never_written_to(connection: Connection) -> None:
     connection.transport.TLS = False
 
 
-async def test_a_client_that_is_gone_before_the_accept_is_no_failure(connection: Connection) -> None:
+async def test_a_client_that_is_gone_before_the_accept_is_no_failure(connection):
     connection.client.close()
     await until(lambda: not connection.transport.connected)
     socket = socket_on(connection)
     assert not socket.is_open
     socket.when_drained(lambda: None)
     socket.mute()
-
-
-# Writing
 
 
 BIG = text_frame("x" * 50_000)
@@ -234,9 +226,7 @@ def fill(socket: DaphneSocket) -> list[bool]:
     return drained
 
 
-async def test_it_is_ready_from_the_accept_to_the_close_while_nothing_of_the_servers_waits(
-    connection: Connection,
-) -> None:
+async def test_it_is_ready_from_the_accept_to_the_close_while_nothing_of_the_servers_waits(connection):
     socket = socket_on(connection)
     assert not socket.is_ready()
     assert not socket.is_open
@@ -260,7 +250,7 @@ async def test_it_is_ready_from_the_accept_to_the_close_while_nothing_of_the_ser
 
 
 @pytest.mark.parametrize("how", ["closes", "vanishes"])
-async def test_it_shuts_when_the_client_goes(opened: Connection, how: str) -> None:
+async def test_it_shuts_when_the_client_goes(opened, how):
     socket = socket_on(opened)
     await until(lambda: socket.is_ready())
     if how == "closes":
@@ -273,20 +263,20 @@ async def test_it_shuts_when_the_client_goes(opened: Connection, how: str) -> No
     assert not socket.is_open
 
 
-async def test_compression_is_not_agreed_upon(connection: Connection) -> None:
+async def test_compression_is_not_agreed_upon(connection):
     """The client of these tests offers it."""
     await connection.send({"type": "websocket.accept"})
     await until(lambda: b"\r\n\r\n" in connection.read())
     assert b"permessage" not in connection.received.lower()
 
 
-async def test_bytes_are_with_the_client_at_once(opened: Connection) -> None:
+async def test_bytes_are_with_the_client_at_once(opened):
     data = text_frame('{"body":"hi"}')
     assert taken_by(socket_on(opened), data) == len(data)
     assert opened.read() == data
 
 
-async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened: Connection) -> None:
+async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened):
     """So whoever writes directly must let it go first."""
     socket = socket_on(opened)
     drained: list[bytes] = []
@@ -299,9 +289,7 @@ async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened: Connec
     assert drained == [text_frame("first")]
 
 
-async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_and_then_it_is_drained_once(
-    opened: Connection,
-) -> None:
+async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_and_then_it_is_drained_once(opened):
     socket = socket_on(opened)
     drained = fill(socket)
     await opened.send({"type": "websocket.send", "text": "pong"})
@@ -317,7 +305,7 @@ async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_
     assert drained == [True]
 
 
-async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(opened: Connection) -> None:
+async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(opened):
     socket = socket_on(opened)
     opened.transport.pauseProducing()
     opened.client.close()
@@ -329,9 +317,7 @@ async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_re
 
 
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EAGAIN])
-async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(
-    opened: Connection, number: int
-) -> None:
+async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(opened, number):
     socket = socket_on(opened)
     frame = text_frame("hi")
     opened.kernel.error = OSError(number, "try again")
@@ -343,7 +329,7 @@ async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tri
 
 
 @pytest.mark.parametrize("by", ["server", "client", "server while it is full"])
-async def test_the_closing_handshake_works_after_a_drain_and_before(opened: Connection, by: str) -> None:
+async def test_the_closing_handshake_works_after_a_drain_and_before(opened, by):
     socket = socket_on(opened)
     drained = fill(socket)
     if by != "server while it is full":
@@ -357,7 +343,7 @@ async def test_the_closing_handshake_works_after_a_drain_and_before(opened: Conn
     assert opened.transport.producer is None
 
 
-async def test_one_that_is_lost_while_it_waits_calls_nobody(opened: Connection) -> None:
+async def test_one_that_is_lost_while_it_waits_calls_nobody(opened):
     socket = socket_on(opened)
     drained = fill(socket)
     opened.client.close()

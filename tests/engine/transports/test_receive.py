@@ -25,12 +25,11 @@ from broadcast.engine.transports.daphne.receive import (
     throttle_handshakes,
 )
 from tests.engine.transports.conftest import quiet
-from tests.kit.clock import Clock
-from tests.kit.sockets import Connection, masked
+from tests.kit.sockets import masked
 from tests.kit.waiting import until
 
 
-async def test_who_was_muted_is_not_heard(opened: Connection) -> None:
+async def test_who_was_muted_is_not_heard(opened):
     opened.say(b"one")
     assert (await opened.receive())["text"] == "one"
     DaphneSocket(opened.protocol).mute()
@@ -40,7 +39,7 @@ async def test_who_was_muted_is_not_heard(opened: Connection) -> None:
     assert opened.protocol.application_queue.empty()
 
 
-async def test_who_does_not_take_the_answers_is_not_read_until_it_does(opened: Connection) -> None:
+async def test_who_does_not_take_the_answers_is_not_read_until_it_does(opened):
     """Each ping makes autobahn answer, whatever the application does."""
     socket = DaphneSocket(opened.protocol)
     sending = opened.flood(masked(b"p" * 125, opcode=9) * 100_000)
@@ -52,7 +51,7 @@ async def test_who_does_not_take_the_answers_is_not_read_until_it_does(opened: C
     await until(lambda: opened.read() and drained and opened.is_read)
 
 
-async def test_of_who_floods_little_waits_and_nothing_is_lost(opened: Connection, clock: Clock) -> None:
+async def test_of_who_floods_little_waits_and_nothing_is_lost(opened, clock):
     limit_unread(opened.protocol)
     wanted = [f"{number:05}" + "x" * 5000 for number in range(1000)]
     sending = opened.flood(b"".join(masked(text.encode()) for text in wanted))
@@ -68,7 +67,7 @@ async def test_of_who_floods_little_waits_and_nothing_is_lost(opened: Connection
     await until(lambda: opened.is_read)
 
 
-async def test_who_floods_with_nothing_is_bounded_too(opened: Connection) -> None:
+async def test_who_floods_with_nothing_is_bounded_too(opened):
     limit_unread(opened.protocol)
     sending = opened.flood(masked(b"") * 100_000)
     await until(lambda: not opened.is_read)
@@ -78,7 +77,7 @@ async def test_who_floods_with_nothing_is_bounded_too(opened: Connection) -> Non
     await until(lambda: opened.is_read)
 
 
-async def test_who_vanishes_while_it_is_not_read_is_looked_after_no_more(opened: Connection) -> None:
+async def test_who_vanishes_while_it_is_not_read_is_looked_after_no_more(opened):
     limit_unread(opened.protocol)
     limit = opened.protocol.application_queue
     sending = opened.flood(masked(b"x" * 5000) * 200)
@@ -89,7 +88,7 @@ async def test_who_vanishes_while_it_is_not_read_is_looked_after_no_more(opened:
     assert not opened.transport.connected
 
 
-async def test_a_message_of_very_many_frames_ends_the_connection(opened: Connection) -> None:
+async def test_a_message_of_very_many_frames_ends_the_connection(opened):
     """They may be empty: autobahn limits the bytes of a message and keeps all of its frames until it ends."""
     limit_unread(opened.protocol)
     begin, more = masked(b"").replace(b"\x81", b"\x01", 1), masked(b"", opcode=0).replace(b"\x80", b"\x00", 1)
@@ -104,7 +103,7 @@ async def test_a_message_of_very_many_frames_ends_the_connection(opened: Connect
         await sending
 
 
-async def test_of_who_floods_little_is_read_at_a_time(opened: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_who_floods_little_is_read_at_a_time(opened, monkeypatch):
     """Each frame is parsed in Python, also those that nobody hears of, and everybody else waits meanwhile."""
     limit_unread(opened.protocol)
     reads: list[int] = []
@@ -118,7 +117,7 @@ async def test_of_who_floods_little_is_read_at_a_time(opened: Connection, monkey
     assert max(reads) <= READ_BYTES
 
 
-async def test_below_tls_it_is_the_socket_that_is_read_little_by_little(connection: Connection) -> None:
+async def test_below_tls_it_is_the_socket_that_is_read_little_by_little(connection):
     wrapper = TLSMemoryBIOProtocol.__new__(TLSMemoryBIOProtocol)
     wrapper.transport = connection.transport
     read_little_of(below_tls(wrapper))
@@ -126,9 +125,7 @@ async def test_below_tls_it_is_the_socket_that_is_read_little_by_little(connecti
     assert "bufferSize" not in vars(wrapper)
 
 
-async def test_a_transport_that_reads_in_another_way_is_left_alone(
-    connection: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_transport_that_reads_in_another_way_is_left_alone(connection, monkeypatch):
     assert [name for name in OF_READING if not hasattr(connection.transport, name)] == []
     monkeypatch.setattr(receive, "OF_READING", ("doRead_of_old",))
     limit_unread(connection.protocol)
@@ -136,7 +133,7 @@ async def test_a_transport_that_reads_in_another_way_is_left_alone(
     assert "bufferSize" not in vars(connection.transport)
 
 
-async def test_input_is_bounded_only_where_all_is_as_expected(connection: Connection) -> None:
+async def test_input_is_bounded_only_where_all_is_as_expected(connection):
     for where, names in (("OF_INPUT", OF_INPUT), ("OF_ANY_TRANSPORT", OF_ANY_TRANSPORT)):
         for name in names:
             with pytest.MonkeyPatch.context() as patch:
@@ -148,9 +145,6 @@ async def test_input_is_bounded_only_where_all_is_as_expected(connection: Connec
     assert type(connection.protocol.application_queue) is ReceiveLimit
 
 
-# Handshakes
-
-
 @pytest.fixture
 def server() -> Server:
     async def application(scope: Any, receive: Any, send: Any) -> None: ...
@@ -160,7 +154,7 @@ def server() -> Server:
     return server
 
 
-def test_requests_of_daphne_learn_to_wait_in_one_line(server: Server) -> None:
+def test_requests_of_daphne_learn_to_wait_in_one_line(server):
     throttle_handshakes(server)
     throttle_handshakes(server)
     build = server.http_factory.buildProtocol
@@ -173,7 +167,7 @@ class Bare:
     """A protocol of another make."""
 
 
-def test_a_protocol_that_makes_its_requests_otherwise_is_left_alone(server: Server) -> None:
+def test_a_protocol_that_makes_its_requests_otherwise_is_left_alone(server):
     protocol = Bare()
     server.http_factory.buildProtocol = lambda address: protocol
     throttle_handshakes(server)
@@ -181,6 +175,6 @@ def test_a_protocol_that_makes_its_requests_otherwise_is_left_alone(server: Serv
     assert vars(protocol) == {}
 
 
-def test_another_server_has_no_line() -> None:
+def test_another_server_has_no_line():
     throttle_handshakes(None)
     throttle_handshakes(Bare())

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ....conf import conf
 from ...node import Node
+from ...process import Process
 
 logger = logging.getLogger("broadcast")
 
@@ -161,10 +162,11 @@ def twisted_reactor() -> Any:
     return reactor
 
 
-def drain_for(node: Node, server: Any) -> Drain | None:
+def drain_for(process: Process, server: Any) -> Drain | None:
     """The drain of a daphne server, set up by the first who asks; None in a thread that gets no signals."""
     if threading.current_thread() is not threading.main_thread():
         return None
+    node = process.node()
     drain = node.part(Drain)
     if server not in drain.servers:
         drain.serve(server)

@@ -20,7 +20,7 @@ def has_all(thing: Any, names: tuple[str, ...]) -> bool:
 
 
 class DaphneConnection(NamedTuple):
-    """Where an ASGI ``send`` of daphne ends."""
+    """The daphne connection that an ASGI ``send`` belongs to."""
 
     server: Any
     protocol: Any  # of the WebSocket; None for a request, and if it is not daphne's own

@@ -73,7 +73,7 @@ def limit_unread(protocol: Any) -> None:
 
 
 def read_little_of(transport: Any) -> None:
-    """Has little of a client read at a time: to parse it is work for the whole process, and others wait meanwhile."""
+    """Limits the bytes that are read of a client at a time, because parsing blocks the event loop for everybody."""
     if has_all(transport, OF_READING):
         transport.bufferSize = READ_BYTES
 

@@ -1,0 +1,28 @@
+"""Pages as they are served."""
+
+from html.parser import HTMLParser
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the texts in them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        if text := data.strip():
+            self.texts.append(text)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def one(self, tag: str) -> dict[str, str | None]:
+        (attributes,) = self.all(tag)
+        return attributes
