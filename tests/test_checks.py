@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
 from broadcast import checks
@@ -140,7 +141,7 @@ def scratch(settings, django_db_blocker) -> Iterator:
 
     with django_db_blocker.unblock():
         yield opened
-        connections["scratch"].close()
+        BaseDatabaseWrapper.close(connections["scratch"])  # SQLite's own leaves one in memory open
     del connections["scratch"]
 
 

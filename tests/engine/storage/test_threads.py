@@ -54,11 +54,12 @@ def select_one() -> int:
 
 async def test_reading_and_writing_have_a_thread_each(threads):
     """A slow write does not hold up reading, and closing lets it finish before the threads end."""
-    release = threading.Event()
-    slow = asyncio.ensure_future(threads.write(lambda: release.wait(10) and thread_name()))
+    under_way, release = threading.Event(), threading.Event()
+    slow = asyncio.ensure_future(threads.write(lambda: under_way.set() or (release.wait(10) and thread_name())))
     assert (await threads.read(thread_name)).startswith("broadcast-reader")
     with pytest.raises(ZeroDivisionError):
         await threads.read(lambda: 1 / 0)
+    await until(under_way.is_set)
     threads.close()
     assert not slow.done()
     release.set()
