@@ -140,16 +140,16 @@ def said(run: Run) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("settings", "rule", "sentence"), PROMISED, ids=lambda value: value[:5])
-def test_what_is_wrong_is_said_by_check(said, settings, rule, sentence):
-    found = re.findall(rf"\(broadcast\.{rule}\) (.*?)(?= \?: \(|$)", said[settings])
-    assert any(sentence in text for text in found), said[settings]
+@pytest.mark.parametrize(("kind", "rule", "sentence"), PROMISED, ids=lambda value: value[:5])
+def test_what_is_wrong_is_said_by_check(said, kind, rule, sentence):
+    found = re.findall(rf"\(broadcast\.{rule}\) (.*?)(?= \?: \(|$)", said[kind])
+    assert any(sentence in text for text in found), said[kind]
 
 
-@pytest.mark.parametrize("settings", sorted({settings for settings, _, _ in PROMISED}))
-def test_nothing_else_is_said(said, settings):
-    promised = {rule for name, rule, _ in PROMISED if name == settings}
-    assert set(re.findall(r"\(broadcast\.(\w+)\)", said[settings])) == promised
+@pytest.mark.parametrize("kind", sorted({kind for kind, _, _ in PROMISED}))
+def test_nothing_else_is_said(said, kind):
+    promised = {rule for name, rule, _ in PROMISED if name == kind}
+    assert set(re.findall(r"\(broadcast\.(\w+)\)", said[kind])) == promised
 
 
 def test_each_id_of_the_docs_is_provoked():
