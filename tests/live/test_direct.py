@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import islice, takewhile
 
 import pytest
@@ -156,7 +157,8 @@ def test_whoever_leaves_at_whatever_moment_and_takes_nothing_is_gone_soon_and_is
     leaving = [server.visit(receive_buffer=SMALL) for _ in range(40)]
     for client in leaving:
         server.get("/many?count=1&bytes=15000")
-        client.write((1000).to_bytes(2), opcode=8)
+        with suppress(OSError):  # on a busy machine it may have been sent away by now
+            client.write((1000).to_bytes(2), opcode=8)
         assert reader.hear()["type"] == "message"
     server.get("/many?count=20&bytes=15000")
     assert len(list(islice(reader.frames(), 20))) == 20
