@@ -7,7 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -31,6 +31,8 @@ Result = list[Message] | BaseException
 class CommitRequest(ABC):
     """Drafts of one sender, waiting to be committed."""
 
+    __slots__ = ("drafts", "has_lead", "result")
+
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.drafts = drafts
         self.has_lead = False
@@ -50,6 +52,8 @@ class CommitRequest(ABC):
 
 class ThreadRequest(CommitRequest):
     """The request of a thread that waits; it leads itself when its turn comes."""
+
+    __slots__ = ("_turn",)
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         super().__init__(drafts)
@@ -72,6 +76,8 @@ class ThreadRequest(CommitRequest):
 
 class LoopRequest(CommitRequest):
     """The request of a client; the writer of its node leads for it. Cancelling ``future`` takes it back in time."""
+
+    __slots__ = ("_commit", "_threads", "future", "loop")
 
     def __init__(self, draft: Draft, threads: OwnThreads, commit: GroupCommit) -> None:
         super().__init__([draft])
@@ -112,8 +118,11 @@ class GroupCommit:
     may commit meanwhile.
     """
 
-    def __init__(self, log: Log, hints: HintPublisher, pruning: Pruning) -> None:
+    def __init__(
+        self, log: Log, hints: HintPublisher, pruning: Pruning, in_flight: AbstractContextManager[None]
+    ) -> None:
         self._log = log
+        self._in_flight = in_flight
         self._hints = hints
         self._pruning = pruning
         self._lock = threading.Lock()
@@ -178,7 +187,8 @@ class GroupCommit:
         batch: list[CommitRequest] = []
         try:
             batch = self._next_batch()
-            news = self._commit_batch(batch, connection)
+            with self._in_flight:
+                news = self._commit_batch(batch, connection)
         finally:
             for request in batch:
                 if request.result is None:

@@ -144,8 +144,7 @@ async def relay(node: Node, draft: Draft) -> Message:
     if not isinstance(threads, OwnThreads):
         return (await threads.write(publish, process, [draft]))[0]
     try:
-        with process.in_flight:
-            messages = [await process.commit.relay(draft, threads)]
+        messages = [await process.commit.relay(draft, threads)]
     except NoLog as error:
         process.health.no_log.fail(error)
         messages = publish_ephemeral(process, [draft])
@@ -153,6 +152,8 @@ async def relay(node: Node, draft: Draft) -> Message:
         process.health.log.fail(error, SENDING)
         raise
     else:
-        process.health.log_works()
-    notify_listeners(process, messages)
+        if process.health.failing:
+            process.health.log_works()
+    if process.listeners:
+        notify_listeners(process, messages)
     return messages[0]

@@ -113,7 +113,7 @@ class Line:
 
 
 def commit_of(log: Log, tell: Callable[[Sequence[NewMessages]], None]) -> GroupCommit:
-    return GroupCommit(log, SimpleNamespace(publish_news=tell), this_process.pruning)
+    return GroupCommit(log, SimpleNamespace(publish_news=tell), this_process.pruning, this_process.in_flight)
 
 
 @pytest.fixture
