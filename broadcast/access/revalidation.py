@@ -65,6 +65,7 @@ class Revalidator:
         """Revalidates a connection until ``unwatch``."""
         self.connections.add(connection)
         if self._running is None:
+            self._due, self._signed_out = set(), set()  # of connections that are gone
             self._running = asyncio.create_task(self._run())
 
     def unwatch(self, connection: Revalidated) -> None:

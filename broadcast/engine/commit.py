@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -20,8 +19,6 @@ from .storage.log import Log
 from .storage.pruning import EVERY, Pruning
 from .storage.records import AppendResult, Draft, NewMessages
 from .storage.threads import OwnThreads
-
-R = TypeVar("R")
 
 MAX_BATCH = 500  # messages in one transaction
 
