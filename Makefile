@@ -10,8 +10,10 @@ SITE := http://127.0.0.1:$(PORT)
 # Strictness lives here, so that plain `pytest` stays lenient.
 PYTEST := $(BIN)/python -m pytest -W error
 # What holds a promise in seconds runs by itself and without coverage, which slows every line.
-# Three at a time on two cores: many tests wait for a server or for a browser most of their time.
-AT_ONCE := --numprocesses 3 --dist worksteal
+# Four at a time on two cores: many tests wait for a server or for a browser most of their time.
+AT_ONCE := --numprocesses 4 --dist worksteal
+# A test run starts hundreds of processes; without bytecode each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run admin test matrix mutants bench chaos screenshots lint format clean

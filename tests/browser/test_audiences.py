@@ -213,6 +213,7 @@ class Scene:
 
     def end(self) -> None:
         rights = self.rights()
+        wait_until(lambda: self.crier.number > self.phases[-1].first)
         count = self.crier.end()
         self.wait_for_all_of(count - 1, rights)
         for name, visitor in self.visitors.items():

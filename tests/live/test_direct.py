@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice, takewhile
 
@@ -135,8 +136,10 @@ def test_who_takes_nothing_for_long_is_sent_away_to_come_back(serve, options):
     server = serve(STALLED_TIMEOUT=0.5, **options)
     reader, stuck = server.visit(), server.visit(receive_buffer=SMALL)
     before = server.sockets
-    server.get("/many?count=500&bytes=10000")
-    list(islice(reader.frames(), 500))
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(server.get, "/many?count=500&bytes=10000")
+        list(islice(reader.frames(), 500))
+        asking.result()
     wait_until(lambda: server.sockets == before - 1)
     with pytest.raises((EOFError, ConnectionError)):
         stuck.hear_to_the_end()

@@ -18,7 +18,8 @@ from tests.site import ROOT, free_port
 def new_site(wheels: Path, tmp_path: Path) -> Iterator[Reader]:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=SECONDS)
-    site = Reader(tmp_path, environment / "bin", PIP_FIND_LINKS=str(wheels), PIP_DISABLE_PIP_VERSION_CHECK="1")
+    pip = {"PIP_FIND_LINKS": str(wheels), "PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    site = Reader(tmp_path, environment / "bin", **pip)
     yield site
     site.end()
 

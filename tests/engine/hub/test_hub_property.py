@@ -371,6 +371,7 @@ class HubMachine(RuleBasedStateMachine):
         assert asyncio.all_tasks(self.loop) == set()
 
 
+@pytest.mark.no_cover  # of what it runs, others have run each line
 @pytest.mark.django_db(transaction=True)
 def test_every_connection_gets_each_offset_once_and_in_order(monkeypatch, settings):
     settings.BROADCAST = {"POLL_INTERVAL": POLL}
