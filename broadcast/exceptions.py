@@ -62,6 +62,10 @@ class NoLog(LogUnavailable):
     """There is no log: its tables do not exist, or the database may not be used. Messages are delivered live only."""
 
 
+class LockTimeout(LogUnavailable):
+    """Somebody else held a lock for too long, such as that of the group's row; nothing was sent. Other groups go on."""
+
+
 class OutcomeUnknown(LogUnavailable):
     """The database went away during COMMIT: the message may or may not be in the log.
 

@@ -41,9 +41,11 @@ class Browser:
         return self.welcome
 
     async def hear(self) -> Any:
+        """The next frame, other than a reset by which nothing is lost."""
         text = await self.line.receive_from(WAIT)
         assert isinstance(text, str)
-        return json.loads(text)
+        frame = json.loads(text)
+        return await self.hear() if isinstance(frame, dict) and frame.get("lost") is False else frame
 
     async def say(self, **fields: Any) -> None:
         await self.line.send_to(text_data=json.dumps(fields))

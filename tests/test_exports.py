@@ -24,7 +24,15 @@ def test_what_the_package_exports():
 
 def test_what_can_go_wrong():
     names = [name for name, value in vars(exceptions).items() if isinstance(value, type)]
-    assert names == ["BroadcastError", "Refused", "InvalidMessage", "LogUnavailable", "NoLog", "OutcomeUnknown"]
+    assert names == [
+        "BroadcastError",
+        "Refused",
+        "InvalidMessage",
+        "LogUnavailable",
+        "NoLog",
+        "LockTimeout",
+        "OutcomeUnknown",
+    ]
     assert all(issubclass(getattr(exceptions, name), exceptions.BroadcastError) for name in names)
     assert issubclass(exceptions.InvalidMessage, ValueError)
     assert issubclass(exceptions.OutcomeUnknown, exceptions.LogUnavailable)

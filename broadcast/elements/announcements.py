@@ -16,7 +16,7 @@ from ..engine.frames import utc
 from ..engine.history import heads
 from ..engine.storage import log
 from ..engine.storage.database import reading
-from ..engine.storage.records import Head
+from ..engine.storage.records import VOID, Head
 from ..exceptions import NoLog
 from ..models import Message
 from .texts import TEXTS
@@ -93,6 +93,7 @@ def current_announcements(
         found = [
             announcement(message, head.epoch, timeout)
             for group, head in zip(groups, positions, strict=True)
+            if head.epoch != VOID
             for message in said_by_site(group, head.offset)
         ]
     except NoLog:

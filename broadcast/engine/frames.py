@@ -129,8 +129,9 @@ def message_frame(message: Message) -> Frame:
     return Frame(message_fields(message))
 
 
-def reset_fields(group: str, epoch: str, offset: int | None, reason: str) -> Fields:
-    return {"type": "reset", "group": group, "epoch": epoch, "offset": offset, "reason": reason}
+def reset_fields(group: str, epoch: str, offset: int | None, reason: str, is_lost: bool = True) -> Fields:
+    fields: Fields = {"type": "reset", "group": group, "epoch": epoch, "offset": offset, "reason": reason}
+    return fields if is_lost else fields | {"lost": False}
 
 
 def error_fields(error: BroadcastError) -> Fields:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..exceptions import NoLog
+from ..exceptions import LockTimeout, NoLog
 from ..models import Message
 from .frames import utc
 from .hub.stream import resume_point
 from .process import current_process
 from .storage.database import in_callers_transaction, open_log
-from .storage.records import Head
+from .storage.log import Log
+from .storage.records import VOID, Head
+
+TRIES = 3  # of a read, while a log begins anew again and again
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,8 +35,7 @@ def latest(group: str, limit: int) -> History:
     """The last ``limit`` messages. Raises LogUnavailable if the log cannot be read."""
     try:
         # The head comes first: a message that arrives in between is in the list, or comes live.
-        head = joined(group)
-        messages = current_process().log.newest(group, limit)
+        head, messages = read_in_one_epoch(group, lambda log, head: log.newest(group, limit))
     except NoLog:
         return History()
     for message in messages:
@@ -46,31 +49,51 @@ def since(group: str, after: int, epoch: str | None, limit: int) -> History:
     What is no longer kept is left out, and then it is not ``recovered``. Raises LogUnavailable if the
     log cannot be read.
     """
+
+    def resume(head: Head) -> tuple[int, bool]:
+        asked = head.epoch if epoch is None else epoch
+        return resume_point(after, asked, head.epoch, head.offset, head.floor)
+
     try:
-        head = joined(group)
-        start, recovered = resume_point(after, epoch in (None, head.epoch), head.offset, head.floor)
-        messages = current_process().log.read(group, start, limit)
+        head, messages = read_in_one_epoch(group, lambda log, head: log.read(group, resume(head)[0], limit))
     except NoLog:
         return History()
+    start, recovered = resume(head)
     # Messages may have been pruned since the head was read.
     follows = messages[0].offset == start + 1 if messages else start == head.offset
     return History(head.epoch, end_of(messages, head), messages, recovered and follows)
 
 
 def heads(groups: Sequence[str]) -> list[Head]:
-    """The heads of these groups: one that is not there yet is opened, and what waits in one is sequenced."""
+    """The heads of these groups; what waits in one is sequenced."""
     found = current_process().log.heads(groups)
-    return [found[group] if group in found and not found[group].has_waiting else joined(group) for group in groups]
+    return [joined(group) if found[group].has_waiting else found[group] for group in groups]
 
 
 def joined(group: str) -> Head:
-    """The head of a group; what waits in it is sequenced, unless a rollback of the caller's could take that back."""
+    """The head of a group; what waits in it is sequenced, unless a rollback of the caller's could take that back.
+
+    Nor if somebody holds the group's row: whoever listens gets what waits a moment later.
+    """
     process = current_process()
-    if in_callers_transaction(open_log()):
-        return process.log.open(group)  # whoever listens gets what waits without this, a moment later
-    head, news = process.log.join(group)
-    process.hints.publish_news(news)
-    return head
+    head = process.log.head(group)
+    if not head.has_waiting or in_callers_transaction(open_log()):
+        return head
+    with suppress(LockTimeout):
+        process.hints.publish_news([process.log.sequence(group)])
+    return process.log.head(group)
+
+
+def read_in_one_epoch(group: str, read: Callable[[Log, Head], list[Message]]) -> tuple[Head, list[Message]]:
+    """The head of a group and what is read after it; both again, if the log began anew in between."""
+    for _ in range(TRIES):
+        head = joined(group)
+        if head.epoch == VOID:
+            return head, []
+        messages = read(current_process().log, head)
+        if all(message.epoch == head.epoch for message in messages):
+            break
+    return head, [message for message in messages if message.epoch == head.epoch]
 
 
 def end_of(messages: list[Message], head: Head) -> int | None:

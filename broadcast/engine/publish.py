@@ -11,12 +11,12 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..exceptions import InvalidMessage, LogUnavailable, NoLog
+from ..exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog
 from ..models import Message
 from .frames import Frame, message_frame
 from .health import SENDING
 from .hints.hint import ephemeral_hints
-from .storage.database import in_callers_transaction, open_log
+from .storage.database import PATIENCE, in_callers_transaction, open_log
 from .storage.log import message_of
 from .storage.records import Draft
 from .storage.threads import OwnThreads
@@ -88,11 +88,17 @@ def logged(process: Process, drafts: Sequence[Draft]) -> list[Message]:
         health.no_log.fail(error)
         return publish_ephemeral(process, drafts)
     except LogUnavailable as error:
-        health.log.fail(error, SENDING)
+        note_failure(process, error)
         raise
     if health.failing:
         health.log_works()
     return messages
+
+
+def note_failure(process: Process, error: LogUnavailable) -> None:
+    """Notes that the log fails for whoever sends; a lock that one group's senders wait for is no failure."""
+    if not isinstance(error, LockTimeout):
+        process.health.log.fail(error, SENDING)
 
 
 def publish_ephemeral(process: Process, drafts: Sequence[Draft]) -> list[Message]:
@@ -128,10 +134,11 @@ def sequence(process: Process, messages: Sequence[Message]) -> None:
     """Gives committed messages their offsets, and hints. If this fails, the next poll of any hub does it."""
     try:
         if not process.log.fill_in_offsets(messages):
-            process.commit.follow_up(process.log.sequence({message.group_id for message in messages}))
+            for group in sorted({message.group_id for message in messages}):
+                process.commit.follow_up([process.log.sequence(group, PATIENCE)])
             process.log.fill_in_offsets(messages)
-    except LogUnavailable as error:
-        process.health.log.fail(error, SENDING)
+    except LogUnavailable as error:  # or somebody holds the group: whoever lets it go, or the next poll, sees to it
+        note_failure(process, error)
 
 
 # From a connection
@@ -149,7 +156,7 @@ async def relay(node: Node, draft: Draft) -> Message:
         process.health.no_log.fail(error)
         messages = publish_ephemeral(process, [draft])
     except LogUnavailable as error:
-        process.health.log.fail(error, SENDING)
+        note_failure(process, error)
         raise
     else:
         if process.health.failing:

@@ -26,6 +26,7 @@ from broadcast import asend, asend_many, send, send_many
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.process import current_process, this_process
 from broadcast.engine.publish import relay
+from broadcast.engine.storage.database import PATIENCE
 from broadcast.exceptions import InvalidMessage, LogUnavailable
 from broadcast.models import Group, Message
 from tests.kit.log import autocommit_off, committed, failing_if, stored, wrapper_of
@@ -68,7 +69,7 @@ def ear():
 
 def kept() -> list[str]:
     """What the log holds, once what waits is sequenced."""
-    this_process.log.join("broadcast")
+    this_process.log.sequence("broadcast", PATIENCE)
     return [body for _, body in stored()]
 
 
@@ -122,7 +123,7 @@ class TestOutsideATransaction:
         def some(name):
             offsets = [-1]
             for number in range(5):
-                before = this_process.log.open("broadcast").offset
+                before = this_process.log.head("broadcast").offset
                 message = send(f"{name}{number}")
                 assert message.body == f"{name}{number}"
                 assert message.offset > max(before, offsets[-1])

@@ -81,11 +81,13 @@ class Visitor(ABC):
         return self
 
     def hear(self) -> Any:
+        """The next frame, other than a reset by which nothing is lost."""
         frame = json.loads(self.text())
         kind = frame.get("type")
         if kind in ("welcome", "reset") and "epoch" in frame:
             self.epoch, self.offsets[frame["group"]] = frame["epoch"], frame["offset"]
-        elif kind == "message" and not frame.get("duplicate"):
+            return frame if frame.get("lost", True) else self.hear()
+        if kind == "message" and not frame.get("duplicate"):
             before, offset = self.offsets.get(frame["group"]), frame["offset"]
             if None not in (before, offset):
                 assert offset == before + 1, frame

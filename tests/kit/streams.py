@@ -56,7 +56,7 @@ class PageLog:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def read(self, group: str, after: int) -> list[Frame]:
+    async def read(self, after: int) -> list[Frame]:
         self.reads.append(after)
         page = [offset for offset in self.offsets if after < offset <= after + pages.PAGE]
         await self.gate.wait()
@@ -137,7 +137,8 @@ class Client:
 
     @property
     def resets(self) -> list[dict[str, Any]]:
-        return [fields for fields in self.received if fields["type"] == "reset"]
+        """Those that tell of a loss: by others a connection leaves the void epoch."""
+        return [fields for fields in self.received if fields["type"] == "reset" and fields.get("lost", True)]
 
 
 def database_threads() -> list[threading.Thread]:

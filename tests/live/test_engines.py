@@ -19,7 +19,7 @@ REPEATABLE_READ = 3  # as psycopg and the OPTIONS of a Django database count the
 HUB, LOG, LAYER = "hub_contract", "log_contract", "layer_contract"
 
 FILES = {
-    HUB: ["hub/test_hub.py"],
+    HUB: ["hub/test_hub.py", "hub/test_overlaps.py"],
     LOG: ["storage/test_log.py", "storage/test_pruning.py", "storage/test_database.py", "test_publish.py"],
     LAYER: ["hints/test_receiver.py"],
 }

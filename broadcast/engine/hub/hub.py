@@ -11,7 +11,7 @@ from ...exceptions import LogUnavailable, NoLog
 from ..frames import Frame, message_frame
 from ..health import SENDING
 from ..hints.hint import Hint
-from ..storage.records import Head
+from ..storage.records import VOID, Head
 from .pages import PAGE
 from .ring import MAX_FRAMES
 from .stream import Follower, GroupStream, Position
@@ -37,6 +37,7 @@ class Hub:
         self._database = node.database
         self._opening: dict[str, asyncio.Task[GroupStream]] = {}
         self._catching_up: dict[GroupStream, asyncio.Task[None]] = {}
+        self._sequencing: dict[str, asyncio.Task[None]] = {}
         self._tidying: asyncio.Task[None] | None = None
         self._next_prune = self._loop.time() + PRUNE_EVERY
 
@@ -57,7 +58,7 @@ class Hub:
         stream = await self.open(group)
         stream.joining += 1
         try:
-            if after is not None and epoch == stream.epoch and after > stream.head:
+            if after is not None and not stream.knows(after, epoch):
                 with suppress(NoLog):
                     await self.catch_up(stream)
             return stream.follow(follower, after, epoch)
@@ -74,23 +75,25 @@ class Hub:
         return await asyncio.shield(self._opening[group])
 
     async def _open(self, group: str) -> GroupStream:
-        stream = GroupStream(group, self.read_page)
+        stream = GroupStream(group, lambda after: self._read_page(stream, after))
         await self._node.receiver.add(group)
         with suppress(NoLog):
-            head = await self._log_join(group)
+            head = await self._database.read(self._log.head, group)
             stream.restart(head.epoch, head.begin, head.floor)
             stream.skip_to(head.offset)
+            if head.has_waiting:
+                self._start_sequencing(group)
         stream.idle_since = self._loop.time()
         self.streams[group] = stream
         return stream
 
-    async def _log_join(self, group: str) -> Head:
-        head, news = await self._database.write(self._log.join, group)
-        self._node.process.hints.publish_news(news)
-        return head
-
-    async def read_page(self, group: str, after: int) -> list[Frame]:
-        rows = await self._database.read(self._log.read, group, after, PAGE)
+    async def _read_page(self, stream: GroupStream, after: int) -> list[Frame]:
+        """A page of the stream's epoch. Raises LogUnavailable if that has ended: its readers wait for what is next."""
+        epoch = stream.epoch
+        rows = await self._database.read(self._log.read, stream.name, after, PAGE)
+        if any(row.epoch != epoch for row in rows):
+            self._start_catching_up(stream)
+            raise LogUnavailable("The message log starts anew.")
         return [message_frame(row) for row in rows if (row.offset or 0) <= after + PAGE]
 
     # Hints
@@ -101,8 +104,13 @@ class Hub:
         if stream is None:
             if opening := self._opening.get(hint.group):
                 opening.add_done_callback(lambda _: self.on_hint(hint))
+        elif stream.head == 0 and (looking := self._catching_up.get(stream)):
+            looking.add_done_callback(lambda _: self.on_hint(hint))  # the first message of the log comes before it
         elif stream.apply_hint(hint):
-            self._loop.call_later(EARLY_PATIENCE, self._ask_for_missing, stream, hint)
+            if stream.epoch == VOID:
+                self._start_catching_up(stream)
+            else:
+                self._loop.call_later(EARLY_PATIENCE, self._ask_for_missing, stream, hint)
 
     def _ask_for_missing(self, stream: GroupStream, hint: Hint) -> None:
         missing = hint.epoch != stream.epoch or (hint.head or 0) > stream.head
@@ -112,8 +120,14 @@ class Hub:
     # Catching up with the log
 
     async def catch_up(self, stream: GroupStream) -> None:
-        """Reads what the log has beyond the stream; those who ask meanwhile wait for the same read."""
-        await asyncio.shield(self._start_catching_up(stream))
+        """Reads what the log has beyond the stream by now; those who ask meanwhile wait for the same read.
+
+        A read that is under way may have begun before what is asked for here came to be.
+        """
+        if (under_way := self._catching_up.get(stream)) is not None:
+            await asyncio.wait([under_way])
+        if self.streams.get(stream.name) is stream:  # otherwise the hub was closed meanwhile
+            await asyncio.shield(self._start_catching_up(stream))
 
     def _start_catching_up(self, stream: GroupStream) -> asyncio.Task[None]:
         task = self._catching_up.get(stream)
@@ -128,17 +142,41 @@ class Hub:
             report(task.exception())
 
     async def _compare_with_log(self, streams: list[GroupStream]) -> None:
-        """Compares streams with their heads in the log and brings them up to it."""
+        """Compares streams with their heads in the log and brings them up to it, each as far as it can be read.
+
+        Raises the first failure, when all have had their turn.
+        """
         known = {stream: (stream.epoch, stream.head) for stream in streams}
         heads = await self._database.read(self._log.heads, [stream.name for stream in streams])
+        failures: list[Exception] = []
         for stream, (epoch, delivered) in known.items():
-            head = heads.get(stream.name) or await self._log_join(stream.name)
-            if stream.epoch == epoch:  # otherwise it has heard newer things meanwhile
+            head = heads[stream.name]
+            if stream.epoch != epoch:
+                continue  # it has heard newer things meanwhile
+            try:
                 await self._reconcile(stream, head, delivered)
-        # Only now: where a backup was restored, these are the first to be given the lost offsets again.
-        waiting = [name for name, head in heads.items() if head.has_waiting]
-        if waiting:
-            self._node.process.hints.publish_news(await self._database.write(self._log.sequence, waiting))
+            except Exception as error:
+                failures.append(error)
+                continue
+            # Not before: where a backup was restored, these are the first to be given the lost offsets again.
+            if head.has_waiting:
+                self._start_sequencing(stream.name)
+        if failures:
+            raise failures[0]
+
+    def _start_sequencing(self, group: str) -> None:
+        """Gives offsets to what waits in a group, beside everything else: somebody may hold the group's row."""
+        if group not in self._sequencing:
+            self._sequencing[group] = asyncio.create_task(self._sequence(group))
+
+    async def _sequence(self, group: str) -> None:
+        try:
+            news = await self._database.write(self._log.sequence, group)
+            self._node.process.hints.publish_news([news])
+        except Exception as error:
+            report(error)
+        finally:
+            del self._sequencing[group]
 
     async def _reconcile(self, stream: GroupStream, head: Head, delivered: int) -> None:
         if head.epoch != stream.epoch:
@@ -161,6 +199,8 @@ class Hub:
         while stream.epoch == head.epoch and stream.head < head.offset:
             asked = stream.head
             rows = await self._database.read(self._log.read, stream.name, asked, PAGE)
+            if any(row.epoch != head.epoch for row in rows):
+                return  # the log has begun anew since its head was read: the next look finds it
             if stream.epoch == head.epoch:
                 stream.apply_page([message_frame(row) for row in rows], asked, head.offset)
         stream.notify()
@@ -181,7 +221,8 @@ class Hub:
     def close(self) -> None:
         """Ends what is under way, and lets nothing more begin."""
         self.streams.clear()
-        for task in [*self._opening.values(), *self._catching_up.values(), self._tidying]:
+        under_way = (self._opening, self._catching_up, self._sequencing)
+        for task in [*(task for tasks in under_way for task in list(tasks.values())), self._tidying]:
             if task is not None:
                 task.cancel()
 

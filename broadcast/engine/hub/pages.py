@@ -18,8 +18,7 @@ Page = list[Frame]
 class Pages:
     """The pages of one group that were asked for last; page n holds the offsets above n times PAGE."""
 
-    def __init__(self, group: str, read: Callable[[str, int], Awaitable[Page]]) -> None:
-        self._group = group
+    def __init__(self, read: Callable[[int], Awaitable[Page]]) -> None:
         self._read = read
         self._pages: OrderedDict[int, asyncio.Future[Page]] = OrderedDict()
 
@@ -31,7 +30,7 @@ class Pages:
             await asyncio.wait([pending])  # it was begun for others, and may end before what is asked for here
             pending = self._pages.get(number)
         if pending is None or (pending.done() and not holds(pending, offset + 1)):
-            pending = self._pages[number] = asyncio.ensure_future(self._read(self._group, number * PAGE))
+            pending = self._pages[number] = asyncio.ensure_future(self._read(number * PAGE))
             pending.add_done_callback(self._evict)
         page = await asyncio.shield(pending)
         return [frame for frame in page if offset < (frame.offset or 0) <= head]

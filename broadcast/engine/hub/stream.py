@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..frames import Dialect, Frame, reset_fields
 from ..hints.hint import Hint
+from ..storage.records import VOID
 from .pages import Page, Pages
 from .ring import Ring
 
@@ -21,12 +22,13 @@ Mark = tuple[int, int]
 """The place of a position: an index in the ring (before its start for "not in there") and an offset."""
 
 
-def resume_point(after: int | None, is_current: bool, head: int, floor: int) -> tuple[int, bool]:
-    """The offset to resume from, and whether nothing after ``after`` is lost.
+def resume_point(after: int | None, epoch: str, current: str, head: int, floor: int) -> tuple[int, bool]:
+    """The offset to resume from in the ``current`` epoch, and whether nothing after ``after`` of ``epoch`` is lost.
 
-    ``is_current`` says whether ``after`` counts in the epoch of the log.
+    Nothing was ever sent before offset 0 of the void epoch, so it stands at 0 of any other.
     """
-    if after is None or not is_current or after > head:
+    is_void = epoch == VOID and after == 0
+    if after is None or after > head or not current or not (is_void or epoch == current):
         return head, False
     return max(after, floor), after >= floor
 
@@ -87,10 +89,10 @@ class Batch:
 class GroupStream:
     """The newest frames of a group and the positions of those who listen to it.
 
-    It belongs to one event loop. ``read_page`` reads a page of the log.
+    It belongs to one event loop. ``read_page`` reads the page of the log that follows an offset.
     """
 
-    def __init__(self, name: str, read_page: Callable[[str, int], Awaitable[Page]]) -> None:
+    def __init__(self, name: str, read_page: Callable[[int], Awaitable[Page]]) -> None:
         self.name = name
         self.epoch = ""
         self.begin = 0
@@ -100,7 +102,7 @@ class GroupStream:
         self.idle_since: float | None = None
         self.joining = 0  # who are about to follow
         self.out_of_order: dict[int, Frame] = {}
-        self._pages = Pages(name, read_page)
+        self._pages = Pages(read_page)
         self._batches: dict[int, Batch] = {}
 
     @property
@@ -115,8 +117,10 @@ class GroupStream:
 
     def restart(self, epoch: str, begin: int, floor: int) -> None:
         """Goes over to another epoch: whatever positions meant before, they go on from where it begins."""
+        is_first = self.epoch == VOID and max(begin, floor) == 0
         self.epoch, self.begin, self.floor = epoch, max(begin, floor), floor
-        self.ring.clear(self.begin)
+        if not is_first:  # otherwise ephemeral frames are all there is, and they are still to be delivered
+            self.ring.clear(self.begin)
         self.out_of_order.clear()
         self._pages.clear()
         self.notify()
@@ -169,10 +173,13 @@ class GroupStream:
 
     # Positions
 
+    def knows(self, after: int, epoch: str) -> bool:
+        """True if the stream has got to this place by now, or never will: others may be ahead of it."""
+        return after <= self.head and epoch in (self.epoch, VOID)
+
     def follow(self, follower: Follower, after: int | None, epoch: str) -> tuple[Position, bool]:
         """A position for a newcomer, and whether it gets everything after what it asked for."""
-        is_current = self.is_logged and epoch == self.epoch
-        offset, recovered = resume_point(after, is_current, self.head, self.floor)
+        offset, recovered = resume_point(after, epoch, self.epoch, self.head, self.floor)
         index = self.ring.index_after(offset)
         position = Position(self, follower, offset, -1 if index is None else index)
         self.positions[position] = None
@@ -195,7 +202,7 @@ class GroupStream:
         if batch is not None and position.index >= position.ephemeral_from:
             return batch
         if position.epoch != self.epoch:
-            return self.reset(max(self.begin, self.floor), "The message log starts anew.")
+            return self.begin_anew(position)
         oldest = max(self.ring.start, position.ephemeral_from)
         if position.index < oldest:
             index = self.index_in_ring(position) if self.is_logged else oldest
@@ -212,7 +219,9 @@ class GroupStream:
     def index_in_ring(self, position: Position) -> int | None:
         """From where on a position misses nothing that the ring still has; None if it has to ask the log first."""
         index = self.ring.index_after(position.offset)
-        return index if index is None or position.index < 0 else max(position.index, self.ring.start)
+        if index is None or position.index < 0:
+            return index
+        return max(position.index, self.ring.start, min(index, position.ephemeral_from))
 
     def recent(self, index: int, ephemeral_from: int) -> Batch:
         """The ring's frames from ``index`` on, without the ephemeral ones before ``ephemeral_from``."""
@@ -241,6 +250,14 @@ class GroupStream:
             return self.reset(following, "Messages you missed are no longer kept.")
         contiguous = [frame for number, frame in enumerate(frames, after + 1) if frame.offset == number]
         return Batch(self.epoch, contiguous, [(-1, frame.offset or 0) for frame in contiguous])
+
+    def begin_anew(self, position: Position) -> Batch:
+        """Moves a position of another epoch to where this one begins; from the void one nothing is lost by that."""
+        start = max(self.begin, self.floor)
+        if position.epoch == VOID and start == 0:
+            fields = reset_fields(self.name, self.epoch, start, "The message log begins.", is_lost=False)
+            return Batch(self.epoch, [Frame(fields)], [(position.index, start)])
+        return self.reset(start, "The message log starts anew.")
 
     def reset(self, offset: int, reason: str) -> Batch:
         told = offset if self.is_logged else None

@@ -20,7 +20,7 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic, TransactionManagementError
 
-from ...exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
+from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Message
 from ..system import System
 
@@ -29,7 +29,10 @@ T = TypeVar("T")
 TRIES = 6
 CONFLICT_TRIES = 3  # of what a constraint refuses: another sender's ref is found by the next try
 RETRY_SECONDS = 5.0
+PATIENCE = 5.0  # seconds that a sender waits for a lock
+IMPATIENCE = 0.01  # seconds that whatever serves readers waits for one
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+LOCK_NOT_AVAILABLE = "55P03"
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
 
 
@@ -67,6 +70,8 @@ def log_errors(connection: BaseDatabaseWrapper) -> Iterator[None]:
     except (DatabaseError, InterfaceError) as error:
         if connection.in_atomic_block and is_conflict(error):
             raise
+        if is_lock_timeout(error):
+            raise LockTimeout("The message log is locked by somebody else. Nothing was sent; try again.") from error
         if isinstance(error, DatabaseError) and lacks_tables(connection):
             raise NoLog("its tables do not exist; run: python manage.py migrate") from error
         raise LogUnavailable(f"The message log cannot be used right now: {error}") from error
@@ -136,13 +141,16 @@ def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
     return transaction.atomic(using=connection.alias, savepoint=usable)
 
 
-def in_own_transaction(connection: BaseDatabaseWrapper, system: System, work: Callable[[bool], T]) -> T:
+def in_own_transaction(
+    connection: BaseDatabaseWrapper, system: System, work: Callable[[bool], T], patience: float = PATIENCE
+) -> T:
     """Runs ``work(again)`` in a short transaction, again on conflicts and lost connections.
 
     ``again`` is true when an earlier try may have been committed: ``work`` must then look for what
-    it wrote. Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
+    it wrote. ``patience`` is how many seconds it waits for a lock (on SQLite the connection's own timeout
+    holds). Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
     """
-    deadline = system.monotonic() + RETRY_SECONDS
+    begun = system.monotonic()
     uncertain = False
     attempt = 0
     while True:
@@ -153,7 +161,7 @@ def in_own_transaction(connection: BaseDatabaseWrapper, system: System, work: Ca
             with transaction.atomic(using=connection.alias):
                 used = connection.connection
                 if connection.vendor == "postgresql":
-                    read_committed(connection)
+                    set_up_transaction(connection, patience)
                 result = work(attempt > 1)
                 committing = True
             return result
@@ -162,7 +170,9 @@ def in_own_transaction(connection: BaseDatabaseWrapper, system: System, work: Ca
             replaced = used is not None and connection.connection is not used
             broken = replaced or is_broken(connection, error)
             uncertain = uncertain or (committing and broken)
-            if system.monotonic() > deadline or attempt >= tries(error, broken):
+            waited = system.monotonic() - begun
+            is_over = waited > patience if is_lock_timeout(error) else attempt >= tries(error, broken)
+            if is_over or waited > RETRY_SECONDS:
                 if uncertain:
                     raise OutcomeUnknown(
                         "The database went away during COMMIT: the message may or may not have "
@@ -174,11 +184,36 @@ def in_own_transaction(connection: BaseDatabaseWrapper, system: System, work: Ca
             system.sleep(system.uniform(0, 0.01 * 2**attempt))
 
 
-def read_committed(connection: BaseDatabaseWrapper) -> None:
-    """Lets this transaction see what others committed meanwhile, whatever the site configured."""
+def set_up_transaction(connection: BaseDatabaseWrapper, patience: float) -> None:
+    """Lets this transaction see what others committed meanwhile, and wait for a lock for so many seconds at most."""
     if len(connection.savepoint_ids) == 0:
+        isolation, timeout = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", set_lock_timeout(patience)
+        can_be_prepared = connection.settings_dict["OPTIONS"].get("prepare_threshold") is not None
         with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            # Both at once, unless they might become a prepared statement, which is one.
+            for statement in [isolation, timeout] if can_be_prepared else [f"{isolation}; {timeout}"]:
+                cursor.execute(statement)
+
+
+def set_lock_timeout(seconds: float) -> str:
+    return f"SET LOCAL lock_timeout = {round(seconds * 1000)}"
+
+
+@contextmanager
+def patience_for_locks(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Waits for locks for ``PATIENCE`` at most inside a transaction of the caller, whose own time-out comes back.
+
+    An error inside has to undo a savepoint around it, which brings the caller's time-out back too.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout')")
+        (before,) = cursor.fetchone()
+        cursor.execute(set_lock_timeout(PATIENCE))
+        yield
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:
@@ -194,6 +229,11 @@ def tries(error: Exception, broken: bool) -> int:
         return CONFLICT_TRIES
     busy = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in (SQLITE_BUSY, SQLITE_LOCKED)
     return TRIES if broken or is_conflict(error) or busy else 1
+
+
+def is_lock_timeout(error: Exception) -> bool:
+    """True if the database gave up waiting for somebody else's lock."""
+    return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
 def is_conflict(error: Exception) -> bool:

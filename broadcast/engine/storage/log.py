@@ -6,19 +6,32 @@ import uuid
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from django.db import IntegrityError, connections
+from django.db import DatabaseError, IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from ...models import Group, Message
 from ..system import System
-from .database import alias, in_own_transaction, log_access, log_errors, open_log, reading, savepoint
-from .records import AppendResult, Draft, Head, NewMessages
+from .database import (
+    IMPATIENCE,
+    PATIENCE,
+    alias,
+    in_own_transaction,
+    is_lock_timeout,
+    log_access,
+    log_errors,
+    open_log,
+    patience_for_locks,
+    reading,
+    savepoint,
+)
+from .records import VOID, AppendResult, Draft, Head, NewMessages
 
 Key = tuple[str, str, str, uuid.UUID]
 """Group, source, author and ref: of messages with the same, the log keeps one."""
 
 MAX_REFS = 500  # in one query: databases limit its parameters
+HOLDING_MS = 50  # milliseconds that whoever holds a group's row waits for another lock
 
 
 class Log:
@@ -33,12 +46,14 @@ class Log:
 
     # Writing
 
-    def append(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper | None = None) -> AppendResult:
+    def append(
+        self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper | None = None, patience: float = PATIENCE
+    ) -> AppendResult:
         """Writes the drafts in one transaction and gives each its offset, after whatever waited before.
 
         A draft whose ref its author has used before in that group is not written again: its message is
         the one that is there. Must be called outside a transaction of the caller. ``connection`` is the
-        log's, if the caller has opened it already.
+        log's, if the caller has opened it already. Raises LockTimeout after ``patience`` seconds.
         """
         connection = connection or open_log()
         by_group: dict[str, list[Draft]] = {}
@@ -49,25 +64,34 @@ class Log:
             # In one order for everybody, so that no two senders wait for each other.
             return [self._append_to_group(connection, name, by_group[name], again) for name in sorted(by_group)]
 
+        def work_after_waiting(again: bool) -> list[tuple[list[Message], NewMessages]]:
+            return [self._insert_and_sequence(connection, name, by_group[name], again) for name in sorted(by_group)]
+
         with log_errors(connection):
-            done = in_own_transaction(connection, self._system, work)
+            try:
+                done = in_own_transaction(connection, self._system, work, patience)
+            except RefLocked:
+                done = in_own_transaction(connection, self._system, work_after_waiting, patience)
         in_group = {news.group: iter(messages) for messages, news in done}
         return AppendResult([next(in_group[draft.group]) for draft in drafts], [news for _, news in done])
 
-    def sequence(self, names: Iterable[str]) -> list[NewMessages]:
-        """Gives offsets to the committed messages that wait in these groups."""
+    def sequence(self, name: str, patience: float = IMPATIENCE) -> NewMessages:
+        """Gives offsets to the committed messages that wait in a group. Raises LockTimeout after ``patience`` seconds.
+
+        Who has the group's lock meanwhile and lets it go leaves no message waiting that was committed before.
+        """
         with log_access() as connection:
 
-            def work(again: bool) -> list[NewMessages]:
-                return [self._append_to_group(connection, name, [], again)[1] for name in sorted(names)]
+            def work(again: bool) -> NewMessages:
+                return self._append_to_group(connection, name, [], again)[1]
 
-            return in_own_transaction(connection, self._system, work)
+            return in_own_transaction(connection, self._system, work, patience)
 
     def _append_to_group(
         self, connection: BaseDatabaseWrapper, name: str, drafts: list[Draft], again: bool
     ) -> tuple[list[Message], NewMessages]:
         """Appends waiting messages, then drafts. Returns the message of each draft, and what is new."""
-        head = lock(connection, name, len(drafts), self._system)
+        head = lock(connection, name, len(drafts), self._system.token())
         rows = Message.objects.using(connection.alias)
         waiting = list(rows.filter(group_id=name, offset=None).order_by("id")) if head.has_waiting else []
         repeatable = [draft for draft in drafts if draft.has_client_ref or again]
@@ -82,10 +106,28 @@ class Log:
         if waiting:
             rows.bulk_update(waiting, ["offset", "sent_at"], batch_size=100)
         if new:
-            rows.bulk_create(new)
+            try:
+                rows.bulk_create(new)
+            except DatabaseError as error:
+                if is_lock_timeout(error):
+                    raise RefLocked from error
+                raise
         if offset != head.offset:
             Group.objects.using(connection.alias).filter(name=name).update(head=offset)
         return messages, NewMessages(name, head.epoch, [*waiting, *new])
+
+    def _insert_and_sequence(
+        self, connection: BaseDatabaseWrapper, name: str, drafts: list[Draft], again: bool
+    ) -> tuple[list[Message], NewMessages]:
+        """Inserts the drafts before it locks the group, for somebody holds a ref of theirs, then sequences them."""
+        messages, new = drafted(drafts, find(name, drafts))
+        Message.objects.using(connection.alias).bulk_create(new)
+        _, news = self._append_to_group(connection, name, [], again)
+        sequenced = {key_of(message): message for message in news.messages}
+        for message in messages:
+            if row := sequenced.get(key_of(message)):
+                message.offset, message.sent_at = row.offset, row.sent_at
+        return messages, news
 
     def insert_waiting(self, drafts: Sequence[Draft]) -> list[Message]:
         """Inserts the drafts into the caller's transaction, without offsets and without any group's row.
@@ -94,7 +136,8 @@ class Log:
         """
         with log_access() as connection, savepoint(connection):
             if any(draft.has_client_ref for draft in drafts):
-                return [insert_once(connection, draft) for draft in drafts]
+                with patience_for_locks(connection):
+                    return [insert_once(connection, draft) for draft in drafts]
             return messages().bulk_create(drafted(drafts, {})[1])
 
     def fill_in_offsets(self, inserted: Sequence[Message]) -> bool:
@@ -110,51 +153,51 @@ class Log:
 
     def renew_epoch(self, group: str, epoch: str, delivered: int) -> bool:
         """Starts a new epoch if the log still ends below an offset that was delivered under ``epoch``."""
-        behind = Q(name=group, epoch=epoch, head__lt=delivered)
+        return self._renew(Q(name=group, epoch=epoch, head__lt=delivered), IMPATIENCE)
+
+    def renew(self, group: str) -> bool:
+        """Starts a new epoch whatever the log holds. Returns False if the group is not in the log."""
+        return self._renew(Q(name=group), PATIENCE)
+
+    def _renew(self, which: Q, patience: float) -> bool:
         with log_access() as connection:
 
             def work(again: bool) -> bool:
-                return bool(groups().filter(behind).update(epoch=self._system.token(), begin=F("head")))
+                return bool(groups().filter(which).update(epoch=self._system.token(), begin=F("head")))
 
-            return in_own_transaction(connection, self._system, work)
+            return in_own_transaction(connection, self._system, work, patience)
 
     # Reading
 
     def heads(self, names: Iterable[str]) -> dict[str, Head]:
-        """The heads of these groups, by one query; a group that is not in the log is left out."""
+        """The heads of these groups, by one query, and one more for those that are not in the log: they are void."""
+        names = list(names)
         waiting = Message.objects.filter(group_id=OuterRef("name"), offset=None)
-        rows = groups().filter(name__in=list(names)).annotate(waiting=Exists(waiting))
+        rows = groups().filter(name__in=names).annotate(waiting=Exists(waiting))
         found = reading(lambda: list(rows))
-        return {row.name: Head(row.epoch, row.head, row.begin, row.floor, row.waiting) for row in found}
+        heads = {row.name: Head(row.epoch, row.head, row.begin, row.floor, row.waiting) for row in found}
+        if void := [name for name in names if name not in heads]:
+            first = messages().filter(group_id__in=void, offset=None).order_by()
+            having = {str(name) for name in reading(lambda: list(first.values_list("group_id", flat=True).distinct()))}
+            heads.update((name, Head(VOID, 0, 0, 0, name in having)) for name in void)
+        return heads
+
+    def head(self, group: str) -> Head:
+        return self.heads([group])[group]
 
     def read(self, group: str, after: int, limit: int) -> list[Message]:
-        """Up to ``limit`` messages with offsets above ``after``, in order."""
-        rows = messages().filter(group_id=group, offset__gt=after).order_by("offset")[:limit]
-        return reading(lambda: list(rows))
+        """Up to ``limit`` messages with offsets above ``after``, in order, each with the ``epoch`` it is of."""
+        rows = messages().filter(group_id=group, offset__gt=after).order_by("offset")
+        return reading(lambda: list(rows.annotate(read_epoch=F("group__epoch"))[:limit]))
 
     def newest(self, group: str, limit: int) -> list[Message]:
-        """The last ``limit`` messages, in order."""
-        rows = messages().filter(group_id=group, offset__isnull=False).order_by("-offset")[:limit]
-        return reading(lambda: list(reversed(rows)))
+        """The last ``limit`` messages, in order, each with the ``epoch`` it is of."""
+        rows = messages().filter(group_id=group, offset__isnull=False).order_by("-offset")
+        return reading(lambda: list(reversed(rows.annotate(read_epoch=F("group__epoch"))[:limit])))
 
-    def join(self, group: str) -> tuple[Head, list[NewMessages]]:
-        """The head of a group that gets a listener, and what waited in it, which is sequenced first."""
-        news: list[NewMessages] = []
-        head = self.open(group)
-        if head.has_waiting:
-            news = self.sequence([group])
-            head = self.open(group)
-        return head, news
 
-    def open(self, group: str) -> Head:
-        """The head of a group, which comes into being on first use."""
-
-        def work() -> Head:
-            row = open_group(connections[alias()], group, self._system)
-            waiting = messages().filter(group_id=group, offset=None).exists()
-            return Head(row.epoch, row.head, row.begin, row.floor, waiting)
-
-        return reading(work)
+class RefLocked(Exception):
+    """A transaction that is still open holds a ref: what waits for it must not hold the group's row."""
 
 
 # Rows
@@ -168,33 +211,32 @@ def groups() -> QuerySet[Group]:
     return Group.objects.using(alias())
 
 
-def lock(connection: BaseDatabaseWrapper, name: str, count: int, system: System) -> Head:
+def lock(connection: BaseDatabaseWrapper, name: str, count: int, epoch: str = "") -> Head:
     """Reserves ``count`` offsets and holds the group's row until the end of the transaction.
 
+    A group that is not in the log comes into being with ``epoch``; without that it stays void and is not held.
+
     A write comes first: SQLite refuses at once a transaction that read before it wrote, and
-    PostgreSQL locks the row without waiting for foreign keys.
+    PostgreSQL locks the row without waiting for foreign keys. From then on nothing waits for anybody else for long.
     """
     quoted = connection.ops.quote_name
     group, message, offset, begin = map(quoted, (Group._meta.db_table, Message._meta.db_table, "offset", "begin"))
     # By hand: this is part of every commit, and the ORM takes longer to write it than the database to do it.
     reserve = f"UPDATE {group} SET head = head + %s WHERE name = %s"  # noqa: S608 (its own names)
     waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
-    look = f"SELECT epoch, head, {begin}, floor, EXISTS ({waiting}) FROM {group} WHERE name = %s"  # noqa: S608
+    is_timed = connection.vendor == "postgresql" and not connection.savepoint_ids
+    hurry = f", set_config('lock_timeout', '{HOLDING_MS}', true)" if is_timed else ""
+    look = f"SELECT epoch, head, {begin}, floor, EXISTS ({waiting}){hurry} FROM {group} WHERE name = %s"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(reserve, [count, name])
         if not cursor.rowcount:
-            open_group(connection, name, system)
+            if not epoch:
+                return Head(VOID, 0, 0, 0)
+            Group.objects.using(connection.alias).get_or_create(name=name, defaults={"epoch": epoch})
             cursor.execute(reserve, [count, name])
         cursor.execute(look, [name])
-        epoch, head, begins, floor, has_waiting = cursor.fetchone()
-    return Head(epoch, head, begins, floor, bool(has_waiting))
-
-
-def open_group(connection: BaseDatabaseWrapper, name: str, system: System) -> Group:
-    """The group of that name, which comes into being on first use."""
-    groups = Group.objects.using(connection.alias)
-    group, _ = groups.get_or_create(name=name, defaults={"epoch": system.token()})
-    return group
+        current, head, begins, floor, has_waiting = cursor.fetchone()[:5]
+    return Head(current, head, begins, floor, bool(has_waiting))
 
 
 def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:

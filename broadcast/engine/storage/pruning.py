@@ -6,12 +6,13 @@ import logging
 from datetime import datetime, timedelta
 
 from django.db import connections, transaction
+from django.db.models import F
 
 from ...exceptions import LogUnavailable
 from ...groups import retention
 from ..health import SENDING, Health
 from ..system import System
-from .database import alias, in_own_transaction, log_access
+from .database import IMPATIENCE, alias, in_own_transaction, log_access
 from .log import groups, lock, messages
 from .records import NewMessages
 
@@ -69,7 +70,7 @@ class Pruning:
         with log_access() as connection:
 
             def work(again: bool) -> bool:
-                head = lock(connection, group, 0, self._system)
+                head = lock(connection, group, 0)
                 limit = min(head.offset, head.floor + step)
                 too_many = 0 if keep is None else head.offset - keep
                 too_old = 0 if since is None else last_before(since, group, head.floor, limit)
@@ -79,19 +80,20 @@ class Pruning:
                     messages().filter(group_id=group, offset__lte=floor).delete()
                 return floor == limit < head.offset
 
-            return in_own_transaction(connection, self._system, work)
+            return in_own_transaction(connection, self._system, work, IMPATIENCE)
 
     def erase(self, group: str) -> None:
-        """Deletes a group and all its messages, in the caller's transaction if there is one.
+        """Deletes all messages of a group, in the caller's transaction if there is one, and begins a new epoch.
 
-        Whoever listens is told to go on in the new log, which has another epoch. What waits for the commit of a
-        transaction elsewhere is not deleted and begins the new log. Raises Django's database errors.
+        Whoever listens is told to go on in it. Its offsets follow the old ones, so that none ever means two messages.
+        What waits for the commit of a transaction elsewhere is not deleted and comes first in the new epoch. Raises
+        Django's database errors.
         """
         with transaction.atomic(using=alias()):
-            # Nobody may append between the two deletions: the message would stand in the new log's way.
-            lock(connections[alias()], group, 0, self._system)
+            # Nobody may append meanwhile: the message would be one of the old epoch in the new one.
+            lock(connections[alias()], group, 0)
             messages().filter(group_id=group).delete()
-            groups().filter(name=group).delete()
+            groups().filter(name=group).update(epoch=self._system.token(), begin=F("head"), floor=F("head"))
 
 
 def last_before(since: datetime, group: str, floor: int, limit: int) -> int:

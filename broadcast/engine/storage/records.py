@@ -8,6 +8,9 @@ from typing import Any
 
 from ...models import Message
 
+VOID = "void"
+"""The epoch of every group that is not in the log yet. Its only offset is 0; all that is ever sent comes after it."""
+
 
 @dataclass(slots=True, frozen=True)
 class Draft:

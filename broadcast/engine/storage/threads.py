@@ -14,7 +14,7 @@ from typing import TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from ...exceptions import LogUnavailable, NoLog
+from ...exceptions import LockTimeout, LogUnavailable, NoLog
 from ..health import Health
 from ..system import System
 from .database import alias
@@ -173,6 +173,8 @@ class NodeDatabase:
         except NoLog as error:
             self._health.no_log.fail(error)
             raise
+        except LockTimeout:
+            raise  # the log is well, and somebody holds one group of it
         except LogUnavailable as error:
             self._health.log.fail(error)
             raise

@@ -60,7 +60,7 @@ class Away:
         self.gate.set()
         self.calls: list[str] = []
         self._patch = monkeypatch
-        for name in ("join", "heads", "read", "sequence", "renew_epoch"):
+        for name in ("head", "heads", "read", "sequence", "renew_epoch"):
             self.wrap(name, self.guarded)
 
     def wrap(self, name: str, wrapper: Callable[..., Any]) -> None:
@@ -94,14 +94,14 @@ async def one() -> tuple[Client, Hub]:
     return client, client.node.hub
 
 
-def restore_backup(head: int) -> None:
+def restore_backup(head: int, group: str = "broadcast") -> None:
     """What a restored backup does: the newest messages never were."""
-    Message.objects.filter(group_id="broadcast", offset__gt=head).delete()
-    Group.objects.filter(name="broadcast").update(head=head)
+    Message.objects.filter(group_id=group, offset__gt=head).delete()
+    Group.objects.filter(name=group).update(head=head)
 
 
 async def epoch_now() -> str:
-    return (await elsewhere(lambda: Group.objects.get(name="broadcast"))).epoch
+    return (await elsewhere(this_process.log.head, "broadcast")).epoch
 
 
 async def patience_is_over() -> None:
@@ -116,7 +116,7 @@ async def test_many_who_join_at_once_open_the_group_once(away):
     clients = [Client() for _ in range(20)]
     positions = await asyncio.gather(*(client.join() for client in clients))
     assert current_layer().calls == [("add", "broadcast")]
-    assert away.calls == ["join"]
+    assert away.calls == ["head", "heads"]
     assert {(position.offset, position.epoch) for position in positions} == {(0, await epoch_now())}
     assert not any(client.recovered for client in clients)
 
@@ -165,12 +165,12 @@ async def test_whoever_knows_more_than_the_hub_waits_for_a_log_that_is_away_and_
 async def test_a_message_that_is_committed_while_a_group_opens_is_not_held_up(away):
     """The hint falls between the reading of the head and the joining."""
 
-    def join(name: str, method: Callable[..., Any], group: str) -> Any:
+    def head(name: str, method: Callable[..., Any], group: str) -> Any:
         result = method(group)
         this_process.hints.publish_news(this_process.log.append(drafts("meanwhile")).news)
         return result
 
-    away.wrap("join", join)
+    away.wrap("head", head)
     _, hub = await one()
     await until(lambda: hub.streams["broadcast"].head == 1)
 
@@ -221,6 +221,7 @@ async def test_hints_that_are_lost_are_read_from_the_log_by_one_look_when_others
 
 
 async def test_a_hint_that_is_a_little_late_costs_no_read(away):
+    await append("before")
     client, hub = await one()
     first, second = await append("first"), await append("second")
     away.calls.clear()
@@ -243,6 +244,7 @@ async def test_a_hint_of_another_epoch_makes_the_hub_look(away):
 
 
 async def test_a_group_that_was_left_before_its_hint_is_looked_at_is_not(away):
+    await append("before")
     _, hub = await one()
     hub.on_hint(Hint("broadcast", [frame(7)], "old", 7))
     del hub.streams["broadcast"]
@@ -371,18 +373,20 @@ async def test_a_group_that_is_no_more_is_opened_anew(how):
         await until(lambda: all(client.resets for client in clients))
         await publish("new")
     await until(lambda: all(client.bodies == ["old", "new"] for client in clients))
-    assert [client.resets[0]["offset"] for client in clients] == [0, 0]
+    assert [client.resets[0]["offset"] for client in clients] == [1 if how == "erased" else 0] * 2
 
 
 async def test_what_a_poll_read_before_a_hint_came_renews_no_epoch(away):
     """The poll's head is older than what was delivered since: that is no restored backup."""
+    await append("before")
     client, hub = await one()
     epoch = await epoch_now()
+    away.calls.clear()
     away.gate.clear()
     polling = asyncio.ensure_future(hub.tick())
     await until(lambda: "heads" in away.calls)
-    hub.on_hint(Hint("broadcast", [frame(1)], epoch, 1))
-    await until(lambda: client.offsets == [1])
+    hub.on_hint(Hint("broadcast", [frame(2)], epoch, 2))
+    await until(lambda: client.offsets == [2])
     away.gate.set()
     await polling
     assert await epoch_now() == epoch
@@ -391,22 +395,24 @@ async def test_what_a_poll_read_before_a_hint_came_renews_no_epoch(away):
 
 async def test_what_a_poll_read_before_a_new_epoch_does_not_bring_the_old_one_back(away):
     """The poll is still at another group when a hint and a look of its own have told of the new epoch."""
-    await joined(group="another")
+    [another] = await joined(group="another")
     client, hub = await one()
     await publish(*"abc")
-    await until(lambda: len(client.bodies) == 3)
+    await publish("lost", group="another")
+    await until(lambda: len(client.bodies) == 3 and another.bodies)
+    await elsewhere(restore_backup, 0, "another")
     old = await epoch_now()
-    await elsewhere(Group.objects.filter(name="another").delete)  # so that the poll opens it again, in the writer
-    opening, going_on = threading.Event(), threading.Event()
+    renewing, going_on = threading.Event(), threading.Event()
 
-    def join(name: str, method: Callable[..., Any], group: str) -> Any:
-        opening.set()
-        going_on.wait(10)
-        return method(group)
+    def renew_epoch(name: str, method: Callable[..., Any], group: str, *args: Any) -> Any:
+        if group == "another":
+            renewing.set()
+            going_on.wait(10)
+        return method(group, *args)
 
-    away.wrap("join", join)
+    away.wrap("renew_epoch", renew_epoch)
     polling = asyncio.ensure_future(hub.tick())
-    await until(opening.is_set)
+    await until(renewing.is_set)
     await elsewhere(restore_backup, 1)
     await elsewhere(this_process.log.renew_epoch, "broadcast", old, 3)
     new_messages = await append("new")

@@ -34,14 +34,14 @@ async def asking(pages: Pages, log: PageLog, *afters: int, head: int = 1000) -> 
     [(0, 250, 1, 100), (95, 250, 96, 100), (100, 250, 101, 200), (240, 248, 241, 248)],
 )
 async def test_what_follows_on_the_page_and_no_more(after, head, first, last):
-    pages = Pages("g", log_of(250).read)
+    pages = Pages(log_of(250).read)
     assert offsets(await pages.after(after, head)) == list(range(first, last + 1))
     assert pages.end_after(after) >= last > pages.end_after(after) - pages_module.PAGE
 
 
 async def test_a_page_is_read_once_for_everybody_though_some_leave():
     log = log_of(1000)
-    pages = Pages("g", log.read)
+    pages = Pages(log.read)
     leaving, *staying = await asking(pages, log, *(number % 100 for number in range(500)))
     leaving.cancel()
     await asyncio.wait([leaving])
@@ -53,7 +53,7 @@ async def test_a_page_is_read_once_for_everybody_though_some_leave():
 
 async def test_a_page_that_has_grown_since_is_read_again():
     log = log_of(50)
-    pages = Pages("g", log.read)
+    pages = Pages(log.read)
     assert offsets(await pages.after(40, 50)) == list(range(41, 51))
     log.offsets += range(51, 61)
     assert offsets(await pages.after(50, 60)) == list(range(51, 61))
@@ -63,7 +63,7 @@ async def test_a_page_that_has_grown_since_is_read_again():
 async def test_a_read_that_was_begun_before_there_was_more_is_no_answer_for_who_wants_that():
     """Otherwise it would be told that these messages are no longer kept."""
     log = log_of(50)
-    pages = Pages("g", log.read)
+    pages = Pages(log.read)
     [first] = await asking(pages, log, 0, head=50)
     log.offsets += range(51, 61)
     others = [asyncio.create_task(pages.after(50, 60)) for _ in range(3)]
@@ -76,7 +76,7 @@ async def test_a_read_that_was_begun_before_there_was_more_is_no_answer_for_who_
 
 async def test_a_read_that_failed_or_was_cancelled_is_no_answer_for_the_next():
     log = log_of(50)
-    pages = Pages("g", log.read)
+    pages = Pages(log.read)
     log.error = LogUnavailable("away")
     for _ in range(2):
         with pytest.raises(LogUnavailable):
@@ -93,7 +93,7 @@ async def test_a_failure_that_nobody_waits_for_is_not_left_behind():
     unhandled: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
     log = log_of(50)
-    pages = Pages("g", log.read)
+    pages = Pages(log.read)
     [leaving] = await asking(pages, log, 0)
     log.error = LogUnavailable("away")
     leaving.cancel()
@@ -116,7 +116,7 @@ async def test_a_failure_that_nobody_waits_for_is_not_left_behind():
 async def test_few_pages_are_kept(limit, value, size, read_again, monkeypatch):
     monkeypatch.setattr(pages_module, limit, value)
     log = log_of(1000, size)
-    pages = Pages("g", log.read)
+    pages = Pages(log.read)
     for after in (100, 200, 300, 400):
         await pages.after(after, 1000)
     log.reads.clear()
@@ -127,7 +127,7 @@ async def test_few_pages_are_kept(limit, value, size, read_again, monkeypatch):
 
 async def test_a_new_epoch_forgets_all():
     log = log_of(50)
-    pages = Pages("g", log.read)
+    pages = Pages(log.read)
     for _ in range(2):
         await pages.after(0, 50)
         pages.clear()

@@ -9,8 +9,9 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.signals import post_save
 
 from broadcast.engine.process import this_process
-from broadcast.engine.storage.log import Log, find, open_group
-from broadcast.engine.storage.records import Head
+from broadcast.engine.storage.database import PATIENCE
+from broadcast.engine.storage.log import Log, find, lock
+from broadcast.engine.storage.records import VOID, Head
 from broadcast.models import Group, Message
 from tests.kit.log import appended, failing_if, leave_waiting, stored
 from tests.kit.processes import ended, python, together
@@ -114,14 +115,14 @@ class TestConcurrency:
         assert Counter(Message.objects.values_list("group_id", flat=True)) == {"a": 40, "b": 40}
 
     def test_one_group_comes_into_being_once(self):
-        opening = [lambda: open_group(connection, "new", this_process.system).name] * 6
-        assert together(*opening) == ["new"] * 6
-        assert Group.objects.filter(name="new").count() == 1
+        opening = [lambda: lock(connection, "new", 1, "epoch").epoch] * 6
+        assert together(*opening) == ["epoch"] * 6
+        assert Group.objects.get(name="new").head == 6
 
     def test_sequencing_from_many_threads_gives_each_message_one_offset(self, log):
         leave_waiting(*drafts(*"abcdef"))
-        news = together(*[lambda: log.sequence(["broadcast"])] * 5)
-        assert [message.body for [each] in news for message in each.messages] == list("abcdef")
+        news = together(*[lambda: log.sequence("broadcast", PATIENCE)] * 5)
+        assert [message.body for each in news for message in each.messages] == list("abcdef")
         assert stored() == list(enumerate("abcdef", 1))
 
 
@@ -130,26 +131,24 @@ class TestSequencing:
     def test_waiting_messages_are_sequenced_in_the_order_of_their_insertion(self, log):
         leave_waiting(draft("a"), draft("b"))
         leave_waiting(draft("c", group="other"))
-        news = {
-            each.group: [message.offset for message in each.messages] for each in log.sequence({"broadcast", "other"})
-        }
-        assert news == {"broadcast": [1, 2], "other": [1]}
-        assert log.sequence(["broadcast"])[0].messages == []
+        assert [message.offset for message in log.sequence("broadcast").messages] == [1, 2]
+        assert [message.offset for message in log.sequence("other").messages] == [1]
+        assert log.sequence("broadcast").messages == []
 
     def test_more_than_one_statement_takes(self, log):
         bodies = [str(number) for number in range(250)]
         leave_waiting(*drafts(*bodies))
-        log.sequence(["broadcast"])
+        log.sequence("broadcast")
         assert stored() == list(enumerate(bodies, 1))
 
-    def test_joining_opens_a_group_and_sequences_what_waits(self, log):
-        found, news = log.join("broadcast")
-        assert (found.offset, found.floor, news) == (0, 0, [])
-        assert found.epoch == Group.objects.get(name="broadcast").epoch
+    def test_a_group_without_a_message_is_void_and_looking_at_it_writes_nothing(self, log):
+        assert log.head("broadcast") == Head(VOID, 0, 0, 0)
         leave_waiting(draft("waits"))
-        found, news = log.join("broadcast")
-        assert (found.offset, found.has_waiting) == (1, False)
-        assert [message.body for message in news[0].messages] == ["waits"]
+        assert log.head("broadcast") == Head(VOID, 0, 0, 0, has_waiting=True)
+        assert not Group.objects.exists()
+        epoch = log.sequence("broadcast").epoch
+        assert log.head("broadcast") == Head(epoch, 1, 0, 0)
+        assert epoch != VOID
 
     def test_heads_tell_where_messages_wait(self, log):
         appended("a", "b", group="a")
@@ -159,6 +158,7 @@ class TestSequencing:
         assert {name: (head.offset, head.floor, head.has_waiting) for name, head in heads.items()} == {
             "a": (2, 0, False),
             "b": (1, 0, True),
+            "unknown": (0, 0, False),
         }
 
 
@@ -205,8 +205,9 @@ class TestEpochs:
         epoch = head(log).epoch
         Group.objects.get(name="broadcast").delete()
         assert stored() == []
-        assert log.join("broadcast")[0].offset == 0
-        assert head(log).epoch != epoch
+        assert head(log).epoch == VOID
+        appended("b")
+        assert head(log).epoch not in (VOID, epoch)
 
 
 @pytest.mark.django_db(transaction=True)

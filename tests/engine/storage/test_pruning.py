@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
-from unittest.mock import Mock, call
+from unittest.mock import ANY, Mock, call
 
 import pytest
 from django.db import DatabaseError
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from broadcast import send, send_many
 from broadcast.engine.process import Process, this_process
 from broadcast.engine.storage.pruning import EVERY, Pruning
-from broadcast.engine.storage.records import NewMessages
+from broadcast.engine.storage.records import Head, NewMessages
 from broadcast.models import Group, Message
 from tests.kit.log import appended, failing_if, leave_waiting, stored
 from tests.kit.processes import together
@@ -185,7 +185,9 @@ def test_a_step_that_writes_shows_that_messages_can_be_sent(pruning):
 def test_an_erased_group_begins_anew_and_others_stay(pruning, group):
     appended("a", "b", group=group)
     appended("c", group="other")
+    before = this_process.log.head(group)
     pruning.erase(group)
     assert (stored(group), stored("other")) == ([], [(1, "c")])
-    assert not Group.objects.filter(name=group).exists()
-    assert appended("d", group=group)[0].offset == 1
+    assert this_process.log.head(group) == Head(ANY, 2, 2, 2)
+    assert this_process.log.head(group).epoch != before.epoch
+    assert appended("d", group=group)[0].offset == 3
