@@ -154,7 +154,9 @@ export interface Client extends Teller<ClientEvents> {
 export interface Outside {
   WebSocket?: new (url: string, protocol: string) => WebSocket;
   clock?: {
+    /** Milliseconds that only ever grow, for how long something takes; and since 1970, as `Date.now()` counts. */
     now(): number;
+    date(): number;
     setTimeout(act: () => void, ms: number): unknown;
     clearTimeout(timer: unknown): void;
   };

@@ -12,13 +12,13 @@ const TOO_LARGE = 1009;
 export class Connection {
   state = "closed";
   reason = "";
-  retryAt = null;
 
   #socket = null;
   #isOpen = false;
   #liveSince = Infinity;
   #attempts = 0;
-  #notBefore = 0;
+  #notBefore = -Infinity;
+  #dueAt = null;
   #retry;
 
   constructor(url, tell, { clock, WebSocket = globalThis.WebSocket, random = Math.random }) {
@@ -28,6 +28,11 @@ export class Connection {
       ping: () => this.send({ type: Type.PING }),
       stale: () => this.#drop({}),
     });
+  }
+
+  /** When it tries again, as the clock on the wall has it by now. */
+  get retryAt() {
+    return this.#dueAt === null ? null : this.clock.date() + this.#dueAt - this.clock.now();
   }
 
   open() {
@@ -88,9 +93,9 @@ export class Connection {
     this.#liveSince = Infinity;
     this.#notBefore = now + (after_ms ?? 0);
     const ceiling = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#attempts++);
-    const retryAt = this.#notBefore + this.random() * ceiling;
-    this.#retry = this.clock.setTimeout(() => this.open(), retryAt - now);
-    this.#become("reconnecting", reason, retryAt);
+    const dueAt = this.#notBefore + this.random() * ceiling;
+    this.#retry = this.clock.setTimeout(() => this.open(), dueAt - now);
+    this.#become("reconnecting", reason, dueAt);
   }
 
   /** Does not wait for the close: on a dead link that takes a minute. */
@@ -105,8 +110,9 @@ export class Connection {
     socket.close();
   }
 
-  #become(state, reason = "", retryAt = null) {
-    Object.assign(this, { state, reason, retryAt });
+  #become(state, reason = "", dueAt = null) {
+    Object.assign(this, { state, reason });
+    this.#dueAt = dueAt;
     this.tell.changed();
   }
 }

@@ -286,6 +286,14 @@ test("the state of the connection is on the page", async () => {
   equal(part("retry").hidden, false);
 });
 
+test("the seconds until it tries again do not go by a clock that is set", async () => {
+  const it = await live();
+  it.server.say({ type: "bye", code: 4000, reason: "", reconnect: true, after_ms: 3_000 });
+  it.clock.set(-3_600_000);
+  it.clock.pass(1_000);
+  equal(part("countdown").textContent, "in 3 s");
+});
+
 test("a reset leaves one quiet divider, and the chat goes on", async () => {
   const { server } = await live();
   const reset = { type: "reset", group: "broadcast", epoch: "e2", offset: 9, reason: "" };
