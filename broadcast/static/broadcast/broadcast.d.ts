@@ -43,13 +43,15 @@ export interface Welcome {
   readonly ping_ms: number;
 }
 
-/** Messages can no longer be had; it goes on after `offset`. */
+/** Messages can no longer be had, unless `lost` is false; it goes on after `offset`. */
 export interface Reset {
   readonly type: "reset";
   readonly group: string;
   readonly epoch: string;
   readonly offset: number | null;
   readonly reason: string;
+  /** False: nothing was missed, and only the epoch is new. */
+  readonly lost?: false;
 }
 
 /** Something was refused. */
@@ -98,6 +100,8 @@ export interface SubscriptionEvents {
   live: CustomEvent<Welcome>;
   /** Messages were missed that can no longer be had. What follows is complete again. */
   lost: CustomEvent<Welcome | Reset>;
+  /** The `position` has changed: after each message and each loss, and where only the epoch is new. */
+  moved: CustomEvent<Position>;
   /** The group may not be read, or not any more; nothing follows. */
   ended: CustomEvent<Refusal>;
 }
