@@ -48,8 +48,9 @@ export class Subscription extends EventTarget {
 
   /** The group may not be read, or not any more. */
   end(frame) {
-    this.tell("ended", frame);
+    const event = new CustomEvent("ended", { detail: frame });
     this.isOver = true;
+    this.dispatchEvent(event);
   }
 
   #move(epoch, offset) {
