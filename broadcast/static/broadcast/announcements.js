@@ -10,7 +10,7 @@ const LINK = /^(https?:\/\/|[/?#.])/i;
 const TICK_MS = 250;
 /** What came and is shown: by one element of the page, however many hear of it. @type {WeakSet<object>} */
 const shownFrames = new WeakSet();
-/** What was dismissed on this page, or had its time, by `keyOf`: no copy of the page brings it back. @type {Set<string>} */
+/** What was dismissed here, or had its time, by its key: no copy of the page brings it back. @type {Set<string>} */
 const gone = new Set();
 
 /** What the site says, as toasts or a banner: it stays until it is dismissed or its time is over. */

@@ -69,14 +69,17 @@ export interface Refusal {
 
 export type ServerCode = "invalid" | "too_large" | "forbidden" | "rate_limited" | "unavailable";
 
+export type ClientCode = ServerCode | "closed" | "user_changed" | "undeliverable";
+
 /** Why a message was not sent. */
 export class BroadcastError extends Error {
-  constructor(code: ServerCode | "closed" | "user_changed", message: string);
+  constructor(code: ClientCode, message: string);
   /**
    * That of the server's error; or `closed`: the client was closed, or the server does not want it back;
-   * or `user_changed`: the browser signed in or out before the message left.
+   * or `user_changed`: the browser signed in or out before the message left;
+   * or `undeliverable`: the connection ended twice when it was written.
    */
-  readonly code: ServerCode | "closed" | "user_changed";
+  readonly code: ClientCode;
 }
 
 /** An `EventTarget` whose events are known. */

@@ -29,7 +29,7 @@ export class Client extends EventTarget {
     const tell = {
       opened: () => this.#opened(),
       received: (frame) => this.#received(frame, this.#streams.get(frame.group)),
-      refused: (reason) => this.#outbox.refuse({ code: "too_large", body: reason || "The message is too large." }),
+      ended: (how, isCut) => this.#outbox.disconnect(how, isCut),
       changed: () => this.#changed(),
     };
     this.#clock = clock;

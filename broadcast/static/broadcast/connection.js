@@ -5,8 +5,6 @@ const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
 /** A link that lived this long was a good one: waits begin anew. */
 const STEADY_MS = 5_000;
-/** The close code for a frame that was too large to be read (RFC 6455, section 7.4.1). */
-const TOO_LARGE = 1009;
 
 /** A socket that comes back by itself. */
 export class Connection {
@@ -44,7 +42,7 @@ export class Connection {
       this.tell.opened();
     };
     socket.onmessage = ({ data }) => this.#receive(parse(data));
-    socket.onclose = (event) => this.#drop(event);
+    socket.onclose = (event) => this.#drop(event, true);
     this.monitor.start();
     this.#become("connecting");
   }
@@ -84,9 +82,11 @@ export class Connection {
     else this.tell.received(frame);
   }
 
-  #drop({ code, reason, reconnect = !isFinal(code), after_ms }) {
+  /** Ends the connection by what says how: a `bye`, a close event, or nothing. */
+  #drop(how, isCut = false) {
+    const { code, reason, reconnect = !isFinal(code), after_ms } = how;
     this.#release();
-    if (code === TOO_LARGE && this.state === "live") this.tell.refused(reason);
+    this.tell.ended(how, isCut);
     if (!reconnect) return this.#become("closed", reason);
     const now = this.clock.now();
     if (now - this.#liveSince >= STEADY_MS) this.#attempts = 0;
