@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any
 
 import pytest
+from daphne.server import Server as DaphneServer
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.chromium import QUIET, chromium_path, sign_in
@@ -203,6 +205,35 @@ def test_a_server_that_has_had_enough_is_left_alone(script: OpenScript) -> None:
     assert "20 frames" in one.page.evaluate("client.reason")
     assert one.send("lobby", "hi")[:2] == [True, "closed"]
     assert len(one.sockets) == 1
+
+
+def test_a_frame_that_is_far_too_large_is_refused_and_the_rest_goes_on(script: OpenScript) -> None:
+    one = script()
+    one.follow("lobby")
+    one.is_live("lobby")
+    assert one.send("lobby", "big", data={"image": "A" * 1_500_000})[:2] == [True, "too_large"]
+    assert one.send("lobby", "less big", data={"image": "A" * 900_000})[:2] == [True, "too_large"]
+    assert one.send("lobby", "small")[1] == "small"
+    one.hears("lobby", "small")
+    assert len(one.sockets) == 1
+
+
+@pytest.mark.skipif(
+    "websocket_max_message_size" not in signature(DaphneServer).parameters, reason="this daphne has no such option"
+)
+def test_a_frame_that_does_not_pass_is_given_up_and_the_rest_goes_on(server: Daphne, script: OpenScript) -> None:
+    server.stop()
+    server.options = ("--websocket-max-message-size=20000", "--websocket-max-frame-size=20000")
+    server.start()
+    one = script()
+    one.follow("lobby")
+    one.is_live("lobby")
+    refused, code, _ = one.send("lobby", "big", data={"image": "A" * 1_000_000})
+    assert refused
+    assert code in ("too_large", "undeliverable")  # as the browser hears 1009, or is still sending when the link ends
+    assert one.send("lobby", "small")[1] == "small"
+    one.hears("lobby", "small")
+    assert len(one.sockets) <= 3
 
 
 def test_a_network_that_goes_and_returns(server: Daphne, script: OpenScript, context: BrowserContext) -> None:

@@ -1,5 +1,5 @@
-import { connect } from "./broadcast.js";
-import { dismiss } from "./dismissed.js";
+import { connect, newRef } from "./broadcast.js";
+import { dismiss, isDismissed } from "./dismissed.js";
 import { make } from "./make.js";
 import { Source } from "./source.js";
 import { textsOf } from "./texts.js";
@@ -10,6 +10,8 @@ const LINK = /^(https?:\/\/|[/?#.])/i;
 const TICK_MS = 250;
 /** What came and is shown: by one element of the page, however many hear of it. @type {WeakSet<object>} */
 const shownFrames = new WeakSet();
+/** What was dismissed here, or had its time, by its key: no copy of the page brings it back. @type {Set<string>} */
+const gone = new Set();
 
 /** What the site says, as toasts or a banner: it stays until it is dismissed or its time is over. */
 export class Announcements extends HTMLElement {
@@ -24,6 +26,7 @@ export class Announcements extends HTMLElement {
   connectedCallback() {
     this.text = textsOf(this);
     this.#frame();
+    for (const article of this.querySelectorAll("article")) if (isGone(article.dataset)) article.remove();
     this.#shown = new Set(this.querySelectorAll("article"));
     this.#ending = new AbortController();
     const { signal } = this.#ending;
@@ -38,7 +41,11 @@ export class Announcements extends HTMLElement {
     this.#ending.abort();
     clearTimeout(this.#next);
     this.#subscriptions.forEach((subscription) => subscription.close());
-    // Should it be put back, it goes on from here.
+    this.#keepPlace();
+  }
+
+  /** Should it be put back, or a copy of it, that goes on from here. */
+  #keepPlace() {
     const positions = this.#subscriptions.map(({ position }) => position);
     this.setAttribute("epoch", positions.map(({ epoch }) => epoch).join(" "));
     this.setAttribute("offset", positions.map(({ offset }) => offset ?? "").join(" "));
@@ -58,19 +65,20 @@ export class Announcements extends HTMLElement {
     this.#subscriptions = list("group", "broadcast").map((name, i) => {
       const subscription = client.subscribe(name, epochs[i] ? { epoch: epochs[i], offset: Number(offsets[i]) } : {});
       subscription.addEventListener("message", ({ detail }) => this.#hear(detail, subscription.position.epoch));
+      subscription.addEventListener("moved", () => this.#keepPlace());
       return subscription;
     });
   }
 
   #hear(frame, epoch) {
-    if (frame.source !== Source.SERVER || isShown(frame, epoch)) return;
+    if (frame.source !== Source.SERVER || isShown(frame, epoch) || isGone({ ...frame, epoch })) return;
     const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, detail: frame });
     if (this.dispatchEvent(event)) this.#show(frame, epoch);
   }
 
   #show(frame, epoch) {
     shownFrames.add(frame);
-    const { body, offset, data } = frame;
+    const { body, offset, data, ref } = frame;
     const { level: named, title, url, timeout } = data ?? {};
     const level = LEVELS.includes(named) ? named : "info";
     const seconds = timeout >= 0 && typeof timeout === "number" ? timeout : this.#number("timeout", 10);
@@ -78,7 +86,13 @@ export class Announcements extends HTMLElement {
     const linked = (text) => (LINK.test(url) ? make("a", { href: url }, text) : text);
     const article = make(
       "article",
-      { "data-level": level, "data-epoch": epoch, "data-offset": offset, "data-left-ms": seconds * 1000 },
+      {
+        "data-level": level,
+        "data-epoch": epoch,
+        "data-offset": offset,
+        "data-ref": ref ?? newRef(),
+        "data-left-ms": seconds * 1000,
+      },
       make("span", { role: "img", "aria-label": this.text(level) }),
       make(
         "div",
@@ -109,7 +123,7 @@ export class Announcements extends HTMLElement {
   /** Time goes by only for those who could read. */
   #pass(timed) {
     const isRead = document.hidden || this.matches(":hover, :focus-within");
-    if (!isRead) for (const article of timed) if ((article.dataset.leftMs -= TICK_MS) <= 0) this.#remove(article);
+    if (!isRead) for (const article of timed) if ((article.dataset.leftMs -= TICK_MS) <= 0) this.#finish(article);
     this.#run();
   }
 
@@ -130,6 +144,13 @@ export class Announcements extends HTMLElement {
   #dismiss(article) {
     const { epoch, offset } = article.dataset;
     if (epoch && offset) dismiss(epoch, offset);
+    this.#finish(article);
+  }
+
+  /** Takes one away for good. */
+  #finish(article) {
+    const key = keyOf(article.dataset);
+    if (key) gone.add(key);
     this.#remove(article);
   }
 
@@ -139,6 +160,14 @@ export class Announcements extends HTMLElement {
     this.#shown.delete(article);
     if (hadFocus) (this.querySelector("button") ?? this.#before)?.focus();
   }
+}
+
+/** What is known of an article or a frame in every copy of it; nothing of an article that a site drew by itself. */
+const keyOf = ({ epoch, offset, ref }) => (offset ? `${epoch}:${offset}` : ref);
+
+/** Whether it was dismissed or had its time, on this page or another of the browser's. */
+function isGone(one) {
+  return gone.has(keyOf(one)) || isDismissed(one.epoch, one.offset);
 }
 
 /** Whether an element of the page has it: heard it first, or was served with it. */

@@ -43,13 +43,15 @@ export interface Welcome {
   readonly ping_ms: number;
 }
 
-/** Messages can no longer be had; it goes on after `offset`. */
+/** Messages can no longer be had, unless `lost` is false; it goes on after `offset`. */
 export interface Reset {
   readonly type: "reset";
   readonly group: string;
   readonly epoch: string;
   readonly offset: number | null;
   readonly reason: string;
+  /** False: nothing was missed, and only the epoch is new. */
+  readonly lost?: false;
 }
 
 /** Something was refused. */
@@ -67,14 +69,17 @@ export interface Refusal {
 
 export type ServerCode = "invalid" | "too_large" | "forbidden" | "rate_limited" | "unavailable";
 
+export type ClientCode = ServerCode | "closed" | "user_changed" | "undeliverable";
+
 /** Why a message was not sent. */
 export class BroadcastError extends Error {
-  constructor(code: ServerCode | "closed" | "user_changed", message: string);
+  constructor(code: ClientCode, message: string);
   /**
    * That of the server's error; or `closed`: the client was closed, or the server does not want it back;
-   * or `user_changed`: the browser signed in or out before the message left.
+   * or `user_changed`: the browser signed in or out before the message left;
+   * or `undeliverable`: the connection ended twice when it was written.
    */
-  readonly code: ServerCode | "closed" | "user_changed";
+  readonly code: ClientCode;
 }
 
 /** An `EventTarget` whose events are known. */
@@ -98,6 +103,8 @@ export interface SubscriptionEvents {
   live: CustomEvent<Welcome>;
   /** Messages were missed that can no longer be had. What follows is complete again. */
   lost: CustomEvent<Welcome | Reset>;
+  /** The `position` has changed: after each message and each loss, and where only the epoch is new. */
+  moved: CustomEvent<Position>;
   /** The group may not be read, or not any more; nothing follows. */
   ended: CustomEvent<Refusal>;
 }
@@ -154,7 +161,9 @@ export interface Client extends Teller<ClientEvents> {
 export interface Outside {
   WebSocket?: new (url: string, protocol: string) => WebSocket;
   clock?: {
+    /** Milliseconds that only ever grow, for how long something takes; and since 1970, as `Date.now()` counts. */
     now(): number;
+    date(): number;
     setTimeout(act: () => void, ms: number): unknown;
     clearTimeout(timer: unknown): void;
   };

@@ -29,7 +29,7 @@ export class Client extends EventTarget {
     const tell = {
       opened: () => this.#opened(),
       received: (frame) => this.#received(frame, this.#streams.get(frame.group)),
-      refused: (reason) => this.#outbox.refuse({ code: "too_large", body: reason || "The message is too large." }),
+      ended: (how, isCut) => this.#outbox.disconnect(how, isCut),
       changed: () => this.#changed(),
     };
     this.#clock = clock;
@@ -127,13 +127,13 @@ export class Client extends EventTarget {
   #excluded(frame, stream) {
     const ended = stream.refuse(frame);
     if (!stream.subscriptions.size) this.#streams.delete(frame.group);
-    for (const subscription of ended) subscription.tell("ended", frame);
+    for (const subscription of ended) subscription.end(frame);
     this.#greet();
   }
 
   #leave(subscription, stream) {
     const { group } = subscription;
-    subscription.live = false;
+    Object.assign(subscription, { live: false, isOver: true });
     stream.subscriptions.delete(subscription);
     if (stream.subscriptions.size || this.#streams.get(group) !== stream) return;
     stream.pause();

@@ -5,20 +5,18 @@ const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
 /** A link that lived this long was a good one: waits begin anew. */
 const STEADY_MS = 5_000;
-/** The close code for a frame that was too large to be read (RFC 6455, section 7.4.1). */
-const TOO_LARGE = 1009;
 
 /** A socket that comes back by itself. */
 export class Connection {
   state = "closed";
   reason = "";
-  retryAt = null;
 
   #socket = null;
   #isOpen = false;
   #liveSince = Infinity;
   #attempts = 0;
-  #notBefore = 0;
+  #notBefore = -Infinity;
+  #dueAt = null;
   #retry;
 
   constructor(url, tell, { clock, WebSocket = globalThis.WebSocket, random = Math.random }) {
@@ -30,6 +28,11 @@ export class Connection {
     });
   }
 
+  /** When it tries again, as the clock on the wall has it by now. */
+  get retryAt() {
+    return this.#dueAt === null ? null : this.clock.date() + this.#dueAt - this.clock.now();
+  }
+
   open() {
     if (this.#socket) return;
     this.clock.clearTimeout(this.#retry);
@@ -39,7 +42,7 @@ export class Connection {
       this.tell.opened();
     };
     socket.onmessage = ({ data }) => this.#receive(parse(data));
-    socket.onclose = (event) => this.#drop(event);
+    socket.onclose = (event) => this.#drop(event, true);
     this.monitor.start();
     this.#become("connecting");
   }
@@ -79,18 +82,20 @@ export class Connection {
     else this.tell.received(frame);
   }
 
-  #drop({ code, reason, reconnect = !isFinal(code), after_ms }) {
+  /** Ends the connection by what says how: a `bye`, a close event, or nothing. */
+  #drop(how, isCut = false) {
+    const { code, reason, reconnect = !isFinal(code), after_ms } = how;
     this.#release();
-    if (code === TOO_LARGE && this.state === "live") this.tell.refused(reason);
+    this.tell.ended(how, isCut);
     if (!reconnect) return this.#become("closed", reason);
     const now = this.clock.now();
     if (now - this.#liveSince >= STEADY_MS) this.#attempts = 0;
     this.#liveSince = Infinity;
     this.#notBefore = now + (after_ms ?? 0);
     const ceiling = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#attempts++);
-    const retryAt = this.#notBefore + this.random() * ceiling;
-    this.#retry = this.clock.setTimeout(() => this.open(), retryAt - now);
-    this.#become("reconnecting", reason, retryAt);
+    const dueAt = this.#notBefore + this.random() * ceiling;
+    this.#retry = this.clock.setTimeout(() => this.open(), dueAt - now);
+    this.#become("reconnecting", reason, dueAt);
   }
 
   /** Does not wait for the close: on a dead link that takes a minute. */
@@ -105,8 +110,9 @@ export class Connection {
     socket.close();
   }
 
-  #become(state, reason = "", retryAt = null) {
-    Object.assign(this, { state, reason, retryAt });
+  #become(state, reason = "", dueAt = null) {
+    Object.assign(this, { state, reason });
+    this.#dueAt = dueAt;
     this.tell.changed();
   }
 }

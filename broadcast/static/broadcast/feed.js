@@ -12,6 +12,8 @@ import { groupOf } from "./wire.js";
 export class Feed extends HTMLElement {
   /** What was written here and is on its way, by its ref. */
   #rows = new Map();
+  /** What is in the log and not heard yet, by its ref: the answer overtook what was missed. */
+  #answered = new Map();
   #ending;
 
   connectedCallback() {
@@ -21,6 +23,7 @@ export class Feed extends HTMLElement {
     this.client.expect(this.getAttribute("user"));
     this.log ??= new MessageLog(this, this.text);
     this.log.open();
+    this.#adopt();
     this.status ??= new Status(this);
     this.#ending = new AbortController();
     this.#compose();
@@ -36,10 +39,22 @@ export class Feed extends HTMLElement {
     this.log.close();
     this.status.close();
     this.subscription.close();
-    // Should it be put back, it goes on from here.
+    this.#keepPlace();
+  }
+
+  /** Should it be put back, or a copy of it, that goes on from here. */
+  #keepPlace() {
     const { epoch, offset } = this.subscription.position;
     this.setAttribute("epoch", epoch);
     this.setAttribute("offset", offset ?? "");
+  }
+
+  /** In a copy, what was on its way is heard like all else, and what came back can be restored. */
+  #adopt() {
+    for (const row of [...this.log.pending.children].filter(({ dataset }) => !this.#rows.has(dataset.ref))) {
+      if (row.hasAttribute("data-failed")) this.#offer(row);
+      else row.remove();
+    }
   }
 
   /** The group's own name; `group` may be a signed one. */
@@ -80,6 +95,8 @@ export class Feed extends HTMLElement {
     this.subscription.addEventListener("message", ({ detail }) => this.#hear(detail));
     this.subscription.addEventListener("live", () => this.#addBox());
     this.subscription.addEventListener("lost", () => this.log.divide());
+    this.subscription.addEventListener("moved", () => this.#moved());
+    this.subscription.addEventListener("ended", () => this.#showSkipped());
     this.status.follow(this.client, this.subscription, this.#ending.signal);
   }
 
@@ -87,6 +104,11 @@ export class Feed extends HTMLElement {
     const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, detail: message });
     if (this.dispatchEvent(event)) this.#show(message, this.#rows.has(message.ref));
     this.#forget(message.ref);
+  }
+
+  #moved() {
+    this.#keepPlace();
+    this.#showSkipped();
   }
 
   #show(message, isOwn) {
@@ -106,9 +128,20 @@ export class Feed extends HTMLElement {
   }
 
   #sent(message) {
-    this.#forget(message.ref);
-    // It may be in the part of the log that this page had to skip.
-    if (!this.log.has(message.ref)) this.#show(message, true);
+    if (!this.#rows.has(message.ref)) return; // it was heard
+    this.#note(message.ref, "");
+    this.#answered.set(message.ref, { message, epoch: this.subscription.position.epoch });
+    this.#showSkipped();
+  }
+
+  /** Shows what was sent from here and will not be heard: it is in a part of the log that this page had to skip. */
+  #showSkipped() {
+    const { position, isOver } = this.subscription;
+    for (const [ref, { message, epoch }] of this.#answered) {
+      if (!isOver && epoch === position.epoch && message.offset > position.offset) continue;
+      this.#forget(ref);
+      this.#show(message, true);
+    }
   }
 
   #reason({ code, message }) {
@@ -117,20 +150,25 @@ export class Feed extends HTMLElement {
   }
 
   #returned(ref, body, reason) {
-    if (!this.composer.isEmpty) return this.#keep(ref, body, reason);
+    if (!this.composer.isEmpty) return this.#keep(ref, reason);
     this.#forget(ref);
     this.composer.restore(body);
     this.composer.say(reason);
   }
 
-  #keep(ref, body, reason) {
+  #keep(ref, reason) {
     const row = this.#note(ref, reason);
-    const button = row.querySelector("[data-restore]");
     row.dataset.failed = "";
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      this.#forget(ref);
-      this.composer.restore(body);
+    row.querySelector("[data-restore]").hidden = false;
+    this.#offer(row);
+  }
+
+  /** Has the row's button put its text back into the box. */
+  #offer(row) {
+    row.querySelector("[data-restore]").addEventListener("click", () => {
+      this.#forget(row.dataset.ref);
+      row.remove();
+      this.composer.restore(row.querySelector("[data-body]").textContent);
       this.composer.focus();
     });
   }
@@ -144,6 +182,7 @@ export class Feed extends HTMLElement {
   #forget(ref) {
     this.#rows.get(ref)?.remove();
     this.#rows.delete(ref);
+    this.#answered.delete(ref);
   }
 }
 

@@ -41,11 +41,6 @@ export class MessageLog {
     this.#changed();
   }
 
-  /** Whether the message with this `ref` is on the page. */
-  has(ref) {
-    return Boolean(this.list.querySelector(`[data-ref="${CSS.escape(ref)}"]`));
-  }
-
   /** Marks that messages are missing here. */
   divide() {
     if (this.list.lastElementChild?.matches("[data-divider]")) return;

@@ -8,6 +8,7 @@ export class Monitor {
   pingMs = 25_000;
   #timer;
   #heardAt;
+  #heardOn;
   #heard = false;
 
   constructor({ ping, stale, clock }) {
@@ -26,6 +27,7 @@ export class Monitor {
   alive() {
     this.#heard = true;
     this.#heardAt = this.clock.now();
+    this.#heardOn = this.clock.date();
   }
 
   /** Asks for a sign of life, unless it was asked already. */
@@ -36,8 +38,9 @@ export class Monitor {
     this.start();
   }
 
+  /** While the machine sleeps, some browsers' `now` stands still; the date may have been set back. */
   get #silence() {
-    return this.clock.now() - this.#heardAt;
+    return Math.max(this.clock.now() - this.#heardAt, this.clock.date() - this.#heardOn);
   }
 
   #watch() {

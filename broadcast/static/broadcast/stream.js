@@ -5,11 +5,11 @@ const RETRY_MS = 5_000;
 /** A group on the wire. All its subscriptions share it, each at a position of its own. */
 export class Stream {
   subscriptions = new Set();
-  #asking;
+  /** What was asked and is not answered yet: after which place, and for whom. */
+  #question;
   #retry;
-  /** What was asked last. */
+  /** By which name it was asked last. */
   #name;
-  #after;
 
   constructor(group, send, clock) {
     Object.assign(this, { group, send, clock });
@@ -18,29 +18,39 @@ export class Stream {
   /** Asks for all that any of them misses: one question at a time, to know each answer for what it is. */
   ask() {
     this.clock.clearTimeout(this.#retry);
-    if (this.#asking) return;
-    const known = [...this.subscriptions].filter(({ hasPosition }) => hasPosition).map(({ position }) => position);
-    const [earliest] = known.sort((a, b) => a.offset - b.offset);
+    if (this.#question) return;
     const names = [...this.subscriptions].map(({ name }) => name);
     this.#name = names.findLast((name) => name !== this.group) ?? this.group;
-    this.#after = earliest?.offset;
-    const frame = { type: Type.SUBSCRIBE, group: this.#name, epoch: earliest?.epoch, after: this.#after };
-    if (this.send(frame)) this.#asking = [...this.subscriptions];
+    const place = this.#earliestPlace();
+    const frame = { type: Type.SUBSCRIBE, group: this.#name, ...place };
+    if (this.send(frame)) this.#question = { ...place, asking: [...this.subscriptions] };
+  }
+
+  /** Offsets compare within an epoch only: that of somebody who is not live yet, if there is one. */
+  #earliestPlace() {
+    const known = [...this.subscriptions].filter(({ hasPosition }) => hasPosition);
+    const next = known.find(({ live }) => !live) ?? known[0];
+    const { epoch } = next?.position ?? {};
+    const offsets = known.filter(({ position }) => position.epoch === epoch).map(({ position }) => position.offset);
+    return next && { epoch, after: Math.min(...offsets) };
   }
 
   /** The link is gone, and with it whatever was asked. */
   pause() {
     this.clock.clearTimeout(this.#retry);
-    this.#asking = null;
+    this.#question = null;
     for (const subscription of this.subscriptions) subscription.live = false;
   }
 
   welcome(frame) {
-    const asking = this.#asking ?? [];
-    this.#asking = null;
+    const { epoch, after, asking = [] } = this.#question ?? {};
+    this.#question = null;
     // What is missing right after the earliest place may be no loss to the others.
-    const isWhole = frame.recovered || frame.offset > this.#after;
-    for (const subscription of asking) if (this.subscriptions.has(subscription)) subscription.join(frame, isWhole);
+    const isWhole = frame.recovered || frame.offset > after;
+    for (const subscription of asking.filter((one) => this.subscriptions.has(one))) {
+      if (!subscription.hasPosition || subscription.position.epoch === epoch) subscription.join(frame, isWhole);
+      else subscription.stand(frame);
+    }
     if ([...this.subscriptions].some(({ live }) => !live)) this.ask();
   }
 

@@ -26,6 +26,9 @@ export class BroadcastError extends Error {
 /** Whether what was refused with this code may be sent again. */
 export const passes = (code) => code === "rate_limited" || code === "unavailable";
 
+/** The close code for a frame that was too large to be read (RFC 6455, section 7.4.1). */
+export const TOO_LARGE = 1009;
+
 /** Whether a socket closed with this code is not to come back. */
 export const isFinal = (code) => code >= 4500 && code <= 4999;
 

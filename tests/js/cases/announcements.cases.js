@@ -259,3 +259,105 @@ test("an element that is moved goes on where it was", async () => {
   say(it, 5, "five");
   equal([it.server.asked.at(-1).after, shown()], [4, ["four", "five"]]);
 });
+
+/** Puts a copy of the element in its place, as it is by now or was before, and answers what it asks. */
+function restore(it, copy = it.element.cloneNode(true)) {
+  it.element.replaceWith(copy);
+  it.server.recover();
+  return { ...it, element: copy };
+}
+
+const dismiss = (text) => toast(text).querySelector("button").click();
+
+test("a copy that is put in its place shows what is there, and what comes, once", async () => {
+  const it = await page(AT);
+  say(it, 4, "four");
+  const copy = restore(it);
+  equal(it.server.asked.at(-1), { group: "broadcast", epoch: "e1", after: 4 });
+  say(copy, 5, "five");
+  equal([shown(), document.querySelectorAll("[role=alert]").length], [["four", "five"], 1]);
+  dismiss("four");
+  equal([shown(), cookie()], [["five"], "e1:4"]);
+});
+
+test("the attributes say how far it has got in each group", async () => {
+  const it = await page({ group: "broadcast user.7", epoch: "e1 e2", offset: "3 0" });
+  it.server.welcome({ group: "user.7", epoch: "e2", offset: 0 });
+  say(it, 1, "for you", {}, { group: "user.7" });
+  say(it, 4, "I am no announcement", {}, { source: "user" });
+  const place = () => [it.element.getAttribute("epoch"), it.element.getAttribute("offset")];
+  equal(place(), ["e1 e2", "4 1"]);
+  it.server.say({ type: "reset", group: "user.7", epoch: "e3", offset: 1, reason: "", lost: false });
+  equal(place(), ["e1 e3", "4 1"]);
+});
+
+test("what was dismissed stays away from a copy of before", async () => {
+  const it = await page(AT);
+  const empty = it.element.cloneNode(true);
+  for (const [offset, body] of [[4, "four"], [5, "five"], [null, "passing by"], [null, "staying"]]) say(it, offset, body);
+  const full = it.element.cloneNode(true);
+  for (const body of ["four", "passing by"]) dismiss(body);
+  const copy = restore(it, full);
+  equal(shown(), ["five", "staying"]);
+  restore(copy, empty);
+  for (const [offset, body] of [[4, "four"], [5, "five"]]) say(it, offset, body);
+  equal(shown(), ["five"]);
+});
+
+test("what was dismissed in another tab stays away from a copy", async () => {
+  const it = await page(AT);
+  for (const [offset, body] of [[4, "four"], [5, "five"]]) say(it, offset, body);
+  document.cookie = "broadcast_dismissed=e1:4.7; Path=/";
+  restore(it);
+  for (const [offset, body] of [[6, "six"], [7, "seven"]]) say(it, offset, body);
+  equal(shown(), ["five", "six"]);
+});
+
+test("what has had its time stays away from a copy of before", async () => {
+  const it = await page(AT);
+  const empty = it.element.cloneNode(true);
+  say(it, 4, "short", { timeout: 1 });
+  say(it, 5, "long");
+  const full = it.element.cloneNode(true);
+  it.clock.pass(1_000);
+  const copy = restore(it, full);
+  equal(shown(), ["long"]);
+  restore(copy, empty);
+  for (const [offset, body] of [[4, "short"], [5, "long"]]) say(it, offset, body);
+  equal(shown(), ["long"]);
+});
+
+test("what was not read to its end comes in a copy of before", async () => {
+  const it = await page(AT);
+  const empty = it.element.cloneNode(true);
+  say(it, 4, "four");
+  restore(it, empty);
+  say(it, 4, "four");
+  equal(shown(), ["four"]);
+});
+
+test("what a site drew by itself goes each by itself", async () => {
+  const it = await page(AT, (element) => {
+    const list = document.createElement("div");
+    list.setAttribute("role", "status");
+    for (const text of ["one", "two"]) {
+      const article = document.createElement("article");
+      const [body, button] = [document.createElement("p"), document.createElement("button")];
+      body.dataset.body = "";
+      body.textContent = text;
+      article.append(body, button);
+      list.append(article);
+    }
+    element.append(list);
+  });
+  dismiss("one");
+  restore(it);
+  equal(shown(), ["two"]);
+});
+
+test("an element that is moved keeps what is in no log", async () => {
+  const it = await page(AT);
+  say(it, null, "passing by");
+  document.body.prepend(it.element);
+  equal(shown(), ["passing by"]);
+});

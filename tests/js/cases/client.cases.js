@@ -209,6 +209,153 @@ test("who asks while an answer is awaited is asked for next, and loses nothing",
   equal([first, second].map(offsets), [[8, 9], [4, 5, 6, 7, 8, 9]]);
 });
 
+/** A server with a log of e1 that keeps ten messages but the first two, and in which the place (void, 0) still stands. */
+function keeping({ eager }) {
+  const it = { ...connecting(), head: 10, floor: 2, answered: 0 };
+  const here = { group: "lobby", epoch: "e1" };
+  const replay = (from) => {
+    for (let offset = from + 1; offset <= it.head; offset++) it.server.message(offset, here);
+  };
+  /** Answers what was asked, one after the other; one that is not eager is asked again before it has sent anything. */
+  it.answer = () => {
+    while (it.answered < it.server.asked.length) {
+      const { epoch, after } = it.server.asked[it.answered++];
+      const stands = epoch === "e1" || (epoch === "void" && after === 0);
+      const recovered = stands && after >= it.floor && after <= it.head;
+      const offset = recovered ? after : stands ? it.floor : it.head;
+      it.server.welcome({ ...here, offset, recovered });
+      if (eager || it.answered === it.server.asked.length) replay(offset);
+    }
+  };
+  return it;
+}
+
+const PLACES = ["e1 2", "e1 5", "e1 10", "e1 1", "e0 3", "e0 30", "e9 7", "void 0", ""];
+
+/** What somebody at this place has to hear of eleven messages, and how often they are to be told of a loss. */
+function due(place, floor) {
+  const [epoch, after] = [place.split(" ")[0], Number(place.split(" ")[1])];
+  const isKept = (epoch === "e1" || epoch === "void") && after >= floor;
+  return { losses: isKept || !place ? 0 : 1, from: isKept ? after : epoch === "e1" || epoch === "void" ? floor : null };
+}
+
+function follow(it, place) {
+  const [epoch, offset] = place.split(" ");
+  const subscription = it.client.subscribe("lobby", place ? { epoch, offset: Number(offset) } : {});
+  return { place, subscription, messages: heard(subscription, "message"), lost: heard(subscription, "lost") };
+}
+
+function check(it, followers, what) {
+  it.server.message(++it.head, { group: "lobby" });
+  for (const { place, subscription, messages, lost } of followers) {
+    const { losses, from } = due(place, it.floor);
+    const first = from === null ? messages[0].offset : from + 1;
+    const wanted = Array.from({ length: it.head - first + 1 }, (_, i) => first + i);
+    equal([subscription.live, lost.length, offsets(messages)], [true, losses, wanted], `${what}: ${place}`);
+  }
+}
+
+test("of subscriptions at any places each hears each message once, and only who missed some is told so", () => {
+  for (const eager of [true, false])
+    for (const floor of [0, 2])
+      for (const one of PLACES)
+        for (const two of PLACES)
+          for (const three of ["", "e1 5", "e0 3"]) {
+            const it = Object.assign(keeping({ eager }), { floor });
+            const followers = [one, two, three].map((place) => follow(it, place));
+            it.server.open();
+            it.answer();
+            check(it, followers, `${eager} ${floor} ${one}, ${two}, ${three}`);
+            it.client.close();
+          }
+});
+
+test("a subscription that joins from any place costs those that are there nothing", () => {
+  for (const eager of [true, false])
+    for (const one of PLACES)
+      for (const two of PLACES) {
+        const it = keeping({ eager });
+        const first = follow(it, one);
+        it.server.open();
+        it.answer();
+        const second = follow(it, two);
+        it.answer();
+        check(it, [first, second], `${eager} ${one}, then ${two}`);
+        it.client.close();
+      }
+});
+
+test("a later subscription with a place of another epoch moves nobody past what they have not heard", () => {
+  const it = live();
+  const [first, firstLost] = [heard(it.lobby, "message"), heard(it.lobby, "lost")];
+  const late = it.client.subscribe("lobby", { epoch: "e0", offset: 1 });
+  const [second, secondLost] = [heard(late, "message"), heard(late, "lost")];
+  it.server.message(4, it.in);
+  it.server.welcome({ group: "lobby", offset: 9, recovered: false });
+  equal(it.server.asked.at(-1), { group: "lobby", epoch: "e1", after: 4 });
+  it.server.message(10, it.in); // still from the place before
+  it.server.recover();
+  for (let offset = 5; offset <= 11; offset++) it.server.message(offset, it.in);
+  equal([first, second].map(offsets), [[4, 5, 6, 7, 8, 9, 10, 11], [10, 11]]);
+  equal([firstLost.length, secondLost.length], [0, 1]);
+});
+
+test("a place that still stands in a new epoch has lost nothing", () => {
+  const { server, client } = connecting();
+  const lobby = client.subscribe("lobby", { epoch: "void", offset: 0 });
+  const [lost, messages] = [heard(lobby, "lost"), heard(lobby, "message")];
+  server.welcome({ group: "lobby", epoch: "e1", offset: 0, recovered: true });
+  server.message(1, { group: "lobby" });
+  equal([lost.length, offsets(messages), lobby.position], [0, [1], { epoch: "e1", offset: 1 }]);
+});
+
+test("a reset by which nothing was lost changes the epoch, and nobody is told", () => {
+  const it = connecting();
+  const lobby = it.client.subscribe("lobby", { epoch: "void", offset: 0 });
+  const [told, moves, messages] = [heard(lobby, "lost", "live"), heard(lobby, "moved"), heard(lobby, "message")];
+  it.server.welcome({ group: "lobby", epoch: "void", offset: 0 });
+  it.server.say({ type: "reset", group: "lobby", epoch: "e1", offset: 0, reason: "The log begins.", lost: false });
+  equal([told.length, moves, lobby.position], [1, [{ epoch: "e1", offset: 0 }], { epoch: "e1", offset: 0 }]);
+  it.server.message(1, { group: "lobby" });
+  reconnect(it);
+  equal([offsets(messages), it.server.asked], [[1], [{ group: "lobby", epoch: "e1", after: 1 }]]);
+});
+
+test("a reset that says that something was lost, or nothing about it, is a loss", () => {
+  for (const fields of [{}, { lost: true }, { lost: null }]) {
+    const it = live();
+    const lost = heard(it.lobby, "lost");
+    it.server.say({ type: "reset", group: "lobby", epoch: "e2", offset: 3, reason: "", ...fields });
+    equal([lost.length, it.lobby.position.epoch], [1, "e2"]);
+  }
+});
+
+test("who keeps a position is told of each change of it, after whatever came by it", () => {
+  const it = connecting();
+  const lobby = it.client.subscribe("lobby");
+  const told = [];
+  for (const event of ["lost", "live", "message", "moved"])
+    lobby.addEventListener(event, ({ detail }) => told.push(event === "moved" ? `${detail.epoch} ${detail.offset}` : event));
+  it.server.welcome({ group: "lobby", offset: 3, recovered: false });
+  it.server.message(4, { group: "lobby" });
+  it.server.message(null, { group: "lobby" });
+  it.server.say({ type: "reset", group: "lobby", epoch: "e2", offset: 9, reason: "" });
+  equal(told, ["e1 3", "live", "message", "e1 4", "message", "lost", "e2 9"]);
+});
+
+test("a subscription that its own listener closes hears nothing after that", () => {
+  for (const event of ["lost", "message", "live"]) {
+    const { server, client } = connecting();
+    const lobby = client.subscribe("lobby", NOW);
+    const told = [];
+    for (const each of ["lost", "live", "message", "moved"]) lobby.addEventListener(each, () => told.push(each));
+    lobby.addEventListener(event, () => lobby.close());
+    server.welcome({ group: "lobby", offset: 8, recovered: false });
+    server.message(9, { group: "lobby" });
+    equal([told.at(-1), lobby.live], [event, false]);
+  }
+});
+
 test("the last subscription that is closed ends the group", () => {
   const { server, client, lobby, in: here } = live();
   const other = client.subscribe("lobby");

@@ -265,3 +265,29 @@ test("a timer that a hidden tab runs late is not taken for sleep", () => {
   clock.pass(0);
   equal([server.sockets.length, server.socket.sent.at(-1), client.state], [1, { type: "ping" }, "live"]);
 });
+
+test("a clock that is set changes neither when it comes back nor how long that takes", () => {
+  for (const ms of [-3_600_000, 3_600_000]) {
+    const { server, clock, client } = live({ random: () => 0 });
+    server.say({ type: "bye", code: 4000, reason: "Restarting.", reconnect: true, after_ms: 7_000 });
+    clock.set(ms);
+    equal(client.retryAt - clock.date(), 7_000, ms);
+    clock.pass(6_999);
+    dispatchEvent(new Event("online"));
+    equal([server.sockets.length, client.retryAt - clock.date()], [1, 1], ms);
+    clock.pass(1);
+    equal([server.sockets.length, client.retryAt], [2, null], ms);
+    client.close();
+  }
+});
+
+test("how long a connection lasted does not go by a clock that is set", () => {
+  const { server, clock, client } = live();
+  server.drop();
+  clock.pass(500);
+  server.welcome();
+  clock.pass(5_000);
+  clock.set(-3_600_000);
+  server.drop();
+  equal(client.retryAt - clock.date(), 500);
+});

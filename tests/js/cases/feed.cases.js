@@ -196,6 +196,65 @@ test("an own message in a part that was skipped is shown when the server confirm
   equal([bodies("pending"), bodies().at(-1)], [[], "hello"]);
 });
 
+/** Sends a message that arrives while the link is lost, and comes back at 3, with the answer to the second try ahead. */
+async function overtaken(it, offset) {
+  const ref = say(it, "hello");
+  it.server.drop();
+  it.clock.pass(500);
+  it.server.welcome({ offset: 3 });
+  it.server.message(offset, { body: "hello", ref, duplicate: true });
+  await settled();
+  return ref;
+}
+
+test("an own message whose answer overtakes the replay is shown once, in its place", async () => {
+  const it = await live();
+  const messages = heard(document, "broadcast-message");
+  const ref = await overtaken(it, 6);
+  equal([bodies("pending"), bodies().includes("hello")], [["hello"], false]);
+  equal(rows("pending")[0].querySelector("[data-note]").textContent, "");
+  for (const offset of [4, 5, 6, 7]) it.server.message(offset, offset === 6 ? { body: "hello", ref } : {});
+  await settled();
+  equal([bodies("pending"), bodies().slice(-4)], [[], ["message 4", "message 5", "hello", "message 7"]]);
+  ok(rows().at(-2).hasAttribute("data-own"), "marked as the reader's own");
+  equal(messages.map(({ offset }) => offset), [4, 5, 6, 7]);
+});
+
+test("an own message whose answer overtook what is then skipped is shown all the same", async () => {
+  const it = await live();
+  await overtaken(it, 6);
+  it.server.say({ type: "reset", group: "broadcast", epoch: "e1", offset: 9, reason: "" });
+  it.server.message(10);
+  equal([bodies("pending"), bodies().slice(-3)], [[], ["—", "hello", "message 10"]]);
+});
+
+test("an own message of an epoch that is over is shown all the same", async () => {
+  const it = await live();
+  await overtaken(it, 6);
+  it.server.say({ type: "reset", group: "broadcast", epoch: "e2", offset: 2, reason: "" });
+  it.server.message(3);
+  equal([bodies("pending"), bodies().slice(-3)], [[], ["—", "hello", "message 3"]]);
+});
+
+test("an own message that will not be heard because the reader lost the right is shown", async () => {
+  const it = await live();
+  await overtaken(it, 6);
+  const ref = say(it, "and that");
+  it.server.say({ type: "error", author: "Server", body: "You may not.", code: "forbidden", group: "broadcast" });
+  it.server.message(7, { body: "and that", ref, duplicate: true });
+  await settled();
+  equal([bodies("pending"), bodies().slice(-2)], [[], ["hello", "and that"]]);
+});
+
+test("an own message that the site's script keeps from being shown is not shown when it is answered", async () => {
+  const it = await live();
+  document.addEventListener("broadcast-message", (event) => event.preventDefault());
+  const ref = say(it, "hello");
+  it.server.message(4, { body: "hello", ref });
+  await settled();
+  equal([bodies("pending"), bodies().includes("hello")], [[], false]);
+});
+
 test("a refused text goes back into the empty box, with the server's sentence", async () => {
   const it = await live();
   for (const code of ["invalid", "forbidden", "too_large"]) {
@@ -284,6 +343,14 @@ test("the state of the connection is on the page", async () => {
   it.server.drop(4500, "You may not read this.");
   equal(shown(), ["closed", "You may not read this.", ""]);
   equal(part("retry").hidden, false);
+});
+
+test("the seconds until it tries again do not go by a clock that is set", async () => {
+  const it = await live();
+  it.server.say({ type: "bye", code: 4000, reason: "", reconnect: true, after_ms: 3_000 });
+  it.clock.set(-3_600_000);
+  it.clock.pass(1_000);
+  equal(part("countdown").textContent, "in 3 s");
 });
 
 test("a reset leaves one quiet divider, and the chat goes on", async () => {
@@ -463,6 +530,84 @@ test("an element that is moved goes on where it was", async () => {
   equal([it.server.asked.at(-1).after, bodies().slice(-2)], [4, ["message 4", "message 5"]]);
   say(it, "hello");
   equal(it.server.received.length, 1);
+});
+
+/** Puts a copy of the feed in its place, as it is by now or was before, and answers what it asks. */
+function restore(it, copy = it.root.cloneNode(true)) {
+  it.root.replaceWith(copy);
+  it.server.recover();
+  return { ...it, root: copy, ...controls(copy) };
+}
+
+test("a copy that is put in its place goes on where it was", async () => {
+  const it = await live();
+  it.server.message(4);
+  const copy = restore(it);
+  it.server.message(5);
+  equal([it.server.asked.at(-1), bodies().slice(-2)], [{ group: "broadcast", epoch: "e1", after: 4 }, ["message 4", "message 5"]]);
+  equal([copy.root.dataset.state, rows().length], ["live", 5]);
+  say(copy, "hello");
+  equal(it.server.received.map(({ body }) => body), ["hello"]);
+});
+
+test("a copy of long ago goes on where that was", async () => {
+  const it = await live();
+  it.server.message(4);
+  const copy = it.root.cloneNode(true);
+  it.server.message(5);
+  restore(it, copy);
+  for (const offset of [5, 6]) it.server.message(offset);
+  equal([it.server.asked.at(-1).after, bodies().slice(-3)], [4, ["message 4", "message 5", "message 6"]]);
+});
+
+test("a copy knows of a loss, and of an epoch that is new", async () => {
+  const it = await live();
+  it.server.say({ type: "reset", group: "broadcast", epoch: "e2", offset: 9, reason: "" });
+  const copy = restore(it);
+  equal(it.server.asked.at(-1), { group: "broadcast", epoch: "e2", after: 9 });
+  it.server.say({ type: "reset", group: "broadcast", epoch: "e3", offset: 9, reason: "", lost: false });
+  restore(copy);
+  it.server.message(10);
+  equal([it.server.asked.at(-1), bodies().slice(-2)], [{ group: "broadcast", epoch: "e3", after: 9 }, ["—", "message 10"]]);
+});
+
+test("a copy of a feed that began empty goes on where it began", async () => {
+  const it = await live({ html: byHand });
+  restore(it);
+  equal(it.server.asked.at(-1), { group: "broadcast", epoch: "e1", after: 3 });
+});
+
+test("what was on its way is not so in a copy, and comes once", async () => {
+  const it = await live();
+  const ref = await overtaken(it, 6);
+  const later = say(it, "later");
+  restore(it);
+  equal(bodies("pending"), []);
+  for (const offset of [4, 5, 6]) it.server.message(offset, offset === 6 ? { body: "hello", ref } : {});
+  it.server.message(7, { body: "later", ref: later });
+  await settled();
+  equal(bodies().slice(-4), ["message 4", "message 5", "hello", "later"]);
+});
+
+test("a text that was refused can be restored in a copy too", async () => {
+  const it = await live();
+  const ref = say(it, "first");
+  write(it, "second");
+  await refuse(it, ref, "forbidden");
+  const { box } = restore(it);
+  equal(bodies("pending"), ["first"]);
+  part("restore").click();
+  equal([box.value, bodies("pending")], ["first\nsecond", []]);
+});
+
+test("an element that its own listener takes away goes on where it was", async () => {
+  const it = await live();
+  document.addEventListener("broadcast-message", () => it.root.remove(), { once: true });
+  it.server.message(4);
+  document.querySelector("main").append(it.root);
+  it.server.recover();
+  it.server.message(5);
+  equal([it.server.asked.at(-1).after, bodies().slice(-2)], [4, ["message 4", "message 5"]]);
 });
 
 test("an element that is taken away says that it no longer listens", async () => {

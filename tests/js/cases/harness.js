@@ -29,18 +29,22 @@ export const settled = () => new Promise((resolve) => browsersTimeout(resolve));
 
 /** Lets the page's own scripts see this server and this clock, and meet no chance. */
 export function pretend({ server, clock }) {
-  const { setTimeout, clearTimeout, now } = clock;
+  const { setTimeout, clearTimeout, now, date } = clock;
   Object.assign(globalThis, { WebSocket: server.WebSocket, setTimeout, clearTimeout });
-  Date.now = now;
+  Object.assign(performance, { now });
+  Date.now = date;
   Math.random = () => 0.5;
 }
 
 export class Clock {
   #now = 1_000_000;
+  #ahead = 0;
   #timers = new Map();
   #ids = 0;
 
   now = () => this.#now;
+
+  date = () => this.#now + this.#ahead;
 
   setTimeout = (act, ms) => {
     this.#timers.set(++this.#ids, { act, at: this.#now + ms });
@@ -67,6 +71,11 @@ export class Clock {
   /** The machine sleeps: time passes, and what was due is late. */
   sleep(ms) {
     this.#now += ms;
+  }
+
+  /** Somebody sets the clock on the wall, which no timer goes by. */
+  set(ms) {
+    this.#ahead += ms;
   }
 
   #next(end) {

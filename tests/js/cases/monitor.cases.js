@@ -1,15 +1,15 @@
+import { browserClock } from "/static/broadcast/browser.js";
 import { Monitor } from "/static/broadcast/monitor.js";
-import { Clock, equal, test } from "./harness.js";
+import { Clock, Server, equal, pretend, test } from "./harness.js";
 
-function watched() {
-  const clock = new Clock();
+function watched(clock = new Clock()) {
   const told = [];
   const monitor = new Monitor({ clock, ping: () => told.push("ping"), stale: () => told.push("stale") });
   return { clock, told, monitor };
 }
 
-function live() {
-  const it = watched();
+function live(clock) {
+  const it = watched(clock);
   it.monitor.start();
   it.monitor.alive();
   return it;
@@ -78,4 +78,24 @@ test("a stopped monitor is silent", () => {
   clock.pass(1_000_000);
   equal(told, []);
   equal(clock.pending, 0);
+});
+
+test("a dead link is noticed as soon when the clock was set back", () => {
+  const clock = new Clock();
+  pretend({ server: new Server(), clock });
+  const { told } = live(browserClock);
+  clock.pass(5_000);
+  clock.set(-3_600_000);
+  clock.pass(20_000);
+  equal(told, ["ping"]);
+  clock.pass(10_000);
+  equal(told, ["ping", "stale"]);
+});
+
+test("a sleep in which only the clock on the wall goes on is a sleep", () => {
+  const { clock, told, monitor } = live();
+  clock.pass(1_000);
+  clock.set(3_600_000);
+  monitor.probe();
+  equal(told, ["stale"]);
 });

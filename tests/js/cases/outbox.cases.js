@@ -211,6 +211,101 @@ test("a connection that was closed so before anything was sent costs nothing", a
   equal([outcomes, refs(server)], [[], ["r1"]]);
 });
 
+/** Comes back as soon as it may, and is welcomed. */
+function back({ server, clock, client }) {
+  if (client.retryAt) clock.pass(client.retryAt - clock.date());
+  server.welcome();
+}
+
+test("what ends the connection each time it is sent is given up, and what follows leaves", async () => {
+  const it = live();
+  const { server, send, outcomes, client } = it;
+  send("r1");
+  send("r2");
+  server.drop();
+  back(it);
+  await settled();
+  equal([outcomes, refs(server)], [[], ["r1"]]);
+  server.message(1); // somebody else's is no answer
+  server.drop();
+  await settled();
+  equal(outcomes, [["r1", "undeliverable", "The connection ended twice when this was sent."]]);
+  back(it);
+  equal([client.state, refs(server)], ["live", ["r2"]]);
+  server.message(2, { ref: "r2" });
+  await settled();
+  equal(outcomes.at(-1), ["r2", 2]);
+});
+
+test("a network that goes away takes no message with it", async () => {
+  const endings = {
+    "an attempt that fails in between": (it) => {
+      it.server.drop();
+      it.clock.pass(it.client.retryAt - it.clock.date());
+      it.server.drop();
+    },
+    "a handshake that hangs in between": (it) => {
+      it.server.drop();
+      it.clock.pass(it.client.retryAt - it.clock.date());
+      it.clock.pass(10_000);
+    },
+    "a link that is dead": (it) => it.clock.pass(35_000),
+    "an end long after it was written": (it) => {
+      it.clock.pass(14_000);
+      it.server.say({ type: "pong" });
+      it.clock.pass(1_000);
+      it.server.drop();
+    },
+    "a server that says why": (it) =>
+      it.server.say({ type: "bye", code: 4000, reason: "Restarting.", reconnect: true, after_ms: 0 }),
+    "a page that is put aside": () => dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true })),
+  };
+  for (const [what, end] of Object.entries(endings)) {
+    const it = live();
+    it.send("r1");
+    for (let i = 0; i < 4; i++) {
+      end(it);
+      back(it);
+    }
+    await settled();
+    equal([it.outcomes, refs(it.server)], [[], ["r1"]], what);
+    it.client.close();
+  }
+});
+
+test("a message that waits its turn is not what ended the connection", async () => {
+  for (const code of [1006, 1009]) {
+    const it = live();
+    it.send("r1");
+    for (let i = 0; i < 3; i++) {
+      it.server.say(error("r1", "rate_limited", { retry_after_ms: 60_000 }));
+      it.server.drop(code);
+      back(it);
+    }
+    await settled();
+    equal([it.outcomes, refs(it.server)], [[], ["r1"]], code);
+    it.client.close();
+  }
+});
+
+test("a frame of more than a mebibyte is refused at once, and the rest goes on", async () => {
+  const { server, send, outcomes } = live();
+  const size = new Blob([JSON.stringify({ group: "broadcast", body: "body of r1", data: { it: "" }, ref: "r1" })]).size;
+  const fitting = "é".repeat((1024 * 1024 - size) / 2) + "x".repeat(size % 2);
+  send("r1", { data: { it: `${fitting}x` } });
+  send("r2", { data: { it: fitting } });
+  await settled();
+  const sentence = "A frame may have 1048576 bytes; it came with 1048577.";
+  equal([outcomes, refs(server)], [[["r1", "too_large", sentence]], ["r2"]]);
+});
+
+test("a frame that is too large is refused also while there is no connection", async () => {
+  const { send, outcomes } = connecting();
+  send("r1", { data: { it: "x".repeat(1_500_000) } });
+  await settled();
+  equal(outcomes.map(([ref, code]) => [ref, code]), [["r1", "too_large"]]);
+});
+
 test("a ref may be written in any way that a UUID can be", async () => {
   const written = "6F1C1A52-4A0E-4D7B-9D3E-2F6F0B9F8A11";
   for (const ref of [written, `{${written}}`, `urn:uuid:${written}`, written.replaceAll("-", "")]) {
