@@ -114,7 +114,7 @@ class TestConcurrency:
         assert together(*[lambda: both("a", "b"), lambda: both("b", "a")] * 2) == [None] * 4
         assert Counter(Message.objects.values_list("group_id", flat=True)) == {"a": 40, "b": 40}
 
-    def test_one_group_comes_into_being_once(self):
+    def test_one_group_comes_into_being_once(self, log):
         results = together(*[lambda: log.append([draft(group="new")])] * 6)
         assert len({news.epoch for result in results for news in result.news}) == 1
         assert Group.objects.get(name="new").head == 6
