@@ -259,39 +259,22 @@ class SessionStore:
         return False
 
 
-# Transactions
-
-
 # The chat page
 
 
 @pytest.mark.parametrize("address", PAGES)
 def test_the_page_has_the_latest_messages_as_served(client, db, settings, address):
     settings.BROADCAST = {**settings.BROADCAST, "PAGE_MESSAGES": 3}
-    before = page_of(client.get(address))
-    epoch = Group.objects.get().epoch
-    assert (offsets(before), before.one("broadcast-feed")["offset"]) == ([], "0")
     send_many(["one", "two", "three", "four"])
     response = client.get(address)
     assert "no-store" in response["Cache-Control"]
     page = page_of(response)
     assert offsets(page) == ["2", "3", "4"]
-    assert [text for text in page.texts if text in ("one", "two", "three", "four")] == ["two", "three", "four"]
     feed = page.one("broadcast-feed")
-    assert (feed["group"], feed["socket"], feed["user"]) == ("broadcast", "/ws", "")
-    assert (feed["epoch"], feed["offset"], feed["max-body"]) == (epoch, "4", "4000")
+    assert (feed["group"], feed["epoch"], feed["offset"]) == ("broadcast", Group.objects.get().epoch, "4")
     Message.objects.all().delete()
     Group.objects.update(floor=4)
     assert feed_of(client.get(address))["offset"] == "4"
-
-
-def test_the_page_sequences_what_waits(client, transactional_db):
-    """A message that was committed by a process that died before it got its offset."""
-    send("first")
-    Message.objects.create(group_id="broadcast", author="Server", body="orphan")
-    page = page_of(client.get("/"))
-    assert offsets(page) == ["1", "2"]
-    assert "orphan" in page.texts
 
 
 HOSTILE = [
@@ -315,14 +298,6 @@ def test_whatever_is_written_is_only_ever_text(client, db, body):
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
 
 
-def test_a_hostile_user_name_is_only_ever_text(client, db):
-    name = '"><script>alert(1)</script>'
-    client.force_login(User.objects.create(username=name))
-    page = page_of(client.get("/"))
-    assert page.one("broadcast-feed")["user"] == name
-    assert "<script>alert" not in page.html
-
-
 @pytest.mark.parametrize("address", PAGES)
 def test_the_page_is_there_for_a_look_as_well(client, db, address):
     """Monitors and link checkers send ``HEAD``."""
@@ -341,7 +316,6 @@ def test_the_page_under_a_prefix_knows_its_addresses(client, db, settings):
 
 
 def test_who_may_write_gets_a_form_and_who_may_not_is_led_to_sign_in(client, db, settings):
-    assert page_of(client.get("/")).one("textarea")
     settings.BROADCAST = {}
     page = page_of(client.get("/"))
     assert page.all("textarea") == []
