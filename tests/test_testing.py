@@ -34,11 +34,6 @@ class InTestCase(TestCase):
         captured.assert_sent(author="ann")
         captured.assert_sent(author=bob, times=0)
 
-    def test_a_message_in_a_transaction_has_an_offset_when_the_commit_is_played(self):
-        with self.captureOnCommitCallbacks(execute=True), transaction.atomic():
-            message = send("hello")
-        assert message.offset == 1
-
     def test_a_message_that_is_rolled_back_was_sent_all_the_same(self):
         with capture_broadcasts() as captured, transaction.atomic():
             send("hello")

@@ -488,16 +488,6 @@ async def test_a_layer_that_forgot_is_told_again(polling):
     await until(lambda: set(layer.groups) == {"broadcast"})
 
 
-async def test_old_messages_are_pruned_now_and_then(settings, monkeypatch):
-    settings.BROADCAST = {"POLL_INTERVAL": FAST, "KEEP_MESSAGES": 2}
-    monkeypatch.setattr(hub_module, "PRUNE_EVERY", 0.05)
-    await append(*"abcde")
-    await one()
-    async with asyncio.timeout(10):
-        while await elsewhere(Message.objects.count) != 2:
-            pass
-
-
 async def test_pruning_goes_on_while_there_is_more_and_survives_what_fails(monkeypatch, polling):
     monkeypatch.setattr(hub_module, "PRUNE_EVERY", 0.01)
     outcomes: list[Any] = [True, True, LogUnavailable("away"), ZeroDivisionError(), True, False]
