@@ -139,6 +139,7 @@ class TestOutsideATransaction:
 @with_log
 class TestManyAtOnce:
     def test_they_come_in_the_order_given(self, ear):
+        assert send_many([]) == send_many(iter(())) == ear.hints == []
         sent = send_many(["a", {"body": "b", "author": "Ann"}, {"body": "c", "group": "news"}, "d"], data={"n": 1})
         assert [(message.group_id, message.offset, message.body, message.author) for message in sent] == [
             ("broadcast", 1, "a", "Server"),
@@ -149,9 +150,6 @@ class TestManyAtOnce:
         assert all(message.data == {"n": 1} for message in sent)
         told = [(hint.group, len(hint.frames), hint.head) for hint in ear.hints]
         assert told == [("broadcast", 3, 3), ("news", 1, 1)]
-
-    def test_none_is_nothing(self, ear):
-        assert send_many([]) == send_many(iter(())) == ear.hints == []
 
     def test_all_or_nothing_when_one_will_not_do(self):
         stranger = SimpleNamespace(is_authenticated=True, pk="no key of a user", get_username=lambda: "stranger")

@@ -8,16 +8,8 @@ import pytest
 from django.db.models import IntegerChoices, TextChoices
 from django.utils.safestring import mark_safe
 
-from broadcast.engine.validation import (
-    MAX_DEPTH,
-    checked_author,
-    checked_body,
-    checked_data,
-    checked_group,
-    checked_ref,
-    is_servers_name,
-    shown,
-)
+from broadcast.engine import validation
+from broadcast.engine.validation import checked_author, checked_body, checked_data, checked_group, checked_ref, shown
 from broadcast.exceptions import BroadcastError, InvalidMessage
 
 REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -52,7 +44,7 @@ TAKEN_AS_THEY_ARE = [
     (checked_author, [" Ann O'Nym ", "x" * 255]),
     (checked_group, ["broadcast", "user.5", "a-b_C.9", "x" * 80]),
     (checked_data, [{}, {"a": None, "b": True, "c": False, "d": 1.5, "e": "ä😀", "f": [1, [2]], "g": {"": {}}}]),
-    (checked_data, [{"min": -(2**63), "max": 2**63 - 1, "float": 1e308}, nested(MAX_DEPTH)]),
+    (checked_data, [{"min": -(2**63), "max": 2**63 - 1, "float": 1e308}, nested(validation.MAX_DEPTH)]),
 ]
 
 
@@ -147,7 +139,7 @@ def test_data_is_nested_only_so_deep_and_does_not_contain_itself():
     data: dict = {}
     data["x"] = [data]
     assert "nested 32 deep" in refusal(checked_data, data)
-    too_deep = refusal(checked_data, nested(MAX_DEPTH + 1))
+    too_deep = refusal(checked_data, nested(validation.MAX_DEPTH + 1))
     assert too_deep.startswith("invalid: The data may be nested 32 deep; data.x.x.x")
 
 
@@ -169,13 +161,13 @@ class TestTheServersName:
         ],
     )
     def test_whatever_reads_like_it(self, name):
-        assert is_servers_name(name)
+        assert validation.is_servers_name(name)
 
     @pytest.mark.parametrize(
         "name", ["Serverin", "Observer", "Ann", "", "53", "Server2", "Serve", "\u221a", "Sever", "Reserve"]
     )
     def test_other_names(self, name):
-        assert not is_servers_name(name)
+        assert not validation.is_servers_name(name)
 
 
 class TestShown:

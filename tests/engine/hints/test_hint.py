@@ -37,17 +37,9 @@ def test_channels_groups_never_meet_those_of_the_site(group, name):
 
 
 def test_an_event_has_author_and_body_at_the_top():
-    assert event_of(Hint("news", [frame(7, data={"a": 1})], "e", 7), OWN) == {
-        "type": "broadcast.message",
-        "author": "Ann",
-        "body": "hi",
-        "group": "news",
-        "offset": 7,
-        "data": {"a": 1},
-        "epoch": "e",
-        "head": 7,
-        "origin": OWN,
-    }
+    message = {"type": "broadcast.message", "author": "Ann", "body": "hi", "group": "news", "offset": 7}
+    of_the_hint = {"epoch": "e", "head": 7, "origin": OWN}
+    assert event_of(Hint("news", [frame(7, data={"a": 1})], "e", 7), OWN) == message | {"data": {"a": 1}} | of_the_hint
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadcast import asend_many
-from broadcast.engine.hints.hint import EVENT, Hint
+from broadcast.engine.hints.hint import EVENT, Hint, event_of
 from broadcast.engine.hints.layer import current_layer
 from broadcast.engine.hub import hub as hub_module
 from broadcast.engine.hub import pages as pages_module
@@ -18,18 +18,7 @@ from broadcast.engine.process import this_process
 from broadcast.exceptions import LogUnavailable, NoLog
 from broadcast.models import Group, Message
 from tests.kit.layers import Failing, Gated, Watched, only_in_memory, use
-from tests.kit.streams import (
-    Client,
-    append,
-    database_threads,
-    drafts,
-    elsewhere,
-    end_nodes,
-    foreign_event,
-    frame,
-    hint_for,
-    publish,
-)
+from tests.kit.streams import Client, append, database_threads, drafts, elsewhere, end_nodes, frame, hint_for, publish
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -269,10 +258,8 @@ async def test_three_hundred_at_once_overflow_the_layer_and_reach_everyone_in_or
         await asend_many(bodies)
     else:
         news = await append(*bodies)
-        events = [
-            foreign_event(body=each.body, offset=each.offset, epoch=news.epoch, head=each.offset)
-            for each in news.messages
-        ]
+        single = [Hint("broadcast", [frame(each.offset, each.body)], news.epoch, each.offset) for each in news.messages]
+        events = [event_of(hint, "elsewhere") for hint in single]
         # A layer may say that it is full, or not.
         sending = (current_layer().group_send("broadcast", event) for event in events)
         await asyncio.gather(*sending, return_exceptions=True)

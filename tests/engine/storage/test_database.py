@@ -7,31 +7,16 @@ from contextlib import contextmanager
 from itertools import count
 
 import pytest
-from django.db import (
-    DataError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
-    connection,
-    connections,
-    transaction,
-)
+from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.dummy.base import DatabaseWrapper as NoDatabase
+from django.db.utils import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from django.test import TestCase
 
 from broadcast import send
 from broadcast.engine.process import Process, this_process
-from broadcast.engine.storage.database import (
-    CONFLICT_TRIES,
-    TRIES,
-    in_callers_transaction,
-    in_own_transaction,
-    log_access,
-    reading,
-    savepoint,
-)
+from broadcast.engine.storage import database
+from broadcast.engine.storage.database import in_callers_transaction, in_own_transaction, log_access, reading, savepoint
 from broadcast.engine.system import System
 from broadcast.exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from broadcast.models import Group, Message
@@ -257,11 +242,11 @@ def test_with_autocommit_off_a_savepoint_commits_nothing():
 @pytest.mark.parametrize(
     ("error", "tries"),
     [
-        (busy, TRIES),
-        (deadlock, TRIES),
-        (lambda: IntegrityError("taken"), CONFLICT_TRIES),
+        (busy, database.TRIES),
+        (deadlock, database.TRIES),
+        (lambda: IntegrityError("taken"), database.CONFLICT_TRIES),
         (lambda: ProgrammingError("what?"), 1),
-        (gone, TRIES),
+        (gone, database.TRIES),
     ],
 )
 def test_a_write_is_tried_so_often(error, tries):
@@ -312,7 +297,10 @@ def test_a_message_is_sent_once_whatever_became_of_a_lost_commit(comes_through):
 
 @pytest.mark.log_contract
 def test_where_nobody_can_say_what_became_of_a_commit_the_error_says_so():
-    with losing_commits(comes_through=True, times=TRIES), pytest.raises(OutcomeUnknown, match="with the same ref"):
+    with (
+        losing_commits(comes_through=True, times=database.TRIES),
+        pytest.raises(OutcomeUnknown, match="with the same ref"),
+    ):
         send("hi")
     assert Message.objects.count() == 1
 

@@ -19,17 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from broadcast.engine.frames import text_frame
 from broadcast.engine.transports.daphne import internals
-from broadcast.engine.transports.daphne.internals import (
-    MAX_DEPTH,
-    OF_PROTOCOL,
-    OF_TRANSPORT,
-    UNSENT_BYTES,
-    DaphneConnection,
-    DaphneSocket,
-    backpressure_of,
-    daphne_behind,
-    socket_of,
-)
+from broadcast.engine.transports.daphne.internals import DaphneConnection, DaphneSocket, daphne_behind, socket_of
 from tests.kit.sockets import Connection
 from tests.kit.waiting import until
 
@@ -63,15 +53,15 @@ async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened)
 
 async def test_it_has_all_that_is_expected_of_it(opened):
     transport = opened.transport
-    assert [name for name in OF_PROTOCOL if not hasattr(opened.protocol, name)] == []
-    assert [name for name in OF_TRANSPORT if not hasattr(transport, name)] == []
+    assert [name for name in internals.OF_PROTOCOL if not hasattr(opened.protocol, name)] == []
+    assert [name for name in internals.OF_TRANSPORT if not hasattr(transport, name)] == []
     assert (transport.dataBuffer, transport._tempDataLen, len(opened.protocol.send_queue)) == (b"", 0, 0)
     assert (transport.producerPaused, transport.streamingProducer) == (False, True)
     assert isinstance(opened.protocol.application_queue, asyncio.Queue)
 
 
 async def test_without_any_one_of_them_it_is_left_alone(connection):
-    for where, names in (("OF_PROTOCOL", OF_PROTOCOL), ("OF_TRANSPORT", OF_TRANSPORT)):
+    for where, names in (("OF_PROTOCOL", internals.OF_PROTOCOL), ("OF_TRANSPORT", internals.OF_TRANSPORT)):
         for name in names:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(internals, where, (f"{name}_of_old", *(set(names) - {name})))
@@ -104,7 +94,7 @@ class Middleware:
 
 async def test_it_is_found_behind_so_many_and_no_more(connection):
     send: Any = connection.send
-    for _ in range(MAX_DEPTH - 1):
+    for _ in range(internals.MAX_DEPTH - 1):
         send = Middleware(send).send
     assert socket_behind(send)
     assert socket_behind(Middleware(send).send) is None
@@ -149,7 +139,7 @@ async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_writte
     found = daphne_behind(WRAPPINGS[wrapping](connection.send))
     assert found == DaphneConnection(connection.server, connection.protocol, is_wrapped=True)
     assert socket_of(found) is None
-    flow = backpressure_of(found)
+    flow = internals.backpressure_of(found)
     assert flow is not None
     assert flow.transport.producer is flow
 
@@ -179,7 +169,7 @@ async def test_a_server_without_a_protocol_or_with_another_has_none(connection):
     for args in ((), (None,), (object(),), (Protocol(),), (server,)):
         found = daphne_behind(functools.partial(server.handle_reply, *args))
         assert found == DaphneConnection(server, None, is_wrapped=False)
-        assert (socket_of(found), backpressure_of(found)) == (None, None)
+        assert (socket_of(found), internals.backpressure_of(found)) == (None, None)
 
 
 async def test_without_daphne_there_is_none(connection, monkeypatch):
@@ -299,7 +289,7 @@ async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_
     await until(lambda: opened.read().endswith(pong) and drained == [True])
     count, rest = divmod(len(opened.received) - len(pong), len(BIG))
     assert (opened.received, rest) == (BIG * count + pong, 0)
-    assert len(BIG) * count <= 8 * UNSENT_BYTES
+    assert len(BIG) * count <= 8 * internals.UNSENT_BYTES
     await opened.send({"type": "websocket.send", "text": "hi"})
     await until(lambda: opened.read().endswith(text_frame("hi")))
     assert drained == [True]
