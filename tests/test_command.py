@@ -107,13 +107,6 @@ def test_bad_input_is_refused_in_a_sentence(broadcasts, args, text):
     broadcasts.assert_nothing_sent()
 
 
-def test_a_refusal_in_a_shell_is_one_line_and_a_status(site: Site):
-    done = site.manage("broadcast", "send", "", check=False)
-    assert done.returncode == 1
-    assert done.stderr == "CommandError: The body must be text that is not empty; it came empty.\n"
-    assert done.stdout == ""
-
-
 # tail
 
 

@@ -17,11 +17,10 @@ from django.urls import re_path
 
 from broadcast import asend, asend_many
 from broadcast.audiences import signed_name
-from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, UNAVAILABLE, BroadcastConsumer
+from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, BroadcastConsumer
 from broadcast.exceptions import OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
-from tests.kit.log import unreachable_database
 from tests.tabs import OPEN, WAIT, Browser, session_headers, signed_in
 
 WELCOME = {"author": "Server", "body": "Welcome!"}
@@ -373,7 +372,6 @@ async def test_a_permission_that_cannot_be_looked_up_is_not_given(browser, setti
     ("path", "reason"),
     [
         ("/ws/staff?v=1", "You may not receive messages of 'staff': BROADCAST[\"GROUPS\"]"),
-        ("/ws/nowhere?v=1", "There is no group 'nowhere' here."),
         ("/ws/no%20where?v=1", "There is no group 'no where' here."),
         ("/ws?v=1&after=-1", "In the address: The offset must be a whole number from 0 on"),
         ("/ws/staff", None),
@@ -419,17 +417,6 @@ async def test_there_is_a_limit_to_that(browser):
         assert (await visitor.ask(type="subscribe", group=group))["body"] == said
     await visitor.say(type="unsubscribe", group="broadcast")
     assert (await visitor.ask(type="subscribe", group="room.2"))["type"] == "welcome"
-
-
-@pytest.mark.usefixtures("rooms", "transactional_db")
-async def test_subscribing_again_moves_the_position(browser):
-    epoch = await sent("one", "two")
-    visitor = await browser(V1)
-    welcome = await visitor.ask(type="subscribe", group="broadcast", after=1, epoch=epoch)
-    assert (welcome["offset"], welcome["recovered"]) == (1, True)
-    assert (await visitor.hear())["body"] == "two"
-    assert (await visitor.ask(body="three"))["offset"] == 3
-    await visitor.hears_nothing()
 
 
 # Coming without a group, and refused subscriptions
@@ -483,17 +470,6 @@ async def test_a_signed_name_opens_its_group_for_reading_and_frames_have_the_pla
         await visitor.hears_nothing()
 
 
-async def test_a_name_that_was_signed_for_somebody_else_is_refused(application, browser):
-    visitor = await browser(V1, application)
-    name = signed_name("ticket.1", ann_of_the_staff())
-    answer = await visitor.ask(type="subscribe", group=name)
-    assert (answer["code"], answer["group"]) == ("forbidden", "ticket.1")
-    assert answer["body"].startswith("The signed name of 'ticket.1' is not for you")
-    assert (await visitor.ask(type="subscribe", group=signed_name("ticket.1")))["type"] == "welcome"
-    stranger = await browser(f"/ws/{name}?v=1", application)
-    assert (stranger.welcome["type"], stranger.welcome["code"]) == ("bye", FORBIDDEN)
-
-
 # Origins and addresses
 
 
@@ -517,22 +493,6 @@ async def test_other_addresses_are_refused_without_a_traceback(caplog, path):
 
 
 # A log that cannot be used
-
-
-@pytest.fixture
-def away(transactional_db) -> Iterator[None]:
-    with unreachable_database():
-        yield
-
-
-@pytest.mark.usefixtures("away")
-async def test_a_database_that_cannot_be_reached_is_said_and_worth_coming_back_for(application, browser, errors):
-    visitor = await browser(V1, application)
-    assert visitor.welcome.pop("reason") == "Messages cannot be read right now. Try again."
-    assert visitor.welcome == {"type": "bye", "code": UNAVAILABLE, "reconnect": True, "after_ms": 1000}
-    await visitor.is_closed(UNAVAILABLE)
-    assert len(errors()) == 1
-    assert "message log cannot be used" in errors()[0]
 
 
 async def test_a_log_that_fails_between_two_messages_is_said_and_whoever_tries_again_is_not_sent_off(

@@ -257,14 +257,6 @@ def test_a_message_that_will_not_do(client, db, fields, code, said):
     assert not Message.objects.exists()
 
 
-async def test_it_works_in_an_async_server(async_client, transactional_db):
-    assert (await async_client.get("/broadcast/hello")).content == b"Broadcasting hello"
-    written = await async_client.post(LOG, {"body": "hi"}, content_type="application/json")
-    assert written.status_code == 201
-    heard = await async_client.get(LOG, headers={"Accept": "application/json"})
-    assert bodies(heard.json()) == ["hello", "hi"]
-
-
 def test_it_is_sent_at_once_under_atomic_requests(client, transactional_db, monkeypatch):
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
     assert write(client, body="hi")["offset"] == 1

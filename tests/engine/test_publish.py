@@ -15,9 +15,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
-from django.http import JsonResponse
 from django.test import SimpleTestCase, TestCase
-from django.urls import path
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
@@ -315,29 +313,6 @@ class TestInsideATransaction:
             message = send("hi")
             Message.objects.all().delete()
         assert message.offset is None
-
-
-def sending_view(request):
-    message = send("from a view")
-    if "fail" in request.GET:
-        raise ZeroDivisionError
-    return JsonResponse({"offset": message.offset})
-
-
-urlpatterns = [path("send", sending_view)]
-
-
-@with_log
-def test_a_request_that_is_a_transaction_sends_at_its_end(settings, client, ear, monkeypatch):
-    settings.ROOT_URLCONF = __name__
-    with monkeypatch.context() as patch:
-        patch.setitem(settings.DATABASES["default"], "ATOMIC_REQUESTS", True)
-        assert client.get("/send").json() == {"offset": None}
-        with pytest.raises(ZeroDivisionError):
-            client.get("/send?fail")
-        assert client.get("/send").json() == {"offset": None}
-    assert ear.heard == [(1, "from a view"), (2, "from a view")]
-    assert client.get("/send").json() == {"offset": 3}
 
 
 class TestWithinATestCase(TestCase):

@@ -49,12 +49,6 @@ async def channel_in(group: str = "broadcast") -> Callable[[], Awaitable[Any]]:
     return receive
 
 
-async def test_the_hubs_of_this_process_are_told_from_any_thread(node, hints):
-    send("here", persist=False)
-    await asyncio.to_thread(send, "there", persist=False)
-    await until(lambda: [hint.frames[0].fields["body"] for hint in hints] == ["here", "there"])
-
-
 async def test_a_group_without_new_messages_is_not_told_of(node, hints):
     new = Message(group_id="news", author="Ann", body="hi", offset=7)
     this_process.hints.publish_news([NewMessages("empty", "e", []), NewMessages("news", "e", [new])])

@@ -200,14 +200,6 @@ class TestEpochs:
 
         assert sorted(together(*[renew] * 8)) == [False] * 7 + [True]
 
-    def test_a_deleted_group_begins_anew(self, log):
-        appended("a")
-        epoch = head(log).epoch
-        Group.objects.get(name="broadcast").delete()
-        assert stored() == []
-        assert log.join("broadcast")[0].offset == 0
-        assert head(log).epoch != epoch
-
 
 @pytest.mark.django_db(transaction=True)
 class TestInTheCallersTransaction:
