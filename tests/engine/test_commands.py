@@ -109,12 +109,6 @@ def test_a_refusal_carries_the_frames_ref_and_that_of_a_subscription_its_group()
     assert refusal('{"type": "subscribe", "group": "g", "after": -1}').group == "g"
 
 
-def test_what_is_too_large(settings):
-    settings.BROADCAST = {"MAX_BODY": 10}
-    error = refusal(json.dumps({"body": "x" * 11}))
-    assert (str(error), error.code) == ("The body may have 10 characters; it came with 11.", "too_large")
-
-
 def test_a_frame_that_is_far_too_large_is_not_even_read(settings):
     settings.BROADCAST = {"MAX_BODY": 10, "MAX_DATA": 100}
     size = commands.max_frame()

@@ -96,14 +96,6 @@ async def test_a_connection_that_failed_is_dropped(threads):
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_closing_closes_the_connections(threads):
-    wrapper = await threads.read(lambda: (select_one(), connections["default"])[1])
-    assert wrapper.connection is not None
-    threads.close()
-    await until(lambda: wrapper.connection is None)
-
-
-@pytest.mark.django_db(transaction=True)
 async def test_autocommit_is_on_here_whatever_the_site_configured(threads, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(connections.settings["default"], "AUTOCOMMIT", False)
