@@ -3,7 +3,7 @@
 import re
 from html import escape, unescape
 from typing import Any
-from unittest.mock import ANY
+from unittest.mock import ANY, Mock
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -380,11 +380,8 @@ def test_the_form_that_the_docs_show(db, settings):
 
 @pytest.mark.parametrize("error", [LogUnavailable("The log is away."), OutcomeUnknown("Nobody can say.")])
 def test_a_log_that_is_away_is_said(client, db, monkeypatch, error):
-    def away(*args: Any, **kwargs: Any) -> Any:
-        raise error
-
     for name in ("publish", "latest", "since"):
-        monkeypatch.setattr(views, name, away)
+        monkeypatch.setattr(views, name, Mock(side_effect=error))
     for response in (client.post(LOG, {"body": "hi"}), client.get(LOG, {"format": "json"})):
         assert (response.status_code, response["Retry-After"]) == (503, "1")
         assert response.json() == {"code": "unavailable", "body": str(error)}

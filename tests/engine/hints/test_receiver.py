@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -224,17 +225,9 @@ async def test_a_layer_that_hangs_holds_up_one_join_and_not_each(receiver, setti
     monkeypatch.setattr(module, "RETRY_AFTER", 60.0)
     layer = use(settings, Gated)
     layer.gate.clear()
-    begun = 0
-    wait = layer.gate.wait
-
-    async def counted() -> None:
-        nonlocal begun
-        begun += 1
-        await wait()
-
-    layer.gate.wait = counted
+    layer.gate.wait = begun = AsyncMock(side_effect=layer.gate.wait)
     await asyncio.gather(*(receiver.add(f"g{number}") for number in range(50)))
-    assert (begun, layer.groups) == (1, {})
+    assert (begun.call_count, layer.groups) == (1, {})
     assert len(receiver.groups) == 50
 
 
