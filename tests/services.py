@@ -238,16 +238,10 @@ class Postgres(Service):
         self.data.mkdir(mode=0o700)
         if "user" in options:
             os.chown(self.data, options["user"], options["group"])
-        subprocess.run(
-            [
-                *(postgres_program("initdb"), "--pgdata", str(self.data), "--username", "postgres"),
-                *("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
-            ],
-            check=True,
-            capture_output=True,
-            cwd=self.directory,
-            **options,
-        )
+        where = ("--pgdata", str(self.data), "--username", "postgres")
+        how = ("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+        command = [postgres_program("initdb"), *where, *how]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.directory, **options)
 
 
 def program(name: str) -> str:

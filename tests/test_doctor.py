@@ -47,11 +47,8 @@ def ask(site: Site) -> Callable[..., tuple[int, list[str], str]]:
     def asked(**env: str) -> tuple[int, list[str], str]:
         site.env |= env
         done = site.manage("broadcast", "doctor", check=False)
-        return (
-            done.returncode,
-            re.findall(r"^(ok|warning|error) ", done.stdout, re.MULTILINE),
-            done.stdout + done.stderr,
-        )
+        levels = re.findall(r"^(ok|warning|error) ", done.stdout, re.MULTILINE)
+        return done.returncode, levels, done.stdout + done.stderr
 
     return asked
 
@@ -426,13 +423,8 @@ def test_a_finding_is_a_line_and_its_fix_another(monkeypatch):
     out = io.StringIO()
     with pytest.raises(CommandError, match=r"^One thing is wrong\.$"):
         call_command("broadcast", "doctor", stdout=out, no_color=True)
-    assert out.getvalue().splitlines() == [
-        "ok       Fine.",
-        "warning  Hm.",
-        "         Do.",
-        "error    No.",
-        "         Undo.",
-    ]
+    lines = ["ok       Fine.", "warning  Hm.", "         Do.", "error    No.", "         Undo."]
+    assert out.getvalue().splitlines() == lines
 
 
 def test_what_fails_is_a_finding_and_the_rest_is_looked_at_all_the_same(monkeypatch):

@@ -167,21 +167,13 @@ def test_within_a_transaction_there_is_no_second_connection(monkeypatch):
         assert connection.connection is own
 
 
-def test_a_dead_connection_is_replaced_once():
+@pytest.mark.parametrize("refused", [deadlock, busy, gone])
+def test_a_read_is_tried_once_more_after_a_conflict_and_on_another_connection_after_its_loss(refused):
     make_group()
     before = connection.connection
-    with failing(gone()):
-        assert heads() == ["a"]
-    assert connection.connection is not before
-    with failing(gone(), gone()), pytest.raises(LogUnavailable):
-        heads()
-
-
-@pytest.mark.parametrize("refused", [deadlock, busy])
-def test_a_read_is_tried_once_more_after_a_conflict(refused):
-    make_group()
     with failing(refused()):
         assert heads() == ["a"]
+    assert (connection.connection is before) is (refused is not gone)
     with failing(refused(), refused()), pytest.raises(LogUnavailable):
         heads()
 
