@@ -117,15 +117,10 @@ class Redis(Service):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
-        options = {
-            "bind": "127.0.0.1",
-            "port": str(self.port),
-            "dir": str(self.directory),
-            "save": "",
-            "appendonly": "no",
-            "dbfilename": self._dump.name,
-        }
-        return [program("redis-server"), *(word for key, value in options.items() for word in (f"--{key}", value))]
+        where = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory)}
+        what = {"save": "", "appendonly": "no", "dbfilename": self._dump.name}
+        options = (word for key, value in (where | what).items() for word in (f"--{key}", value))
+        return [program("redis-server"), *options]
 
     def is_ready(self) -> bool:
         try:

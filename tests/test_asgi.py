@@ -43,9 +43,7 @@ async def is_refused(application: Any, path: str, session: str = "") -> bool:
 
 
 @pytest.mark.parametrize("error", [OperationalError("the database is away"), InterfaceError("the database is away")])
-async def test_while_sessions_cannot_be_read_clients_are_sent_away_without_a_traceback(
-    transactional_db, monkeypatch, caplog, error
-):
+async def test_while_sessions_cannot_be_read_clients_are_sent_away(transactional_db, monkeypatch, caplog, error):
     monkeypatch.setattr(SessionStore, "load", Mock(side_effect=error))
     assert await is_refused(application, "/ws", "a" * 32)
     [record] = caplog.records

@@ -90,9 +90,7 @@ def before_migrate(transactional_db) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("publish", ["anyone", "perm:broadcast.add_message"])
-async def test_before_migrate_it_works_live_only_though_permissions_are_there(
-    before_migrate, browser, errors, settings, publish
-):
+async def test_before_migrate_permissions_are_there_and_no_log(before_migrate, browser, errors, settings, publish):
     settings.BROADCAST = {"GROUPS": {"broadcast": {**OPEN, "publish": publish}}}
     for path in (V1, "/ws?v=1&after=3&epoch=abc"):
         visitor = await browser(path, user=await User.objects.acreate_superuser(path))
@@ -197,9 +195,7 @@ async def sent(*bodies: str) -> str:
         ("", 3, False, []),
     ],
 )
-async def test_a_position_in_the_address_is_gone_on_from(
-    application, browser, transactional_db, query, offset, recovered, replayed
-):
+async def test_a_position_in_the_address(application, browser, transactional_db, query, offset, recovered, replayed):
     epoch = await sent("one", "two", "three")
     visitor = await browser(V1 + query.format(epoch=epoch), application)
     welcome = visitor.welcome
@@ -231,9 +227,7 @@ async def test_a_repeated_ref_is_answered_to_its_sender_alone(browser, transacti
     assert await Message.objects.acount() == 2
 
 
-async def test_a_ref_is_acknowledged_also_in_a_group_that_its_sender_does_not_follow(
-    browser, transactional_db, settings
-):
+async def test_a_ref_is_acknowledged_where_its_sender_does_not_follow_too(browser, transactional_db, settings):
     settings.BROADCAST = {"GROUPS": {"broadcast": OPEN, "desk": OPEN}}
     ann, desk = await browser(V1), await browser("/ws/desk?v=1")
     answer = await ann.ask(body="help", group="desk", ref=REF)
@@ -341,9 +335,7 @@ async def test_guests_are_marked_and_can_say_no_more_of_themselves_than_a_name(b
     assert message.keys() == {"type", "author", "body", "group", "offset", "sent_at", "source", "ref", "guest"}
 
 
-async def test_by_default_guests_read_and_a_signed_in_user_writes_under_the_own_name(
-    browser, transactional_db, settings
-):
+async def test_by_default_guests_read_and_users_write_under_their_own_name(browser, transactional_db, settings):
     """Through the whole stack, with the cookie of a real sign-in."""
     settings.BROADCAST = {}
     ann = await User.objects.acreate_user("ann", password="secret", is_staff=True)
@@ -495,9 +487,7 @@ async def test_other_addresses_are_refused_without_a_traceback(caplog, path):
 # A log that cannot be used
 
 
-async def test_a_log_that_fails_between_two_messages_is_said_and_whoever_tries_again_is_not_sent_off(
-    browser, transactional_db, monkeypatch, errors
-):
+async def test_who_tries_again_while_the_log_fails_is_not_sent_off(browser, transactional_db, monkeypatch, errors):
     ann, bob = await browser(V1), await browser(V1)
     await ann.ask(body="one")
     await bob.hear()

@@ -3,6 +3,7 @@
 import enum
 import json
 import uuid
+from types import MappingProxyType
 
 import pytest
 from django.db.models import IntegerChoices, TextChoices
@@ -130,7 +131,7 @@ def test_data_becomes_what_will_be_read_back():
 
 def test_data_is_copied_all_the_way_down():
     inner = {"list": [1]}
-    checked = checked_data({"inner": inner})
+    checked = checked_data(MappingProxyType({"inner": inner}))
     inner["list"].append(2)
     assert checked == {"inner": {"list": [1]}}
 

@@ -398,28 +398,23 @@ class TestPostgreSQL:
     def test_a_session_that_dies_during_commit(self):
         """A deferred trigger of the table ends the session that commits, once."""
         with connection.cursor() as cursor:
-            cursor.execute("CREATE SEQUENCE lost_commits")
             cursor.execute(
                 """
+                CREATE SEQUENCE lost_commits;
                 CREATE FUNCTION lose_commit() RETURNS trigger LANGUAGE plpgsql AS $$
                 BEGIN
                     IF nextval('lost_commits') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
                     RETURN NULL;
-                END $$
-                """
-            )
-            cursor.execute(
-                """
+                END $$;
                 CREATE CONSTRAINT TRIGGER lose_commit AFTER INSERT ON broadcast_message
-                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lose_commit()
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lose_commit();
                 """
             )
         try:
             assert send("hi").offset == 1
         finally:
             with connection.cursor() as cursor:
-                cursor.execute("DROP TRIGGER lose_commit ON broadcast_message")
-                cursor.execute("DROP FUNCTION lose_commit")
+                cursor.execute("DROP FUNCTION lose_commit CASCADE")
                 cursor.execute("DROP SEQUENCE lost_commits")
         assert stored() == [(1, "hi")]
 

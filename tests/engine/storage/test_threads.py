@@ -19,11 +19,6 @@ from tests.kit.waiting import until, wait_until
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture
 def threads(clock: StandingClock) -> Iterator[OwnThreads]:
     threads = OwnThreads(System(monotonic=clock))
     yield threads

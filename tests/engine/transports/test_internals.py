@@ -43,6 +43,11 @@ def socket_on(connection: Connection) -> DaphneSocket:
     return socket
 
 
+@pytest.fixture
+def socket(opened: Connection) -> DaphneSocket:
+    return socket_on(opened)
+
+
 async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened):
     assert isinstance(opened.send, functools.partial)
     assert opened.send.func.__name__ == "handle_reply"
@@ -240,8 +245,7 @@ async def test_it_is_ready_from_the_accept_to_the_close_while_nothing_of_the_ser
 
 
 @pytest.mark.parametrize("how", ["closes", "vanishes"])
-async def test_it_shuts_when_the_client_goes(opened, how):
-    socket = socket_on(opened)
+async def test_it_shuts_when_the_client_goes(opened, socket, how):
     await until(lambda: socket.is_ready())
     if how == "closes":
         opened.say((1000).to_bytes(2), opcode=8)
@@ -266,9 +270,8 @@ async def test_bytes_are_with_the_client_at_once(opened):
     assert opened.read() == data
 
 
-async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened):
+async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened, socket):
     """So whoever writes directly must let it go first."""
-    socket = socket_on(opened)
     drained: list[bytes] = []
     assert socket.is_clear
     await opened.send({"type": "websocket.send", "text": "first"})
@@ -279,8 +282,7 @@ async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened):
     assert drained == [text_frame("first")]
 
 
-async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_and_then_it_is_drained_once(opened):
-    socket = socket_on(opened)
+async def test_after_what_a_full_kernel_takes_come_the_rest_and_the_servers_own_and_it_is_drained_once(opened, socket):
     drained = fill(socket)
     await opened.send({"type": "websocket.send", "text": "pong"})
     await asyncio.sleep(0)
@@ -295,8 +297,7 @@ async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_
     assert drained == [True]
 
 
-async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(opened):
-    socket = socket_on(opened)
+async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(opened, socket):
     opened.transport.pauseProducing()
     opened.client.close()
     frame = text_frame("x" * 1000)
@@ -307,8 +308,7 @@ async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_re
 
 
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EAGAIN])
-async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(opened, number):
-    socket = socket_on(opened)
+async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(opened, socket, number):
     frame = text_frame("hi")
     opened.kernel.error = OSError(number, "try again")
     assert taken_by(socket, frame) == 0
@@ -319,8 +319,7 @@ async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tri
 
 
 @pytest.mark.parametrize("by", ["server", "client", "server while it is full"])
-async def test_the_closing_handshake_works_after_a_drain_and_before(opened, by):
-    socket = socket_on(opened)
+async def test_the_closing_handshake_works_after_a_drain_and_before(opened, socket, by):
     drained = fill(socket)
     if by != "server while it is full":
         await until(lambda: opened.read() and drained)
@@ -333,8 +332,7 @@ async def test_the_closing_handshake_works_after_a_drain_and_before(opened, by):
     assert opened.transport.producer is None
 
 
-async def test_one_that_is_lost_while_it_waits_calls_nobody(opened):
-    socket = socket_on(opened)
+async def test_one_that_is_lost_while_it_waits_calls_nobody(opened, socket):
     drained = fill(socket)
     opened.client.close()
     await until(lambda: not opened.transport.connected)
