@@ -10,11 +10,9 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from broadcast import pytest_plugin, send, send_many
+from broadcast import send, send_many
 from broadcast.models import Group, Message
 from tests.kit.log import failing_if
-
-broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
 pytestmark = pytest.mark.django_db
 

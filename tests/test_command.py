@@ -15,15 +15,13 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, transaction
 
-from broadcast import asend_many, pytest_plugin
+from broadcast import asend_many
 from broadcast.engine.hub.reader import messages
 from broadcast.engine.process import this_process
 from broadcast.exceptions import LogUnavailable
 from broadcast.management.commands.broadcast import line, printable
 from tests.kit.log import failing_if
 from tests.site import Site
-
-broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
 TAIL = ("manage.py", "broadcast", "tail")
 END_SECONDS = 60

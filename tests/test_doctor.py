@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from decimal import Decimal
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +25,7 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.diagnostics import doctor
 from broadcast.diagnostics import probe as probe_websocket
 from broadcast.diagnostics.doctor import Finding, examine
+from project import asgi  # noqa: F401 (it sets logging up anew, the first time)
 from tests.kit.log import unreachable_database
 from tests.kit.servers import new_database
 from tests.services import Redis
@@ -440,14 +440,7 @@ def test_what_fails_is_a_finding_and_the_rest_is_looked_at_all_the_same(monkeypa
     assert findings[2].text == "Looking at the clock failed: ValueError('no hands')."
 
 
-@pytest.fixture
-def _site_is_loaded() -> None:
-    """Sets logging up anew, the first time."""
-    import_module("project.asgi")
-
-
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_site_is_loaded")
 def test_nothing_is_logged_meanwhile_and_everything_afterwards(caplog):
     list(examine())
     assert caplog.records == []

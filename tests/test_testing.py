@@ -8,12 +8,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 
-from broadcast import asend, asend_many, pytest_plugin, send, send_many
+from broadcast import asend, asend_many, send, send_many
 from broadcast.exceptions import InvalidMessage
 from broadcast.models import Message
 from broadcast.testing import capture_broadcasts
-
-broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
 
 class InSimpleTestCase(SimpleTestCase):

@@ -7,12 +7,10 @@ from django.contrib.auth.models import Group as UserGroup
 from django.contrib.sessions.models import Session
 from django.utils.functional import SimpleLazyObject
 
-from broadcast import asend, asend_many, pytest_plugin, send, send_many
+from broadcast import asend, asend_many, send, send_many
 from broadcast.access.audiences import group_for
 from broadcast.exceptions import InvalidMessage
 from broadcast.models import Message
-
-broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
 
 class Colleague(User):

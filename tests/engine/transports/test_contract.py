@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from itertools import product
 from typing import Any
 from unittest.mock import Mock
 
@@ -296,11 +297,7 @@ async def test_who_takes_a_little_now_and_then_stays(peer, stream, clock):
 
 @pytest.mark.parametrize(
     ("kind", "first"),
-    [
-        ("asgi with backpressure", "close"),
-        *(("direct", first) for first in ("message", "close")),
-        *(("direct on daphne", first) for first in ("message", "close")),
-    ],
+    [("asgi with backpressure", "close"), *product(("direct", "direct on daphne"), ("message", "close"))],
 )
 async def test_who_says_that_it_goes_and_takes_nothing_is_dropped(peer, stream, clock, first, caplog):
     """The server has answered its close; that waits behind what it does not take."""
