@@ -160,11 +160,7 @@ WRONG = [
         for name in ("", "two words", "a/b", "café", "x" * 81, "user.?", "us*er", "a**", "[ab]", 5)
     ),
     ({"GROUPS": {"news": {"KEEP_MESSAGES": 5}}}, "E006", f"{NO_KEY} Did you mean 'keep_messages'?"),
-    (
-        {"GROUPS": {"news": {1: 5}}},
-        "E006",
-        f"{NO_KEY} Known are: {KEYS}.",
-    ),
+    ({"GROUPS": {"news": {1: 5}}}, "E006", f"{NO_KEY} Known are: {KEYS}."),
     *(({"GROUPS": {"news": {"publish": who}}}, "E007", "") for who in ("Staff", "perm:add_message", None)),
     ({"GROUPS": {"user.*": {"announce": "self"}}}, "E008", ""),
     ({"GROUPS": {"news": {"keep_seconds": "1h"}}}, "E009", ""),
