@@ -95,7 +95,10 @@ def test_the_form_offers_groups_of_settings_and_log_and_begins_with_the_site(adm
     ("field", "value", "text"),
     [
         ("body", "", "This field is required."),
+        ("body", "  \r\n ", "The body must be text that is not empty; it came empty."),
+        ("body", "nu\x00l", "The body must not contain the NUL character."),
         ("body", "a" * 4001, "The body may have 4000 characters; it came with 4001."),
+        ("group", "two words", "The group must be text that matches"),
         ("group", "braodcast", "There is no group 'braodcast' here."),
         ("author", "somebody", "Select a valid choice."),
         ("data", "[1]", "The data must be a JSON object; it came as a list."),

@@ -93,6 +93,7 @@ def test_send_reads_standard_input(monkeypatch, broadcasts):
         (["send", "a" * 4001], "The body may have 4000 characters; it came with 4001."),
         (["send", "hello", "--data", "{"], "argument --data: it must be a JSON object, and this is not JSON"),
         (["send", "hello", "--data", "[" * 100_000], "this is not JSON"),
+        (["tail", "--group", "no group"], "The group must be text that matches"),
         (["tail", "--after", "-1"], "The offset must be a whole number from 0 on; it came as a number."),
         (["tail", "--after", "x"], "argument --after: invalid int value"),
         ([], "the following arguments are required: action"),

@@ -364,6 +364,7 @@ async def test_a_permission_that_cannot_be_looked_up_is_not_given(browser, setti
     ("path", "reason"),
     [
         ("/ws/staff?v=1", "You may not receive messages of 'staff': BROADCAST[\"GROUPS\"]"),
+        ("/ws/ticket.1:1abc:x?v=1", "The signed name of 'ticket.1' is not for you"),
         ("/ws/no%20where?v=1", "There is no group 'no where' here."),
         ("/ws?v=1&after=-1", "In the address: The offset must be a whole number from 0 on"),
         ("/ws/staff", None),
