@@ -9,6 +9,7 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
+from broadcast.pytest_plugin import broadcasts  # noqa: F401 (which pytest knows by itself where that is installed)
 from tests.site import Daphne, Site
 
 pytest_plugins = ["tests.services", "tests.chromium"]

@@ -117,15 +117,10 @@ class Redis(Service):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
-        options = {
-            "bind": "127.0.0.1",
-            "port": str(self.port),
-            "dir": str(self.directory),
-            "save": "",
-            "appendonly": "no",
-            "dbfilename": self._dump.name,
-        }
-        return [program("redis-server"), *(word for key, value in options.items() for word in (f"--{key}", value))]
+        where = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory)}
+        what = {"save": "", "appendonly": "no", "dbfilename": self._dump.name}
+        options = (word for key, value in (where | what).items() for word in (f"--{key}", value))
+        return [program("redis-server"), *options]
 
     def is_ready(self) -> bool:
         try:
@@ -238,16 +233,10 @@ class Postgres(Service):
         self.data.mkdir(mode=0o700)
         if "user" in options:
             os.chown(self.data, options["user"], options["group"])
-        subprocess.run(
-            [
-                *(postgres_program("initdb"), "--pgdata", str(self.data), "--username", "postgres"),
-                *("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"),
-            ],
-            check=True,
-            capture_output=True,
-            cwd=self.directory,
-            **options,
-        )
+        where = ("--pgdata", str(self.data), "--username", "postgres")
+        how = ("--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+        command = [postgres_program("initdb"), *where, *how]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.directory, **options)
 
 
 def program(name: str) -> str:

@@ -43,15 +43,8 @@ class Site:
 
     def manage(self, *args: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs `manage.py args`. An exit other than 0 fails the test, unless `check` is off."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *args],
-            cwd=self.root,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-            **options,
-        )
+        options = {"capture_output": True, "text": True, "timeout": START_SECONDS} | options
+        done = subprocess.run([sys.executable, "manage.py", *args], cwd=self.root, env=self.env, **options)
         if check and done.returncode:
             raise AssertionError(f"manage.py {' '.join(args)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
         return done

@@ -10,11 +10,9 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from broadcast import pytest_plugin, send, send_many
+from broadcast import send, send_many
 from broadcast.models import Group, Message
 from tests.kit.log import failing_if
-
-broadcasts = pytest_plugin.broadcasts  # which pytest knows by itself where the package is installed
 
 pytestmark = pytest.mark.django_db
 
@@ -98,10 +96,10 @@ def test_the_form_offers_groups_of_settings_and_log_and_begins_with_the_site(adm
     [
         ("body", "", "This field is required."),
         ("body", "  \r\n ", "The body must be text that is not empty; it came empty."),
-        ("body", "a" * 4001, "The body may have 4000 characters; it came with 4001."),
         ("body", "nu\x00l", "The body must not contain the NUL character."),
-        ("group", "braodcast", "There is no group 'braodcast' here."),
+        ("body", "a" * 4001, "The body may have 4000 characters; it came with 4001."),
         ("group", "two words", "The group must be text that matches"),
+        ("group", "braodcast", "There is no group 'braodcast' here."),
         ("author", "somebody", "Select a valid choice."),
         ("data", "[1]", "The data must be a JSON object; it came as a list."),
         ("data", "{", "This is not JSON: Expecting property name"),
@@ -257,15 +255,9 @@ def test_a_group_shows_how_far_it_is_and_what_it_keeps(admin_client, settings):
     group = Group.objects.get()
     page = admin_client.get(f"{GROUPS}{group.pk}/change/").content.decode()
     shown = dict(re.findall(r'field-(\w+)">.*?class="readonly">(.*?)</div>', page, re.DOTALL))
-    assert shown == {
-        "name": "broadcast",
-        "head": "3",
-        "floor": "1",
-        "epoch": group.epoch,
-        "kept": '<a href="/admin/broadcast/message/?group=broadcast">2</a>',
-        "keeps_at_most": "25 messages",
-        "keeps_for": "1 day",
-    }
+    position = {"name": "broadcast", "head": "3", "floor": "1", "epoch": group.epoch}
+    kept = '<a href="/admin/broadcast/message/?group=broadcast">2</a>'
+    assert shown == position | {"kept": kept, "keeps_at_most": "25 messages", "keeps_for": "1 day"}
     settings.BROADCAST = {"KEEP_MESSAGES": None, "KEEP_SECONDS": None}
     page = admin_client.get(f"{GROUPS}{group.pk}/change/").content.decode()
     assert "any number of messages" in page

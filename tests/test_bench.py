@@ -105,15 +105,9 @@ def test_the_documentation_shows_what_was_measured(name, tmp_path):
 
 def bench(*args: str, temporary: Path) -> "subprocess.CompletedProcess[str]":
     """Runs `python -m bench` to its end, which must be the end of every process that it started."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench", *args],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(temporary)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    command, env = [sys.executable, "-m", "bench", *args], os.environ | {"TMPDIR": str(temporary)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True, **pipes) as process:
         try:
             out, err = process.communicate(timeout=RUN_SECONDS)
         finally:

@@ -17,13 +17,8 @@ def test_every_client_sees_each_message_once_and_in_order() -> None:
     except Missing as missing:
         do_without(str(missing))
     world = ("--seconds", str(SECONDS), "--seed", "25", "--clients", "60", "--rate", "80")
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "chaos", *world],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as run:
+    command = [sys.executable, "-W", "error", "-m", "chaos", *world]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
         try:
             told, _ = run.communicate(timeout=END_TIMEOUT)
         except BaseException:

@@ -66,18 +66,10 @@ def test_a_value_is_judged(name):
     assert [value for value in good + bad if accepts(value)] == good
 
 
-def documented_defaults() -> dict[str, str]:
-    """The defaults that the docs state, as written, by the settings' headings."""
-    return dict(re.findall(r"^## `([A-Z_]+)`\n+Default:\s`(.+?)`", DOCS.read_text(), re.MULTILINE | re.DOTALL))
-
-
-def test_the_docs_name_every_setting_and_no_other():
-    assert list(documented_defaults()) == list(known_settings())
-
-
-@pytest.mark.parametrize("name", known_settings())
-def test_the_docs_state_the_default(name):
-    assert ast.literal_eval(documented_defaults()[name]) == known_settings()[name].default
+def test_the_docs_state_the_default_of_every_setting_and_of_no_other():
+    documented = re.findall(r"^## `([A-Z_]+)`\n+Default:\s`(.+?)`", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    stated = [(name, ast.literal_eval(default)) for name, default in documented]
+    assert stated == [(name, setting.default) for name, setting in known_settings().items()]
 
 
 def test_every_example_in_the_docs_passes_the_checks(settings, monkeypatch):

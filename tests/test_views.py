@@ -9,6 +9,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import OperationalError
 from django.test import Client
 from django.test.utils import override_script_prefix
@@ -16,7 +17,6 @@ from django.urls import include, path, resolve, reverse
 
 from broadcast import send, send_many
 from broadcast.access import identity
-from broadcast.engine.storage.records import VOID
 from broadcast.models import Group, Message
 from broadcast.views import log_resource
 from project.wsgi import application as wsgi_application
@@ -186,16 +186,8 @@ def test_it_asks_for_no_user_where_the_site_knows_none(client, db, settings):
 
 
 def test_the_message_as_json(client, db):
-    assert client.get(PUSH, headers=JSON).json() == {
-        "type": "message",
-        "author": "Server",
-        "body": "hello",
-        "group": "broadcast",
-        "offset": 1,
-        "sent_at": ANY,
-        "source": "server",
-        "ref": ANY,
-    }
+    said = {"type": "message", "author": "Server", "body": "hello", "group": "broadcast", "source": "server"}
+    assert client.get(PUSH, headers=JSON).json() == said | {"offset": 1, "sent_at": ANY, "ref": ANY}
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html,*/*;q=0.8", "text/plain, application/json;q=0.5", "a/b", ""])
@@ -247,20 +239,11 @@ def test_a_page_whose_visitor_cannot_be_looked_up_is_said(client, transactional_
     assert response.content == b"Who you are cannot be looked up right now: no sessions today\n"
 
 
-class SessionStore:
+class SessionStore(SessionBase):
     """A session engine, found by this name, whose database is away."""
 
-    def __init__(self, key: str | None) -> None:
-        self.accessed = self.modified = False
-
-    def __getitem__(self, key: str) -> Any:
+    def load(self) -> Any:
         raise OperationalError("no sessions today")
-
-    def is_empty(self) -> bool:
-        return False
-
-
-# Transactions
 
 
 # The chat page
@@ -269,40 +252,21 @@ class SessionStore:
 @pytest.mark.parametrize("address", PAGES)
 def test_the_page_has_the_latest_messages_as_served(client, db, settings, address):
     settings.BROADCAST = {**settings.BROADCAST, "PAGE_MESSAGES": 3}
-    before = page_of(client.get(address))
-    begun = before.one("broadcast-feed")
-    assert (offsets(before), begun["epoch"], begun["offset"]) == ([], VOID, "0")
     send_many(["one", "two", "three", "four"])
-    epoch = Group.objects.get().epoch
     response = client.get(address)
     assert "no-store" in response["Cache-Control"]
     page = page_of(response)
     assert offsets(page) == ["2", "3", "4"]
-    assert [text for text in page.texts if text in ("one", "two", "three", "four")] == ["two", "three", "four"]
     feed = page.one("broadcast-feed")
-    assert (feed["group"], feed["socket"], feed["user"]) == ("broadcast", "/ws", "")
-    assert (feed["epoch"], feed["offset"], feed["max-body"]) == (epoch, "4", "4000")
+    assert (feed["group"], feed["epoch"], feed["offset"]) == ("broadcast", Group.objects.get().epoch, "4")
     Message.objects.all().delete()
     Group.objects.update(floor=4)
     assert feed_of(client.get(address))["offset"] == "4"
 
 
-def test_the_page_sequences_what_waits(client, transactional_db):
-    """A message that was committed by a process that died before it got its offset."""
-    send("first")
-    Message.objects.create(group_id="broadcast", author="Server", body="orphan")
-    page = page_of(client.get("/"))
-    assert offsets(page) == ["1", "2"]
-    assert "orphan" in page.texts
-
-
 HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)><svg onload=alert(1)>',
-    "</template><script>alert(1)</script>",
-    "{{ settings.SECRET_KEY }}{% debug %}",
-    "<!-- --!> ]]>",
-    "\u202eright to left",
+    *("<script>alert(1)</script>", '"><img src=x onerror=alert(1)><svg onload=alert(1)>', "\u202eright to left"),
+    *("</template><script>alert(1)</script>", "{{ settings.SECRET_KEY }}{% debug %}", "<!-- --!> ]]>"),
 ]
 
 
@@ -315,14 +279,6 @@ def test_whatever_is_written_is_only_ever_text(client, db, body):
     assert page.texts.count(body) == 2
     assert all(script.get("src", "").startswith("/static/") for script in page.all("script"))
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
-
-
-def test_a_hostile_user_name_is_only_ever_text(client, db):
-    name = '"><script>alert(1)</script>'
-    client.force_login(User.objects.create(username=name))
-    page = page_of(client.get("/"))
-    assert page.one("broadcast-feed")["user"] == name
-    assert "<script>alert" not in page.html
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -343,7 +299,6 @@ def test_the_page_under_a_prefix_knows_its_addresses(client, db, settings):
 
 
 def test_who_may_write_gets_a_form_and_who_may_not_is_led_to_sign_in(client, db, settings):
-    assert page_of(client.get("/")).one("textarea")
     settings.BROADCAST = {}
     page = page_of(client.get("/"))
     assert page.all("textarea") == []

@@ -3,11 +3,11 @@
 import re
 from html import escape, unescape
 from typing import Any
-from unittest.mock import ANY
+from unittest.mock import ANY, Mock
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import OperationalError, connections
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.template import RequestContext, Template
 from django.test import Client
@@ -18,7 +18,6 @@ from broadcast.audiences import signed_name
 from broadcast.engine.history import since
 from broadcast.exceptions import LogUnavailable, OutcomeUnknown
 from broadcast.models import Group, Message
-from tests.kit.log import failing_if
 from tests.site import ROOT
 
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
@@ -149,7 +148,6 @@ def test_json_for_those_who_ask_for_it_and_the_page_for_everyone_else(client, db
         ({"limit": "501"}, "The limit must be a whole number from 1 to 500; it came as '501'."),
         ({"limit": ""}, "The limit must be a whole number from 1 to 500; it came as ''."),
         ({"limit": "9" * 5000}, "The limit must be a whole number from 1 to 500; it came as"),
-        ({"after": "1.5"}, "The offset must be a whole number from 0 on; it came as '1.5'."),
         ({"after": "²"}, "The offset must be a whole number from 0 on; it came as '²'."),
         ({"after": "9" * 19}, "The offset must be a whole number from 0 on; it came as a number."),
         ({"after": "1", "epoch": "e" * 65}, "The epoch must be the text of a welcome; it came as"),
@@ -249,8 +247,6 @@ def test_writing_and_announcing_take_the_right_to(client, db, settings):
         ({}, "invalid", "The body must be text; it came as nothing."),
         ({"body": "x" * 4001}, "too_large", "The body may have 4000 characters; it came with 4001."),
         ({"body": "x", "author": "Sеrver"}, "forbidden", "is the name under which this site speaks"),  # noqa: RUF001
-        ({"body": "x", "group": []}, "invalid", "The group must be text that matches"),
-        ({"body": "x", "announce": "maybe"}, "invalid", "announce must be true or false; it came as 'maybe'."),
         ({"body": "x", "announce": True, "author": "Ann"}, "invalid", "The author of an announcement is the site"),
     ],
 )
@@ -259,14 +255,6 @@ def test_a_message_that_will_not_do(client, db, fields, code, said):
     assert (answer["status"], answer["code"]) == (403 if code == "forbidden" else 400, code)
     assert said in answer["body"]
     assert not Message.objects.exists()
-
-
-async def test_it_works_in_an_async_server(async_client, transactional_db):
-    assert (await async_client.get("/broadcast/hello")).content == b"Broadcasting hello"
-    written = await async_client.post(LOG, {"body": "hi"}, content_type="application/json")
-    assert written.status_code == 201
-    heard = await async_client.get(LOG, headers={"Accept": "application/json"})
-    assert bodies(heard.json()) == ["hello", "hi"]
 
 
 def test_it_is_sent_at_once_under_atomic_requests(client, transactional_db, monkeypatch):
@@ -392,23 +380,11 @@ def test_the_form_that_the_docs_show(db, settings):
 
 @pytest.mark.parametrize("error", [LogUnavailable("The log is away."), OutcomeUnknown("Nobody can say.")])
 def test_a_log_that_is_away_is_said(client, db, monkeypatch, error):
-    def away(*args: Any, **kwargs: Any) -> Any:
-        raise error
-
     for name in ("publish", "latest", "since"):
-        monkeypatch.setattr(views, name, away)
+        monkeypatch.setattr(views, name, Mock(side_effect=error))
     for response in (client.post(LOG, {"body": "hi"}), client.get(LOG, {"format": "json"})):
         assert (response.status_code, response["Retry-After"]) == (503, "1")
         assert response.json() == {"code": "unavailable", "body": str(error)}
-
-
-def test_permissions_that_cannot_be_looked_up_are_said(client, db, settings):
-    settings.BROADCAST = {"GROUPS": {"broadcast": {"subscribe": "perm:broadcast.add_message"}}}
-    client.force_login(User.objects.create_user("ann"))
-    with failing_if(lambda sql: OperationalError("not today") if "auth_permission" in sql else None):
-        answer = read(client)
-    assert (answer["status"], answer["code"]) == (503, "unavailable")
-    assert answer["body"].startswith("Permissions cannot be looked up right now")
 
 
 # A site of one's own

@@ -197,10 +197,3 @@ def test_only_permissions_may_need_the_database(rules):
 def test_a_refusal_names_the_setting(rules, action, group, sentence):
     rules({"news": {"publish": "staff", "announce": "perm:news.shout"}, "user.*": {"publish": "self"}})
     assert explain(action, group) == f"You may not {sentence}"
-
-
-def test_a_refusal_says_when_there_is_no_such_group(rules):
-    rules(news={})
-    assert explain("subscribe", "nwes") == (
-        "There is no group 'nwes' here. A site names its groups in BROADCAST[\"GROUPS\"]; 'nwes' is not among them."
-    )

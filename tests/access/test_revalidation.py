@@ -30,13 +30,13 @@ from broadcast.access.revalidation import snapshot_of
 from broadcast.access.signals import REVOKE
 from broadcast.access.snapshot import find_lost, identify
 from broadcast.audiences import signed_name
-from broadcast.consumers import FORBIDDEN, USER_CHANGED, BroadcastConsumer
+from broadcast.consumers import FORBIDDEN
 from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
 from broadcast.groups import channels_group
 from tests.kit.waiting import until
-from tests.tabs import GROUPS, Browser, Tab, after_passes, revalidator, signed_in
+from tests.tabs import GROUPS, Tab, after_passes, revalidator, signed_in
 
 CONTROL = channels_group(CONTROL_GROUP)
 NEVER = 3600.0  # seconds
@@ -238,14 +238,6 @@ async def test_a_sign_out_in_one_browser_does_not_sign_out_the_other(tab, two_br
         await other.hears("members")
     assert (await tab("broadcast", cookies=here.cookies)).user is None
     assert (await tab("broadcast", cookies=elsewhere.cookies)).user == "ann"
-
-
-async def test_a_user_without_a_session_is_looked_after_too(ann):
-    browser = Browser(BroadcastConsumer.as_asgi(), "/ws/members?v=1", user=ann)
-    await browser.connect()
-    await User.objects.aupdate(is_active=False)
-    assert (await browser.hear())["code"] == USER_CHANGED
-    await browser.leave()
 
 
 async def test_what_comes_after_the_end_is_not_of_the_old_name(tab, ann, monkeypatch):

@@ -58,8 +58,3 @@ def test_a_users_own_group_is_signed_for_nobody_else():
     for reader in (ANN, None, AnonymousUser(), User(pk=70, is_active=False)):
         with pytest.raises(InvalidMessage, match="the user 'bob', whose own group is for that user alone"):
             signed_name(BOB, reader)
-
-
-def test_who_is_nobody_gets_no_signed_name_either():
-    with pytest.raises(InvalidMessage, match="it came as None"):
-        signed_name(None, ANN)

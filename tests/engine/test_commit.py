@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.db import connections
 
 from broadcast.engine import commit as commits
@@ -25,8 +24,6 @@ from tests.kit.log import Stranger, committed
 from tests.kit.processes import elsewhere, python
 from tests.kit.streams import draft
 from tests.kit.waiting import until, wait_until
-
-User = get_user_model()
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,11 +13,6 @@ from tests.kit.clock import StandingClock
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture
 def sends(clock: StandingClock) -> Iterator[InFlightSends]:
     """Those that are over a moment after the test, whatever became of them."""
     sends = InFlightSends(System(monotonic=clock))

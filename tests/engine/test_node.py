@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from django.db import connection, connections
@@ -30,16 +31,10 @@ async def nodes_that_end(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Asyn
 
 async def polls(node: Node, monkeypatch: pytest.MonkeyPatch, count: int = 3) -> None:
     """Returns when the node has polled so many times more."""
-    ticks: list[Node] = []
-    tick = node.hub.tick
-
-    async def counted() -> None:
-        await tick()
-        ticks.append(node)
-
+    ticks = AsyncMock(side_effect=node.hub.tick)
     with monkeypatch.context() as patch:
-        patch.setattr(node.hub, "tick", counted)
-        await until(lambda: len(ticks) >= count)
+        patch.setattr(node.hub, "tick", ticks)
+        await until(lambda: ticks.await_count > count)  # the last has only begun
 
 
 async def test_it_lives_while_it_is_held_though_nothing_is_followed(monkeypatch):

@@ -1,14 +1,6 @@
 """The token bucket: bursts, then the rate, then patience."""
 
-import pytest
-
 from broadcast.engine.throttle import TokenBucket
-from tests.kit.clock import StandingClock
-
-
-@pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
 
 
 def test_a_burst_passes_at_once_and_what_follows_waits(clock):

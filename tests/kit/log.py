@@ -21,6 +21,11 @@ NO_NAPS = System(sleep=lambda seconds: None)
 """The real system, but nothing waits before it tries again."""
 
 
+def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """How grave what was said is, line by line."""
+    return [record.levelname for record in caplog.records]
+
+
 class Stranger:
     """Not the key of a user; where it is written, something else than a database error comes of it."""
 

@@ -57,15 +57,9 @@ def python(code: str, **env: str) -> "subprocess.Popen[str]":
         Path(os.devnull), **{"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "project.settings"} | env
     )
     set_up = "import django\ndjango.setup()\nfrom broadcast import send, send_many\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", set_up + textwrap.dedent(code)],
-        cwd=ROOT,
-        env=site.env,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", set_up + textwrap.dedent(code)]
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, cwd=ROOT, env=site.env, text=True, **pipes)
 
 
 def ended(process: "subprocess.Popen[str]", status: int = 0) -> str:

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable
 from typing import Any, Self
+from unittest.mock import Mock
 
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketFactory
@@ -176,14 +177,6 @@ class Kernel:
         return getattr(self.real, name)
 
 
-class Producer:
-    """What had the transport's place for a producer: daphne's HTTP channel."""
-
-    def resumeProducing(self) -> None: ...
-    def pauseProducing(self) -> None: ...
-    def stopProducing(self) -> None: ...
-
-
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         theirs = socket.socket()
@@ -210,7 +203,7 @@ class Connection:
         self.transport.repstr = "test"
         self.transport.getHost = self.transport.getPeer = lambda: IPv4Address("TCP", "127.0.0.1", 1)
         self.transport.socket = self.kernel = Kernel(ours)
-        self.channel = Producer()
+        self.channel = Mock()  # what had the transport's place for a producer: daphne's HTTP channel
         self.transport.registerProducer(self.channel, True)
         self.send: Any = None
         self.receive: Any = None

@@ -90,9 +90,7 @@ async def publish(*bodies: str, group: str = "broadcast") -> NewMessages:
 
 
 def hint_for(new_messages: NewMessages) -> Hint:
-    frames = [
-        Frame({"type": "message", "author": "a", "body": m.body, "offset": m.offset}) for m in new_messages.messages
-    ]
+    frames = [frame(message.offset, message.body) for message in new_messages.messages]
     return Hint(new_messages.group, frames, new_messages.epoch, frames[-1].offset)
 
 

@@ -21,12 +21,7 @@ SMALL = 16 * 1024  # bytes of a receive buffer that is soon full
 
 @pytest.mark.parametrize(
     ("way", "options", "said"),
-    [
-        ("tcp", {}, DIRECTLY),
-        ("unix", {}, DIRECTLY),
-        ("tls", {}, BY_ASGI),
-        ("tcp", {"DIRECT_WRITES": False}, BY_ASGI),
-    ],
+    [("tcp", {}, DIRECTLY), ("unix", {}, DIRECTLY), ("tls", {}, BY_ASGI), ("tcp", {"DIRECT_WRITES": False}, BY_ASGI)],
 )
 def test_whichever_way_everything_arrives_and_the_log_says_which_way(serve, way, options, said):
     server = serve(way, **options)

@@ -14,6 +14,7 @@ from broadcast.engine.hints.layer_thread import LayerThread
 from broadcast.engine.process import this_process
 from broadcast.engine.system import System, start_thread
 from tests.kit.layers import use
+from tests.kit.log import levels
 from tests.kit.processes import ended, python
 from tests.kit.waiting import wait_until
 
@@ -68,10 +69,6 @@ def sender() -> LayerThread:
 
 def event(body: str, **fields: Any) -> dict[str, Any]:
     return {"type": "broadcast.message", "author": "Ann", "body": body, **fields}
-
-
-def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.levelname for record in caplog.records]
 
 
 def test_what_is_sent_reaches_the_layer_in_order(layer):

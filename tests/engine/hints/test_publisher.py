@@ -14,9 +14,7 @@ from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.node import Node
 from broadcast.engine.process import this_process
-from broadcast.engine.storage.records import NewMessages
 from broadcast.groups import channels_group
-from broadcast.models import Message
 from tests.kit.layers import Unmade, only_in_memory, use
 from tests.kit.streams import frame
 from tests.kit.waiting import until
@@ -47,18 +45,6 @@ async def channel_in(group: str = "broadcast") -> Callable[[], Awaitable[Any]]:
         return await asyncio.wait_for(layer.receive(channel), 30)
 
     return receive
-
-
-async def test_the_hubs_of_this_process_are_told_from_any_thread(node, hints):
-    send("here", persist=False)
-    await asyncio.to_thread(send, "there", persist=False)
-    await until(lambda: [hint.frames[0].fields["body"] for hint in hints] == ["here", "there"])
-
-
-async def test_a_group_without_new_messages_is_not_told_of(node, hints):
-    new = Message(group_id="news", author="Ann", body="hi", offset=7)
-    this_process.hints.publish_news([NewMessages("empty", "e", []), NewMessages("news", "e", [new])])
-    await until(lambda: [(hint.group, hint.epoch, hint.head) for hint in hints] == [("news", "e", 7)])
 
 
 async def test_every_node_hears_a_control_event_and_acts_by_its_type(node):

@@ -1,8 +1,9 @@
 """The receiver: one channel, in the groups that are listened to, whatever the layer does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -12,6 +13,7 @@ from broadcast.engine.hints.layer import TRIES
 from broadcast.engine.hints.receiver import LayerReceiver
 from broadcast.engine.process import this_process
 from tests.kit.layers import Failing, Gated, HardOfHearing, Impatient, Unmade, Watched, only_in_memory, use
+from tests.kit.log import levels
 from tests.kit.streams import foreign_event
 from tests.kit.waiting import until
 
@@ -50,22 +52,12 @@ async def receiver(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[L
     await receiver.close()
 
 
-async def until_renewed(receiver: LayerReceiver, layer: Any, *groups: str) -> None:
+async def renewing(receiver: LayerReceiver, until: Callable[[], bool]) -> None:
+    """Renews again and again, as polls do, until a condition is true."""
     async with asyncio.timeout(10):
-        while set(layer.groups) != set(groups):
+        while not until():
             await receiver.renew()
             await asyncio.sleep(0)
-
-
-async def until_recovered(receiver: LayerReceiver) -> None:
-    async with asyncio.timeout(10):
-        while this_process.health.layer.is_failing:
-            await receiver.renew()
-            await asyncio.sleep(0)
-
-
-def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.levelname for record in caplog.records]
 
 
 @only_in_memory
@@ -204,7 +196,7 @@ async def test_a_group_that_could_not_be_entered_is_entered_later(way, receiver,
     assert layer.groups == {}
     assert caplog.text.count("cannot be reached") == 1
     layer.broken = set()
-    await until_renewed(receiver, layer, "broadcast")
+    await renewing(receiver, lambda: set(layer.groups) == {"broadcast"})
 
 
 async def test_groups_that_were_never_entered_come_first(receiver, settings):
@@ -213,7 +205,7 @@ async def test_groups_that_were_never_entered_come_first(receiver, settings):
     layer.broken = {"group_add"}
     await receiver.add("b")
     layer.broken = set()
-    await until_renewed(receiver, layer, "broadcast.a", "broadcast.b")
+    await renewing(receiver, lambda: set(layer.groups) == {"broadcast.a", "broadcast.b"})
     assert layer.calls[:2] == [("add", "broadcast.a"), ("add", "broadcast.b")]
 
 
@@ -233,17 +225,9 @@ async def test_a_layer_that_hangs_holds_up_one_join_and_not_each(receiver, setti
     monkeypatch.setattr(module, "RETRY_AFTER", 60.0)
     layer = use(settings, Gated)
     layer.gate.clear()
-    begun = 0
-    wait = layer.gate.wait
-
-    async def counted() -> None:
-        nonlocal begun
-        begun += 1
-        await wait()
-
-    layer.gate.wait = counted
+    layer.gate.wait = begun = AsyncMock(side_effect=layer.gate.wait)
     await asyncio.gather(*(receiver.add(f"g{number}") for number in range(50)))
-    assert (begun, layer.groups) == (1, {})
+    assert (begun.call_count, layer.groups) == (1, {})
     assert len(receiver.groups) == 50
 
 
@@ -294,7 +278,7 @@ async def test_the_layer_is_back_when_the_receiver_hears_through_it(way, receive
         await receiver.renew()
     assert (levels(caplog), f"{way} failed" in caplog.text) == (["ERROR"], True)
     layer.broken = set()
-    await until_recovered(receiver)
+    await renewing(receiver, lambda: not this_process.health.layer.is_failing)
     assert levels(caplog) == ["ERROR", "WARNING"]
     await layer.group_send("broadcast", LOGGED)
     await until(lambda: ear.heads == [1])

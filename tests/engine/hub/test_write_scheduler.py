@@ -64,8 +64,12 @@ def scheduler_of(loop: Loop, more_is_coming: Callable[[], bool] = lambda: False)
     return WriteScheduler(loop, more_is_coming)  # type: ignore[arg-type]
 
 
-def test_each_is_visited_once_a_round_in_the_order_of_asking(loop):
-    scheduler = scheduler_of(loop)
+@pytest.fixture
+def scheduler(loop: Loop) -> WriteScheduler:
+    return scheduler_of(loop)
+
+
+def test_each_is_visited_once_a_round_in_the_order_of_asking(loop, scheduler):
     writers = [Writer(loop, name) for name in "abcde"]
     for writer in writers * 3:
         scheduler.add(writer)
@@ -76,8 +80,7 @@ def test_each_is_visited_once_a_round_in_the_order_of_asking(loop):
 
 
 @pytest.mark.parametrize(("takes", "pause"), [(0.015, 0.015), (0.05, 0.05), (10, MAX_PAUSE)])
-def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(takes, pause, loop):
-    scheduler = scheduler_of(loop)
+def test_after_a_round_that_took_long_the_next_waits_as_long_and_joins_what_comes(takes, pause, loop, scheduler):
     scheduler.add(Writer(loop, "busy", takes))
     assert loop.run_next() == 0
     other = Writer(loop, "other")
@@ -109,8 +112,7 @@ def test_when_no_more_is_coming_it_waits_no_longer(loop):
     assert loop.visits == ["busy", "other"]
 
 
-def test_after_a_while_it_begins_at_once_again(loop):
-    scheduler = scheduler_of(loop)
+def test_after_a_while_it_begins_at_once_again(loop, scheduler):
     scheduler.add(Writer(loop, "busy", 0.05))
     loop.run_next()
     loop.now += 0.06
@@ -118,8 +120,7 @@ def test_after_a_while_it_begins_at_once_again(loop):
     assert loop.run_next() == 0
 
 
-def test_a_round_of_several_turns_lets_others_in_between_and_counts_as_a_whole(loop):
-    scheduler = scheduler_of(loop)
+def test_a_round_of_several_turns_lets_others_in_between_and_counts_as_a_whole(loop, scheduler):
     for name in "abcd":
         scheduler.add(Writer(loop, name, 0.5 * MAX_TURN + 0.001))
     assert loop.run_next() == 0
@@ -130,8 +131,7 @@ def test_a_round_of_several_turns_lets_others_in_between_and_counts_as_a_whole(l
     assert loop.run_next() == pytest.approx(2 * MAX_TURN + 0.004)
 
 
-def test_whoever_asks_during_a_round_is_visited_in_the_next(loop):
-    scheduler = scheduler_of(loop)
+def test_whoever_asks_during_a_round_is_visited_in_the_next(loop, scheduler):
     again = Writer(loop, "again", then=lambda: loop.visits.count("again") < 3 and scheduler.add(again))
     late = Writer(loop, "late", takes=2 * MAX_TURN)
     scheduler.add(Writer(loop, "long", takes=2 * MAX_TURN))
@@ -143,8 +143,7 @@ def test_whoever_asks_during_a_round_is_visited_in_the_next(loop):
     assert loop.visits == ["long", "late", "again", "late", "again", "again"]
 
 
-def test_one_that_fails_never_ends_a_round(loop, caplog):
-    scheduler = scheduler_of(loop)
+def test_one_that_fails_never_ends_a_round(loop, scheduler, caplog):
     writers = [Writer(loop, "a"), Writer(loop, "b", then=lambda: 1 / 0), Writer(loop, "c")]
     with caplog.at_level(logging.ERROR, "broadcast"):
         for _ in range(2):
@@ -155,8 +154,7 @@ def test_one_that_fails_never_ends_a_round(loop, caplog):
     assert "division by zero" in caplog.text
 
 
-def test_whoever_was_removed_is_not_visited_even_if_the_round_has_begun(loop):
-    scheduler = scheduler_of(loop)
+def test_whoever_was_removed_is_not_visited_even_if_the_round_has_begun(loop, scheduler):
     writers = [Writer(loop, name, takes=2 * MAX_TURN) for name in "abc"]
     for writer in writers:
         scheduler.add(writer)

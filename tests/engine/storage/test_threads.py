@@ -10,23 +10,12 @@ from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connection, connections
 
 from broadcast.engine.health import Health
-from broadcast.engine.storage.threads import (
-    MAX_CONNECTION_AGE,
-    CallersThread,
-    DatabaseThreads,
-    NodeDatabase,
-    OwnThreads,
-    threads_for_loop,
-)
+from broadcast.engine.storage import threads as module
+from broadcast.engine.storage.threads import CallersThread, NodeDatabase, OwnThreads, threads_for_loop
 from broadcast.engine.system import System
 from broadcast.exceptions import LogUnavailable, NoLog
 from tests.kit.clock import StandingClock
 from tests.kit.waiting import until, wait_until
-
-
-@pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
 
 
 @pytest.fixture
@@ -80,14 +69,14 @@ async def test_a_submitted_write_finds_a_thread_even_when_the_writer_is_gone(thr
 @pytest.mark.django_db(transaction=True)
 async def test_a_thread_keeps_its_connection_until_it_is_old(threads, clock):
     first = await threads.read(select_one)
-    clock.now += MAX_CONNECTION_AGE
+    clock.now += module.MAX_CONNECTION_AGE
     assert await threads.read(select_one) == first
     for _ in range(2):  # the next one may grow as old
         clock.now += 1
         await threads.read(select_one)
         assert await threads.read(lambda: connection.connection) is None
         await threads.read(select_one)
-        clock.now += MAX_CONNECTION_AGE
+        clock.now += module.MAX_CONNECTION_AGE
 
 
 @pytest.mark.django_db(transaction=True)
@@ -102,21 +91,13 @@ async def test_a_connection_that_failed_is_dropped(threads):
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_closing_closes_the_connections(threads):
-    wrapper = await threads.read(lambda: (select_one(), connections["default"])[1])
-    assert wrapper.connection is not None
-    threads.close()
-    await until(lambda: wrapper.connection is None)
-
-
-@pytest.mark.django_db(transaction=True)
 async def test_autocommit_is_on_here_whatever_the_site_configured(threads, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(connections.settings["default"], "AUTOCOMMIT", False)
         assert await threads.write(lambda: (select_one(), connection.get_autocommit())[1]) is True
 
 
-async def choose() -> tuple[type[DatabaseThreads], list[str]]:
+async def choose() -> tuple[type[module.DatabaseThreads], list[str]]:
     """The threads that are chosen, and the names of this one and of those that read and write."""
     chosen = await threads_for_loop(System())
     names = [thread_name(), await chosen.read(thread_name), await chosen.write(thread_name)]

@@ -8,18 +8,13 @@ import pytest
 from broadcast.conf import conf
 from broadcast.engine.hub import stream as stream_module
 from broadcast.engine.transports.asgi import STALLED
-from tests.engine.transports.conftest import Connect, push, quiet
+from tests.engine.transports.conftest import push, quiet
 from tests.kit.waiting import until
 
 
 @pytest.fixture
 def kind() -> str:
     return "direct"
-
-
-@pytest.fixture
-async def peer(connect: Connect) -> Any:
-    return await connect()
 
 
 async def test_what_is_there_together_leaves_in_one_write_and_needs_no_task(peer, stream):

@@ -19,17 +19,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from broadcast.engine.frames import text_frame
 from broadcast.engine.transports.daphne import internals
-from broadcast.engine.transports.daphne.internals import (
-    MAX_DEPTH,
-    OF_PROTOCOL,
-    OF_TRANSPORT,
-    UNSENT_BYTES,
-    DaphneConnection,
-    DaphneSocket,
-    backpressure_of,
-    daphne_behind,
-    socket_of,
-)
+from broadcast.engine.transports.daphne.internals import DaphneConnection, DaphneSocket, daphne_behind, socket_of
 from tests.kit.sockets import Connection
 from tests.kit.waiting import until
 
@@ -53,6 +43,11 @@ def socket_on(connection: Connection) -> DaphneSocket:
     return socket
 
 
+@pytest.fixture
+def socket(opened: Connection) -> DaphneSocket:
+    return socket_on(opened)
+
+
 async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened):
     assert isinstance(opened.send, functools.partial)
     assert opened.send.func.__name__ == "handle_reply"
@@ -63,15 +58,15 @@ async def test_daphne_hands_out_a_partial_of_its_server_and_the_protocol(opened)
 
 async def test_it_has_all_that_is_expected_of_it(opened):
     transport = opened.transport
-    assert [name for name in OF_PROTOCOL if not hasattr(opened.protocol, name)] == []
-    assert [name for name in OF_TRANSPORT if not hasattr(transport, name)] == []
+    assert [name for name in internals.OF_PROTOCOL if not hasattr(opened.protocol, name)] == []
+    assert [name for name in internals.OF_TRANSPORT if not hasattr(transport, name)] == []
     assert (transport.dataBuffer, transport._tempDataLen, len(opened.protocol.send_queue)) == (b"", 0, 0)
     assert (transport.producerPaused, transport.streamingProducer) == (False, True)
     assert isinstance(opened.protocol.application_queue, asyncio.Queue)
 
 
 async def test_without_any_one_of_them_it_is_left_alone(connection):
-    for where, names in (("OF_PROTOCOL", OF_PROTOCOL), ("OF_TRANSPORT", OF_TRANSPORT)):
+    for where, names in (("OF_PROTOCOL", internals.OF_PROTOCOL), ("OF_TRANSPORT", internals.OF_TRANSPORT)):
         for name in names:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(internals, where, (f"{name}_of_old", *(set(names) - {name})))
@@ -104,7 +99,7 @@ class Middleware:
 
 async def test_it_is_found_behind_so_many_and_no_more(connection):
     send: Any = connection.send
-    for _ in range(MAX_DEPTH - 1):
+    for _ in range(internals.MAX_DEPTH - 1):
         send = Middleware(send).send
     assert socket_behind(send)
     assert socket_behind(Middleware(send).send) is None
@@ -149,7 +144,7 @@ async def test_what_middleware_of_another_kind_wraps_is_watched_and_never_writte
     found = daphne_behind(WRAPPINGS[wrapping](connection.send))
     assert found == DaphneConnection(connection.server, connection.protocol, is_wrapped=True)
     assert socket_of(found) is None
-    flow = backpressure_of(found)
+    flow = internals.backpressure_of(found)
     assert flow is not None
     assert flow.transport.producer is flow
 
@@ -179,7 +174,7 @@ async def test_a_server_without_a_protocol_or_with_another_has_none(connection):
     for args in ((), (None,), (object(),), (Protocol(),), (server,)):
         found = daphne_behind(functools.partial(server.handle_reply, *args))
         assert found == DaphneConnection(server, None, is_wrapped=False)
-        assert (socket_of(found), backpressure_of(found)) == (None, None)
+        assert (socket_of(found), internals.backpressure_of(found)) == (None, None)
 
 
 async def test_without_daphne_there_is_none(connection, monkeypatch):
@@ -250,8 +245,7 @@ async def test_it_is_ready_from_the_accept_to_the_close_while_nothing_of_the_ser
 
 
 @pytest.mark.parametrize("how", ["closes", "vanishes"])
-async def test_it_shuts_when_the_client_goes(opened, how):
-    socket = socket_on(opened)
+async def test_it_shuts_when_the_client_goes(opened, socket, how):
     await until(lambda: socket.is_ready())
     if how == "closes":
         opened.say((1000).to_bytes(2), opcode=8)
@@ -276,9 +270,8 @@ async def test_bytes_are_with_the_client_at_once(opened):
     assert opened.read() == data
 
 
-async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened):
+async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened, socket):
     """So whoever writes directly must let it go first."""
-    socket = socket_on(opened)
     drained: list[bytes] = []
     assert socket.is_clear
     await opened.send({"type": "websocket.send", "text": "first"})
@@ -289,8 +282,7 @@ async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened):
     assert drained == [text_frame("first")]
 
 
-async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_and_then_it_is_drained_once(opened):
-    socket = socket_on(opened)
+async def test_after_what_a_full_kernel_takes_come_the_rest_and_the_servers_own_and_it_is_drained_once(opened, socket):
     drained = fill(socket)
     await opened.send({"type": "websocket.send", "text": "pong"})
     await asyncio.sleep(0)
@@ -299,14 +291,13 @@ async def test_a_full_kernel_takes_a_part_the_rest_follows_then_the_servers_own_
     await until(lambda: opened.read().endswith(pong) and drained == [True])
     count, rest = divmod(len(opened.received) - len(pong), len(BIG))
     assert (opened.received, rest) == (BIG * count + pong, 0)
-    assert len(BIG) * count <= 8 * UNSENT_BYTES
+    assert len(BIG) * count <= 8 * internals.UNSENT_BYTES
     await opened.send({"type": "websocket.send", "text": "hi"})
     await until(lambda: opened.read().endswith(text_frame("hi")))
     assert drained == [True]
 
 
-async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(opened):
-    socket = socket_on(opened)
+async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_read(opened, socket):
     opened.transport.pauseProducing()
     opened.client.close()
     frame = text_frame("x" * 1000)
@@ -317,8 +308,7 @@ async def test_one_that_is_lost_is_noticed_by_the_server_also_while_it_is_not_re
 
 
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EAGAIN])
-async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(opened, number):
-    socket = socket_on(opened)
+async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tries_again(opened, socket, number):
     frame = text_frame("hi")
     opened.kernel.error = OSError(number, "try again")
     assert taken_by(socket, frame) == 0
@@ -329,8 +319,7 @@ async def test_a_kernel_that_is_short_of_memory_takes_nothing_and_the_server_tri
 
 
 @pytest.mark.parametrize("by", ["server", "client", "server while it is full"])
-async def test_the_closing_handshake_works_after_a_drain_and_before(opened, by):
-    socket = socket_on(opened)
+async def test_the_closing_handshake_works_after_a_drain_and_before(opened, socket, by):
     drained = fill(socket)
     if by != "server while it is full":
         await until(lambda: opened.read() and drained)
@@ -343,8 +332,7 @@ async def test_the_closing_handshake_works_after_a_drain_and_before(opened, by):
     assert opened.transport.producer is None
 
 
-async def test_one_that_is_lost_while_it_waits_calls_nobody(opened):
-    socket = socket_on(opened)
+async def test_one_that_is_lost_while_it_waits_calls_nobody(opened, socket):
     drained = fill(socket)
     opened.client.close()
     await until(lambda: not opened.transport.connected)

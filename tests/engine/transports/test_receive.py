@@ -11,19 +11,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from broadcast.engine.transports.daphne import receive
 from broadcast.engine.transports.daphne.internals import OF_ANY_TRANSPORT, UNSENT_BYTES, DaphneSocket, below_tls
-from broadcast.engine.transports.daphne.receive import (
-    MAX_FRAGMENTS,
-    OF_INPUT,
-    OF_READING,
-    READ_BYTES,
-    UNREAD_BYTES,
-    UNREAD_CHECK_SECONDS,
-    HandshakeThrottle,
-    ReceiveLimit,
-    limit_unread,
-    read_little_of,
-    throttle_handshakes,
-)
+from broadcast.engine.transports.daphne.receive import limit_unread, throttle_handshakes
 from tests.engine.transports.conftest import quiet
 from tests.kit.sockets import masked
 from tests.kit.waiting import until
@@ -57,10 +45,10 @@ async def test_of_who_floods_little_waits_and_nothing_is_lost(opened, clock):
     sending = opened.flood(b"".join(masked(text.encode()) for text in wanted))
     await until(lambda: not opened.is_read)
     for _ in range(3):
-        clock.advance(UNREAD_CHECK_SECONDS)
+        clock.advance(receive.UNREAD_CHECK_SECONDS)
         await quiet()
     assert not opened.is_read
-    assert opened.protocol.application_queue._queue.qsize() * 5000 < UNREAD_BYTES + 2 * UNSENT_BYTES
+    assert opened.protocol.application_queue._queue.qsize() * 5000 < receive.UNREAD_BYTES + 2 * UNSENT_BYTES
     async with asyncio.timeout(20):
         assert [(await opened.receive())["text"] for _ in wanted] == wanted
     await sending
@@ -94,11 +82,11 @@ async def test_a_message_of_very_many_frames_ends_the_connection(opened):
     begin, more = masked(b"").replace(b"\x81", b"\x01", 1), masked(b"", opcode=0).replace(b"\x80", b"\x00", 1)
     opened.say(b"one")
     assert (await opened.receive())["text"] == "one"
-    allowed = begin + more * (MAX_FRAGMENTS - 2) + masked(b"two", opcode=0)
-    sending = opened.flood(allowed + begin + more * (MAX_FRAGMENTS + 10_000))
+    allowed = begin + more * (receive.MAX_FRAGMENTS - 2) + masked(b"two", opcode=0)
+    sending = opened.flood(allowed + begin + more * (receive.MAX_FRAGMENTS + 10_000))
     assert (await opened.receive())["text"] == "two"
     await until(lambda: not opened.transport.connected)
-    assert len(opened.protocol.message_data) == MAX_FRAGMENTS + 1
+    assert len(opened.protocol.message_data) == receive.MAX_FRAGMENTS + 1
     with suppress(OSError):
         await sending
 
@@ -114,27 +102,27 @@ async def test_of_who_floods_little_is_read_at_a_time(opened, monkeypatch):
     assert (await opened.receive())["text"] == "heard"
     await sending
     assert sum(reads) == len(flood)
-    assert max(reads) <= READ_BYTES
+    assert max(reads) <= receive.READ_BYTES
 
 
 async def test_below_tls_it_is_the_socket_that_is_read_little_by_little(connection):
     wrapper = TLSMemoryBIOProtocol.__new__(TLSMemoryBIOProtocol)
     wrapper.transport = connection.transport
-    read_little_of(below_tls(wrapper))
-    assert connection.transport.bufferSize == READ_BYTES
+    receive.read_little_of(below_tls(wrapper))
+    assert connection.transport.bufferSize == receive.READ_BYTES
     assert "bufferSize" not in vars(wrapper)
 
 
 async def test_a_transport_that_reads_in_another_way_is_left_alone(connection, monkeypatch):
-    assert [name for name in OF_READING if not hasattr(connection.transport, name)] == []
+    assert [name for name in receive.OF_READING if not hasattr(connection.transport, name)] == []
     monkeypatch.setattr(receive, "OF_READING", ("doRead_of_old",))
     limit_unread(connection.protocol)
-    assert type(connection.protocol.application_queue) is ReceiveLimit
+    assert type(connection.protocol.application_queue) is receive.ReceiveLimit
     assert "bufferSize" not in vars(connection.transport)
 
 
 async def test_input_is_bounded_only_where_all_is_as_expected(connection):
-    for where, names in (("OF_INPUT", OF_INPUT), ("OF_ANY_TRANSPORT", OF_ANY_TRANSPORT)):
+    for where, names in (("OF_INPUT", receive.OF_INPUT), ("OF_ANY_TRANSPORT", OF_ANY_TRANSPORT)):
         for name in names:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(receive, where, (f"{name}_of_old", *(set(names) - {name})))
@@ -142,7 +130,7 @@ async def test_input_is_bounded_only_where_all_is_as_expected(connection):
             assert type(connection.protocol.application_queue) is asyncio.Queue
     limit_unread(None)
     limit_unread(connection.protocol)
-    assert type(connection.protocol.application_queue) is ReceiveLimit
+    assert type(connection.protocol.application_queue) is receive.ReceiveLimit
 
 
 @pytest.fixture
@@ -158,7 +146,7 @@ def test_requests_of_daphne_learn_to_wait_in_one_line(server):
     throttle_handshakes(server)
     throttle_handshakes(server)
     build = server.http_factory.buildProtocol
-    assert isinstance(build.__self__, HandshakeThrottle)
+    assert isinstance(build.__self__, receive.HandshakeThrottle)
     kinds = {build(None).requestFactory for _ in range(3)}
     assert [(kind is not WebRequest, kind.mro()[1]) for kind in kinds] == [(True, WebRequest)]
 
