@@ -63,10 +63,13 @@ class Message(models.Model):
     offset = models.PositiveBigIntegerField(_("offset"), null=True, editable=False)
     source = models.CharField(_("source"), max_length=6, choices=Source, default=Source.SERVER, editable=False)
     author = models.CharField(_("author"), max_length=255)
+    # None in the database here either: a lock on a user's row would hold up everybody who sends to the group, and
+    # the log may live in another database. A signal keeps it true (access/signals.py).
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("user"),
-        on_delete=models.SET_NULL,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
         null=True,
         blank=True,
         editable=False,

@@ -16,6 +16,9 @@ def is_harmless(operation: Operation) -> bool:
     if isinstance(operation, migrations.AddField):
         field = operation.field
         return field.many_to_many or field.null or field.db_default is not models.NOT_PROVIDED
+    if isinstance(operation, migrations.AlterField):  # a constraint of the database's may go, and nothing else
+        field = operation.field
+        return isinstance(field, models.ForeignKey) and field.null and not field.db_constraint
     if isinstance(operation, migrations.SeparateDatabaseAndState):
         return all(map(is_harmless, operation.database_operations))
     return isinstance(operation, HARMLESS)
@@ -41,6 +44,8 @@ A_COLUMN = models.IntegerField()
         (migrations.AddField("message", "kind", models.IntegerField(db_default=0)), True),
         (migrations.AddField("message", "readers", models.ManyToManyField("broadcast.Group")), True),
         (migrations.CreateModel("Entry", [("kind", A_COLUMN)]), True),
+        (migrations.AlterField("message", "kind", A_COLUMN), False),
+        (migrations.AlterField("message", "user", models.ForeignKey("auth.User", models.CASCADE, null=True)), False),
         (migrations.RemoveField("message", "data"), False),
         (migrations.RenameField("message", "data", "payload"), False),
         (migrations.SeparateDatabaseAndState([migrations.RemoveField("message", "data")]), False),

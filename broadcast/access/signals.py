@@ -5,6 +5,7 @@ They make it quick; the passes that every process makes by itself make it sure.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_out
-from django.db import router, transaction
+from django.db import Error, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
+
+from ..models import Message
+
+logger = logging.getLogger("broadcast")
 
 MAX_NAMED = 1000  # users in one event; more than that is everyone
 REVOKE = "broadcast.revoke"
@@ -44,6 +49,14 @@ def user_saved(sender: Any, instance: Any, created: bool, using: str, update_fie
 
 
 def user_deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
+    """Leaves what the user said under their name and no account, and ends what their connections may do."""
+    log = router.db_for_write(Message)
+    try:
+        Message.objects.using(log).filter(user_id=instance.pk).update(user=None)
+    except Error:
+        if log == using:
+            raise
+        logger.warning("Messages of user %s cannot be separated from the account right now", instance.pk, exc_info=True)
     revalidate_soon([instance.pk], using)
 
 

@@ -20,7 +20,13 @@ HUB, LOG, LAYER = "hub_contract", "log_contract", "layer_contract"
 
 FILES = {
     HUB: ["hub/test_hub.py", "hub/test_overlaps.py"],
-    LOG: ["storage/test_log.py", "storage/test_pruning.py", "storage/test_database.py", "test_publish.py"],
+    LOG: [
+        "test_publish.py",
+        "storage/test_log.py",
+        "storage/test_pruning.py",
+        "storage/test_database.py",
+        "storage/test_locks.py",
+    ],
     LAYER: ["hints/test_receiver.py"],
 }
 
