@@ -36,6 +36,10 @@ LOCK_NOT_AVAILABLE = "55P03"
 SQLITE_BUSY, SQLITE_LOCKED = 5, 6
 
 
+class TablesMissing(NoLog):
+    """There are no tables; whoever has seen them knows that they are gone."""
+
+
 def alias() -> str:
     """The database that the log lives in. It is read there too: a replica may lag behind."""
     return router.db_for_write(Message)
@@ -73,7 +77,7 @@ def log_errors(connection: BaseDatabaseWrapper) -> Iterator[None]:
         if is_lock_timeout(error):
             raise LockTimeout("The message log is locked by somebody else. Nothing was sent; try again.") from error
         if isinstance(error, DatabaseError) and lacks_tables(connection):
-            raise NoLog("its tables do not exist; run: python manage.py migrate") from error
+            raise TablesMissing("its tables do not exist; run: python manage.py migrate") from error
         raise LogUnavailable(f"The message log cannot be used right now: {error}") from error
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 from django.db import DatabaseError, IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
+from ...exceptions import LogUnavailable
 from ...models import Group, Message
 from ..system import System
 from .database import (
     IMPATIENCE,
     PATIENCE,
+    TablesMissing,
     alias,
     in_own_transaction,
     is_lock_timeout,
@@ -26,6 +30,8 @@ from .database import (
     savepoint,
 )
 from .records import VOID, AppendResult, Draft, Head, NewMessages
+
+T = TypeVar("T")
 
 Key = tuple[str, str, str, uuid.UUID]
 """Group, source, author and ref: of messages with the same, the log keeps one."""
@@ -43,6 +49,22 @@ class Log:
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self._exists = False  # as far as this process has seen
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        """Notes that the log exists. One whose tables were there and are gone is unavailable, which is not NoLog."""
+        try:
+            yield
+        except TablesMissing as error:
+            if self._exists:
+                raise LogUnavailable("The tables of the message log were there and are gone.") from error
+            raise
+        self._exists = True
+
+    def _reading(self, work: Callable[[], T]) -> T:
+        with self._known():
+            return reading(work)
 
     # Writing
 
@@ -67,7 +89,7 @@ class Log:
         def work_after_waiting(again: bool) -> list[tuple[list[Message], NewMessages]]:
             return [self._insert_and_sequence(connection, name, by_group[name], again) for name in sorted(by_group)]
 
-        with log_errors(connection):
+        with self._known(), log_errors(connection):
             try:
                 done = in_own_transaction(connection, self._system, work, patience)
             except RefLocked:
@@ -80,7 +102,7 @@ class Log:
 
         Who has the group's lock meanwhile and lets it go leaves no message waiting that was committed before.
         """
-        with log_access() as connection:
+        with self._known(), log_access() as connection:
 
             def work(again: bool) -> NewMessages:
                 return self._append_to_group(connection, name, [], again)[1]
@@ -134,7 +156,7 @@ class Log:
 
         All or none, under a savepoint, so that what fails here poisons nothing.
         """
-        with log_access() as connection, savepoint(connection):
+        with self._known(), log_access() as connection, savepoint(connection):
             if any(draft.has_client_ref for draft in drafts):
                 with patience_for_locks(connection):
                     return [insert_once(connection, draft) for draft in drafts]
@@ -145,7 +167,7 @@ class Log:
         for name in {message.group_id for message in inserted}:
             members = [message for message in inserted if message.group_id == name]
             refs = [message.ref for message in members]
-            rows = {key_of(row): row for row in reading(partial(with_refs, name, refs))}
+            rows = {key_of(row): row for row in self._reading(partial(with_refs, name, refs))}
             for message in members:
                 if row := rows.get(key_of(message)):
                     message.pk, message.offset, message.sent_at = row.pk, row.offset, row.sent_at
@@ -160,7 +182,7 @@ class Log:
         return self._renew(Q(name=group), PATIENCE)
 
     def _renew(self, which: Q, patience: float) -> bool:
-        with log_access() as connection:
+        with self._known(), log_access() as connection:
 
             def work(again: bool) -> bool:
                 return bool(groups().filter(which).update(epoch=self._system.token(), begin=F("head")))
@@ -174,11 +196,11 @@ class Log:
         names = list(names)
         waiting = Message.objects.filter(group_id=OuterRef("name"), offset=None)
         rows = groups().filter(name__in=names).annotate(waiting=Exists(waiting))
-        found = reading(lambda: list(rows))
+        found = self._reading(lambda: list(rows))
         heads = {row.name: Head(row.epoch, row.head, row.begin, row.floor, row.waiting) for row in found}
         if void := [name for name in names if name not in heads]:
             first = messages().filter(group_id__in=void, offset=None).order_by()
-            having = {str(name) for name in reading(lambda: list(first.values_list("group_id", flat=True).distinct()))}
+            having = self._reading(lambda: {str(name) for name in first.values_list("group_id", flat=True)})
             heads.update((name, Head(VOID, 0, 0, 0, name in having)) for name in void)
         return heads
 
@@ -188,12 +210,12 @@ class Log:
     def read(self, group: str, after: int, limit: int) -> list[Message]:
         """Up to ``limit`` messages with offsets above ``after``, in order, each with the ``epoch`` it is of."""
         rows = messages().filter(group_id=group, offset__gt=after).order_by("offset")
-        return reading(lambda: list(rows.annotate(read_epoch=F("group__epoch"))[:limit]))
+        return self._reading(lambda: list(rows.annotate(read_epoch=F("group__epoch"))[:limit]))
 
     def newest(self, group: str, limit: int) -> list[Message]:
         """The last ``limit`` messages, in order, each with the ``epoch`` it is of."""
         rows = messages().filter(group_id=group, offset__isnull=False).order_by("-offset")
-        return reading(lambda: list(reversed(rows.annotate(read_epoch=F("group__epoch"))[:limit])))
+        return self._reading(lambda: list(reversed(rows.annotate(read_epoch=F("group__epoch"))[:limit])))
 
 
 class RefLocked(Exception):

@@ -111,6 +111,25 @@ def test_without_tables_there_is_no_log():
     assert Group.objects.filter(name="sound").exists()
 
 
+def test_tables_that_were_there_and_are_gone_are_a_log_that_is_away():
+    """As while a backup is restored. A database that may not be used is no log as ever, whatever was before."""
+    send("before")
+    with connection.schema_editor() as editor:
+        editor.delete_model(Message)
+    try:
+        for use in (lambda: send("during"), heads):
+            with pytest.raises(LogUnavailable) as raised:
+                use()
+            assert not isinstance(raised.value, NoLog)
+        with other_database(NoDatabase(connection.settings_dict)):
+            assert send("live").offset is None
+    finally:
+        with connection.schema_editor() as editor:
+            editor.create_model(Message)
+    send("after")
+    assert [body for _, body in stored()] == ["after"]
+
+
 def test_where_not_even_that_can_be_found_out_it_is_unavailable():
     with failing(*[OperationalError("no disk")] * 2), pytest.raises(LogUnavailable) as raised:
         heads()
