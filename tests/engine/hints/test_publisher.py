@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from broadcast import asend, send, send_many
-from broadcast.engine.hints.hint import Hint
+from broadcast.engine.hints.hint import SITE_MARK, Hint
 from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.node import Node
 from broadcast.engine.process import this_process
@@ -80,7 +80,8 @@ def test_a_control_event_is_passed_on_where_others_can_be_reached(backend, is_pa
     }
     settings.CHANNEL_LAYERS = {"default": layers[backend]} if backend in layers else {}
     this_process.hints.publish_control(EVENT)
-    assert passed == [(channels_group(CONTROL_GROUP), {**EVENT, "origin": this_process.origin})] * is_passed_on
+    told = {**EVENT, "origin": this_process.origin, SITE_MARK: this_process.site.own}
+    assert passed == [(channels_group(CONTROL_GROUP), told)] * is_passed_on
 
 
 @only_in_memory
