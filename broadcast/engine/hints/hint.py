@@ -51,6 +51,11 @@ def event_of(hint: Hint) -> Fields:
     return event
 
 
+def is_ephemeral(event: Mapping[str, Any]) -> bool:
+    """True for an event whose messages are in no log, so that they are lost with it, or doubled if it comes twice."""
+    return event.get("type") == EVENT and event.get("head") is None
+
+
 def frames_that_fit(frames: list[Frame]) -> list[Frame]:
     """The frames after the first that go into one event with it."""
     sizes = accumulate(frame.size for frame in frames[1:MAX_EVENT_MESSAGES])

@@ -12,7 +12,7 @@ from channels.exceptions import ChannelFull
 from ...groups import channels_group
 from ..health import LISTENING
 from .hint import Hint, hint_of
-from .layer import CONTROL_GROUP, TRIES, call_with_retry, current_layer
+from .layer import CONTROL_GROUP, TRIES, call_with_retry, current_layer, describe
 
 if TYPE_CHECKING:
     from ..process import Process
@@ -195,7 +195,3 @@ class LayerReceiver:
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def describe(error: Exception) -> str:
-    return str(error) or type(error).__name__

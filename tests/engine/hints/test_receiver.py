@@ -343,8 +343,3 @@ async def test_what_was_sent_before_a_failure_does_not_tell_that_it_is_over(rece
     await layer.group_send("broadcast", LOGGED)
     await until(lambda: ear.hints)
     assert levels(caplog) == ["ERROR"]
-
-
-async def test_an_error_without_words_is_told_by_its_name():
-    assert module.describe(TimeoutError()) == "TimeoutError"
-    assert module.describe(ConnectionError("refused")) == "refused"
