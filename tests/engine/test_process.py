@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,6 +118,16 @@ def test_a_line_is_said_once_and_not_too_many_are():
     assert [process.is_first_time(text) for text in "aba"] == [True, True, False]
     said = [process.is_first_time(str(number)) for number in range(MAX_SAID)]
     assert sum(said) == MAX_SAID - 2
+
+
+@pytest.mark.parametrize("patched", [True, False])
+@pytest.mark.parametrize("name", ["gevent", "eventlet"])
+def test_a_library_that_makes_greenlets_of_threads_is_known(name, patched, monkeypatch):
+    system = Process().system
+    assert system.greenlet_library() == ""
+    module, asked = {"gevent": ("monkey", "is_module_patched"), "eventlet": ("patcher", "is_monkey_patched")}[name]
+    monkeypatch.setitem(sys.modules, f"{name}.{module}", SimpleNamespace(**{asked: lambda _: patched}))
+    assert system.greenlet_library() == (name if patched else "")
 
 
 class Printing(BaseChannelLayer):  # type: ignore[misc]

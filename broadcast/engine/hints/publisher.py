@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,19 @@ from .layer_thread import LayerThread
 if TYPE_CHECKING:
     from ..process import Process
 
+logger = logging.getLogger("broadcast")
+
+WITHOUT_LOOP = (
+    "%s has made greenlets of this process's threads, and none of them can talk to the channel layer: other processes "
+    "hear what is sent here up to a second later, and never what is not logged"
+)
+
 
 class HintPublisher:
     """Tells hubs of new messages, and nodes of other things. It never raises and waits for nobody who listens.
 
     A hint may be lost: that costs time, never a message. Events for a networked layer wait in a thread of
-    their own, at most ``MAX_EVENTS`` of them.
+    their own, at most ``MAX_EVENTS`` of them; where threads are greenlets, none are sent to it.
     """
 
     def __init__(self, process: Process) -> None:
@@ -72,10 +80,17 @@ class HintPublisher:
                 members = layer.groups.get(channels_group(group))
                 if members and not self._process.own_channels.issuperset(list(members)):
                     self._send_in_memory(layer, channels_group(group), self._signed(event()))
-            elif layer is not None:
+            elif layer is not None and self._may_have_a_loop():
                 self._thread.put(layer, channels_group(group), self._signed(event()))
         except Exception as error:
             self._process.health.layer.fail(error, SENDING)
+
+    def _may_have_a_loop(self) -> bool:
+        """False where threads are greenlets: other processes then find at their polls what this one logs."""
+        library = self._process.system.greenlet_library()
+        if library and self._process.is_first_time(library):
+            logger.warning(WITHOUT_LOOP, library)
+        return not library
 
     def _signed(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The event with where it comes from: this process, of this site."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -13,8 +14,9 @@ from broadcast import asend, send, send_many
 from broadcast.engine.hints.hint import SITE_MARK, Hint
 from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.node import Node
-from broadcast.engine.process import this_process
+from broadcast.engine.process import Process, this_process
 from broadcast.engine.storage.records import NewMessages
+from broadcast.engine.system import System
 from broadcast.groups import channels_group
 from broadcast.models import Message
 from tests.kit.layers import Unmade, only_in_memory, use
@@ -123,6 +125,16 @@ async def test_what_only_own_nodes_hear_is_not_sent_over_the_layer(settings):
         await channel_in("broadcast.news")
         this_process.hints.publish(Hint("news", [frame(None)]))
         await until(lambda: layer.tries == ["broadcast.news"])
+
+
+def test_where_threads_are_greenlets_nothing_is_sent_over_the_layer_and_that_is_said_once(settings, caplog):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
+    start = Mock()
+    hints = Process(System(greenlet_library=lambda: "gevent", start_thread=start)).hints
+    for _ in range(2):
+        hints.publish(Hint("news", [frame(1)], "e", 1))
+        hints.publish_control(EVENT)
+    assert (start.mock_calls, caplog.text.count("gevent has made greenlets")) == ([], 1)
 
 
 class Broken(InMemoryChannelLayer):  # type: ignore[misc]
