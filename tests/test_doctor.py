@@ -25,6 +25,8 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.diagnostics import doctor
 from broadcast.diagnostics import probe as probe_websocket
 from broadcast.diagnostics.doctor import Finding, examine
+from broadcast.engine.process import this_process
+from broadcast.engine.system import System
 from project import asgi  # noqa: F401 (it sets logging up anew, the first time)
 from tests.kit.log import unreachable_database
 from tests.kit.servers import new_database
@@ -221,6 +223,13 @@ def test_no_layer(settings, debug, level):
     assert finding.level == level
     assert finding.text.startswith("There is no channel layer")
     assert "up to 1 s later" in finding.text
+
+
+def test_where_threads_are_greenlets(monkeypatch):
+    monkeypatch.setattr(this_process, "system", System(greenlet_library=lambda: "gevent"))
+    finding = found(doctor.layer)
+    assert finding.level == "warning"
+    assert finding.text.startswith("gevent has made greenlets of this process's threads")
 
 
 def test_a_layer_that_cannot_be_made(settings):

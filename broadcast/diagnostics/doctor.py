@@ -124,6 +124,13 @@ def layer() -> Iterator[Finding]:
     except Exception as error:
         yield Finding("error", f"The channel layer cannot be made: {error}.", "Correct CHANNEL_LAYERS.")
         return
+    if library := current_process().system.greenlet_library():
+        text = (
+            f"{library} has made greenlets of this process's threads: what it sends reaches other processes up to "
+            f"{conf.POLL_INTERVAL:g} s later, and unlogged messages never."
+        )
+        yield Finding("warning", text, "Send from a process with threads where that is too late.")
+        return
     if found is None:
         text = (
             "There is no channel layer: one process hears its own messages at once, what other processes send up to "

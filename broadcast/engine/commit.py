@@ -2,110 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..exceptions import LogUnavailable, OutcomeUnknown
+from ..exceptions import LockTimeout, LogUnavailable, OutcomeUnknown
 from ..models import Message
+from .commit_requests import CommitRequest, LoopRequest, ThreadRequest, by_groups, distribute, resolve_in_loops
 from .hints.publisher import HintPublisher
 from .storage.database import open_log
 from .storage.log import Log
 from .storage.pruning import EVERY, Pruning
-from .storage.records import AppendResult, Draft, NewMessages
+from .storage.records import Draft, NewMessages
 from .storage.threads import OwnThreads
 
 MAX_BATCH = 500  # messages in one transaction
-
-Result = list[Message] | BaseException
-
-
-class CommitRequest(ABC):
-    """Drafts of one sender, waiting to be committed."""
-
-    __slots__ = ("drafts", "has_lead", "result")
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        self.drafts = drafts
-        self.has_lead = False
-        self.result: Result | None = None
-
-    @abstractmethod
-    def begin(self) -> bool:
-        """Marks the drafts as being committed; false if the sender has taken them back."""
-
-    @abstractmethod
-    def finish(self, result: Result) -> None: ...
-
-    @abstractmethod
-    def lead(self) -> None:
-        """Has ``GroupCommit.commit`` called for all who wait. Raises RuntimeError where no thread can be started."""
-
-
-class ThreadRequest(CommitRequest):
-    """The request of a thread that waits; it leads itself when its turn comes."""
-
-    __slots__ = ("_turn",)
-
-    def __init__(self, drafts: Sequence[Draft]) -> None:
-        super().__init__(drafts)
-        self._turn = threading.Event()
-
-    def begin(self) -> bool:
-        return True
-
-    def finish(self, result: Result) -> None:
-        self.result = result
-        self._turn.set()
-
-    def lead(self) -> None:
-        self._turn.set()
-
-    def wait(self) -> None:
-        """Returns when there is a result or it is this thread's turn to lead."""
-        self._turn.wait()
-
-
-class LoopRequest(CommitRequest):
-    """The request of a client; the writer of its node leads for it. Cancelling ``future`` takes it back in time."""
-
-    __slots__ = ("_commit", "_threads", "future", "loop")
-
-    def __init__(self, draft: Draft, threads: OwnThreads, commit: GroupCommit) -> None:
-        super().__init__([draft])
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Message] = self.loop.create_future()
-        self._threads = threads
-        self._commit = commit
-
-    def begin(self) -> bool:
-        return not self.future.done()
-
-    def finish(self, result: Result) -> None:
-        self.result = result
-
-    def lead(self) -> None:
-        self._threads.submit_write(self._commit_if_leading)
-
-    def resolve(self) -> None:
-        """Hands the result to whoever awaits the future; in its loop."""
-        if self.future.done() or self.result is None:
-            return
-        if isinstance(self.result, BaseException):
-            self.future.set_exception(self.result)
-        else:
-            self.future.set_result(self.result[0])
-
-    def _commit_if_leading(self) -> None:
-        """Commits, unless the lead was passed on because it seemed that no thread could be started."""
-        if self.has_lead:
-            self.has_lead = False
-            self._commit.commit()
+FIRST_PATIENCE = 0.5  # seconds that those who send to other groups may wait for a lock on this one
+NEXT_PATIENCE = 0.1  # seconds, once it is known that somebody holds it
 
 
 class GroupCommit:
@@ -138,9 +54,13 @@ class GroupCommit:
         if not is_alone:
             return self._append_in_turn(drafts, connection)
         try:
-            appended = self._log.append(drafts, connection)
+            appended = self._log.append(drafts, connection, FIRST_PATIENCE)
+        except LockTimeout:
+            appended = None
         finally:
             self._hand_off()
+        if appended is None:  # somebody holds the group; nobody else should wait for that
+            return self.append_alone(drafts, connection)
         self.follow_up(appended.news)
         return appended.messages
 
@@ -149,8 +69,10 @@ class GroupCommit:
         request = ThreadRequest(drafts)
         if not self._put(request):
             self._wait(request)
-        if request.result is None:
+        if request.result is None and not request.is_aside:
             self.commit(connection)
+        if request.is_aside:
+            return self.append_alone(drafts, connection)
         if isinstance(request.result, BaseException):
             raise request.result
         return request.result or []
@@ -174,9 +96,13 @@ class GroupCommit:
         While one batch is committed the next gathers. Cancelled, it takes back what is not yet being committed.
         """
         request = LoopRequest(draft, threads, self)
+        self.put(request)
+        return await request.future
+
+    def put(self, request: LoopRequest) -> None:
+        """Queues what a client said, for the first time or again, and has it committed."""
         if self._put(request):
             self._lead(request)
-        return await request.future
 
     def commit(self, connection: BaseDatabaseWrapper | None = None) -> None:
         """Commits one batch and hands the lead on. Only for whose turn it is."""
@@ -188,7 +114,7 @@ class GroupCommit:
                 news = self._commit_batch(batch, connection)
         finally:
             for request in batch:
-                if request.result is None:
+                if request.result is None and not request.is_aside:
                     request.finish(OutcomeUnknown("Sending was interrupted, perhaps during COMMIT."))
             resolve_in_loops(batch)
             self._hand_off()
@@ -255,14 +181,24 @@ class GroupCommit:
         return True
 
     def _commit_batch(
-        self, batch: Sequence[CommitRequest], connection: BaseDatabaseWrapper | None
+        self, batch: Sequence[CommitRequest], connection: BaseDatabaseWrapper | None, patience: float = FIRST_PATIENCE
     ) -> list[NewMessages]:
         """Appends in one transaction; if one request's content spoils it, one by one, so that only that one fails."""
         if not batch:
             return []
+        if any(request.is_aside for request in batch):
+            patience = NEXT_PATIENCE
+        for request in batch:
+            request.is_aside = False
         try:
             drafts = [draft for request in batch for draft in request.drafts]
-            appended = self._log.append(drafts, connection or open_log())
+            appended = self._log.append(drafts, connection or open_log(), patience)
+        except LockTimeout as error:
+            if len(parts := by_groups(batch)) > 1:
+                return [news for part in parts for news in self._commit_batch(part, connection, NEXT_PATIENCE)]
+            for request in batch:
+                request.set_aside(error)
+            return []
         except Exception as error:
             if len(batch) > 1 and not isinstance(error, LogUnavailable):
                 return [news for request in batch for news in self._commit_batch([request], connection)]
@@ -271,26 +207,3 @@ class GroupCommit:
             return []
         distribute(appended, batch)
         return appended.news
-
-
-def distribute(appended: AppendResult, batch: Sequence[CommitRequest]) -> None:
-    """Gives each request its messages."""
-    messages = iter(appended.messages)
-    for request in batch:
-        request.finish([next(messages) for _ in request.drafts])
-
-
-def resolve_in_loops(batch: Iterable[CommitRequest]) -> None:
-    """Wakes each event loop once, for all of its requests."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[LoopRequest]] = {}
-    for request in batch:
-        if isinstance(request, LoopRequest):
-            by_loop.setdefault(request.loop, []).append(request)
-    for loop, requests in by_loop.items():
-        with suppress(RuntimeError):  # the loop has ended, and so has everybody who waited
-            loop.call_soon_threadsafe(resolve_all, requests)
-
-
-def resolve_all(requests: Iterable[LoopRequest]) -> None:
-    for request in requests:
-        request.resolve()

@@ -14,6 +14,7 @@ from ..models import Message
 from .commit import GroupCommit
 from .health import Health
 from .hints.publisher import HintPublisher
+from .hints.site import SiteMarks
 from .node import Node
 from .publish import InFlightSends
 from .storage.log import Log
@@ -46,6 +47,7 @@ class Process:
     def reset(self) -> None:
         """Begins anew, as a child does after a fork: nothing is under way, no node runs, nothing is known to fail."""
         self.origin = self.system.uuid().hex  # by which the nodes of a process know its own hints
+        self.site = SiteMarks()  # by which it knows events of the site's other processes
         self.health = Health()
         self.log = Log(self.system)
         self.pruning = Pruning(self.system, self.health)

@@ -10,6 +10,7 @@ import atexit
 import os
 import random
 import secrets
+import sys
 import threading
 import time
 import uuid
@@ -36,6 +37,21 @@ def start_thread(target: Callable[[], None], name: str, daemon: bool) -> None:
     threading.Thread(target=target, name=name, daemon=daemon).start()
 
 
+def greenlet_library() -> str:
+    """The library that has made greenlets of the threads of this process; "" where a thread is a thread.
+
+    A loop of asyncio in such a "thread" counts as running for all code of the process, and Django then refuses every
+    query. A real thread beside greenlets is no safe way out: the locks of imports are greenlets' too, and with gevent
+    26 imports of both were seen to wait for each other for ever, and the whole process with them.
+    """
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        return "gevent"
+    if eventlet is not None and eventlet.is_monkey_patched("thread"):
+        return "eventlet"
+    return ""
+
+
 def after_fork(function: Callable[[], None]) -> None:
     """Calls ``function`` in every child of this process, where the system has forks."""
     if hasattr(os, "register_at_fork"):
@@ -58,5 +74,6 @@ class System:
     token: Callable[[], str] = token
     executor: Callable[[str], Executor] = one_thread
     start_thread: Callable[[Callable[[], None], str, bool], None] = start_thread  # target, name, whether a daemon
+    greenlet_library: Callable[[], str] = greenlet_library
     after_fork: Callable[[Callable[[], None]], None] = after_fork
     at_exit: Callable[[Callable[[], None]], None] = at_exit

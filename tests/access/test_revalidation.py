@@ -35,6 +35,7 @@ from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
 from broadcast.groups import channels_group
+from tests.kit.streams import foreign_event
 from tests.kit.waiting import until
 from tests.tabs import GROUPS, Tab, after_passes, revalidator, signed_in
 
@@ -465,7 +466,7 @@ async def test_an_event_crosses_the_channel_layer(page, ann, users):
     opened = await page("staff", "members")
     await until(lambda: CONTROL in get_channel_layer().groups)
     await User.objects.aupdate(is_staff=False)
-    event = {"type": REVOKE, "users": [str(ann.pk)] if users else None, "origin": "another process"}
+    event = foreign_event(type=REVOKE, users=[str(ann.pk)] if users else None)
     await get_channel_layer().group_send(CONTROL, event)
     await opened.hears_that_it_lost("staff")
 
@@ -474,7 +475,7 @@ async def test_an_event_that_makes_no_sense_does_nothing(page):
     opened = await page("members")
     await until(lambda: CONTROL in get_channel_layer().groups)
     for event in ({"users": 7}, {"users": [7]}, {"users": {}}, {"users": ["7"], "signed_out": "x"}):
-        await get_channel_layer().group_send(CONTROL, {"type": REVOKE, **event})
+        await get_channel_layer().group_send(CONTROL, foreign_event(type=REVOKE, **event))
     await after_passes()
     await opened.hears("members")
 

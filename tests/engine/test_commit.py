@@ -11,14 +11,16 @@ import pytest
 from django.db import connections
 
 from broadcast.engine import commit as commits
-from broadcast.engine.commit import GroupCommit, ThreadRequest
+from broadcast.engine import commit_requests
+from broadcast.engine.commit import GroupCommit
+from broadcast.engine.commit_requests import ThreadRequest
 from broadcast.engine.process import this_process
-from broadcast.engine.storage.database import open_log
+from broadcast.engine.storage.database import PATIENCE, open_log
 from broadcast.engine.storage.log import Log
 from broadcast.engine.storage.records import AppendResult, Draft, NewMessages
 from broadcast.engine.storage.threads import OwnThreads
 from broadcast.engine.system import System
-from broadcast.exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
+from broadcast.exceptions import InvalidMessage, LockTimeout, LogUnavailable, OutcomeUnknown
 from broadcast.models import Message
 from tests.kit.log import Stranger, committed
 from tests.kit.processes import elsewhere, python
@@ -39,9 +41,10 @@ class WatchedLog(Log):
         self.threads: list[str] = []
         self.gate = threading.Event()
         self.error: BaseException | None = None
+        self.locked = ""  # the group that somebody holds
         self.under_way = self.most_at_once = 0
 
-    def append(self, drafts: Sequence[Draft], connection: Any = None) -> AppendResult:
+    def append(self, drafts: Sequence[Draft], connection: Any = None, patience: float = PATIENCE) -> AppendResult:
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
         self.batches.append("".join(draft.body for draft in drafts))
@@ -50,7 +53,10 @@ class WatchedLog(Log):
             assert self.gate.wait(SECONDS)
             if self.error is not None:
                 raise self.error
-            return super().append(drafts, connection)
+            while self.locked in {draft.group for draft in drafts}:
+                if patience < PATIENCE:
+                    raise LockTimeout("somebody holds it")
+            return super().append(drafts, connection, patience)
         finally:
             self.under_way -= 1
 
@@ -237,12 +243,30 @@ async def test_many_threads_and_clients(commit, log, line):
 @pytest.mark.parametrize("error", [ArithmeticError, InvalidMessage])
 async def test_one_that_cannot_be_written_fails_alone(line, log, is_client, error):
     """Whether the database will not have it, or never saw it."""
-    nobody: Any = Stranger() if error is ArithmeticError else 4711
+    bad: Any = {"user_id": Stranger()} if error is ArithmeticError else {"author": None}
     sent = [line.thread("a"), line.thread("b"), await line.client("c")]
-    sent.append(await line.client("d", user_id=nobody) if is_client else line.thread("d", user_id=nobody))
+    sent.append(await line.client("d", **bad) if is_client else line.thread("d", **bad))
     sent += [line.thread("e"), await line.client("f")]
     log.gate.set()
     assert [await outcome(each) for each in sent] == [[1], [2], [3], error, [4], [5]]
+
+
+async def test_who_sends_to_a_group_that_somebody_holds_keeps_nobody_else_waiting(line, log):
+    log.locked = "a"
+    held = [line.thread("u", group="a"), line.thread("v", group="a"), await line.client("w", group="a")]
+    others = [line.thread("x"), await line.client("y"), line.thread("z", group="b")]
+    log.gate.set()
+    assert [await outcome(each) for each in others] == [[1], [2], [1]]
+    assert not any(each.done() for each in held)
+    log.locked = ""
+    assert sorted([await outcome(each) for each in held]) == [[1], [2], [3]]
+
+
+async def test_a_client_is_told_of_a_group_that_somebody_holds_for_long(line, log, monkeypatch):
+    monkeypatch.setattr(commit_requests, "PATIENCE", 0.2)
+    log.locked = "a"
+    log.gate.set()
+    assert await outcome(await line.client("w", group="a")) is LockTimeout
 
 
 async def test_all_of_a_batch_hear_of_a_log_that_fails_and_the_next_tries_again(line, log):

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,6 +120,16 @@ def test_a_line_is_said_once_and_not_too_many_are():
     assert sum(said) == MAX_SAID - 2
 
 
+@pytest.mark.parametrize("patched", [True, False])
+@pytest.mark.parametrize("name", ["gevent", "eventlet"])
+def test_a_library_that_makes_greenlets_of_threads_is_known(name, patched, monkeypatch):
+    system = Process().system
+    assert system.greenlet_library() == ""
+    module, asked = {"gevent": ("monkey", "is_module_patched"), "eventlet": ("patcher", "is_monkey_patched")}[name]
+    monkeypatch.setitem(sys.modules, f"{name}.{module}", SimpleNamespace(**{asked: lambda _: patched}))
+    assert system.greenlet_library() == (name if patched else "")
+
+
 class Printing(BaseChannelLayer):  # type: ignore[misc]
     """A layer that others reach over a network: it prints what it is sent."""
 
@@ -145,11 +157,13 @@ def test_a_fork_is_another_process_which_has_nothing_of_its_parents():
             with this_process.node():
                 this_process.own_channels.add("a channel")
                 say("of the parent")
-                origin = this_process.origin
+                origin, loop = this_process.origin, asyncio.get_running_loop()
+                ready = loop._ready.copy()
                 child = os.fork()
                 if child == 0:
                     print(*is_new(origin), flush=True)
                     say("of the child")
+                    print(loop._ready == ready, flush=True)  # nobody runs what a child's copy of a loop is given
                     os._exit(0)
                 assert os.waitpid(child, 0)[1] == 0
                 print(*is_new(origin), flush=True)
@@ -157,5 +171,5 @@ def test_a_fork_is_another_process_which_has_nothing_of_its_parents():
 
         asyncio.run(main())
         """)
-    lines = ["of the parent", "True 0 0", "of the child", "False 1 1", "of the parent again"]
+    lines = ["of the parent", "True 0 0", "of the child", "True", "False 1 1", "of the parent again"]
     assert ended(parent).splitlines() == lines

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from django.db import connections
 
 from broadcast.engine.frames import Dialect, Frame
-from broadcast.engine.hints.hint import EVENT, Hint
+from broadcast.engine.hints.hint import EVENT, SITE_MARK, Hint
 from broadcast.engine.hub import pages
 from broadcast.engine.hub.stream import Position
 from broadcast.engine.process import Process, current_process, this_process
@@ -36,8 +36,9 @@ def drafts(*bodies: str, group: str = "broadcast") -> list[Draft]:
 
 
 def foreign_event(**fields: Any) -> dict[str, Any]:
-    """A hint as another process puts it on the channel layer."""
-    return {"type": EVENT, "author": "Ann", "body": "hi", "group": "broadcast", "origin": "elsewhere", **fields}
+    """A hint as another process of the site puts it on the channel layer."""
+    sender = {"origin": "elsewhere", SITE_MARK: this_process.site.own}
+    return {"type": EVENT, "author": "Ann", "body": "hi", "group": "broadcast", **sender, **fields}
 
 
 def is_live(position: Position) -> bool:

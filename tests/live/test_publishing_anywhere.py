@@ -118,6 +118,47 @@ def test_without_a_hint_it_arrives_in_time(
     assert sending.wait(WAIT) == 0
 
 
+# Greenlets for threads
+
+IN_GREENLETS = """
+from gevent import joinall, monkey, spawn
+monkey.patch_all()
+import time
+import django
+django.setup()
+from broadcast import send
+from broadcast.models import Message
+
+def talk(name):
+    for number in range(3):
+        send(f"{name}{number}")
+        send("typing", persist=False)
+        time.sleep(0.05)
+        Message.objects.count()
+
+send("one")
+time.sleep(0.3)
+print(Message.objects.count())
+send("two")
+joinall([spawn(talk, name) for name in "abc"], raise_error=True)
+print(Message.objects.count())
+"""
+
+
+@pytest.mark.parametrize("layer", ["pubsub", "core"])
+def test_where_threads_are_greenlets_it_arrives_with_the_next_look_into_the_log(
+    layer: str, redis: Redis, daphne: Callable[..., Daphne], site: Site, visit: Callable[..., Client]
+) -> None:
+    site.env |= {"REDIS_URL": redis.url, "REDIS_LAYER": layer}
+    client = visit(daphne(REDIS_URL=redis.url, REDIS_LAYER=layer))
+    with site.spawn("-c", IN_GREENLETS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        told, errors = process.communicate(timeout=WAIT)
+    assert (process.returncode, told.split()) == (0, ["1", "11"]), errors
+    assert errors.count("gevent has made greenlets of this process's threads") == 1
+    heard = [client.hear()["body"] for _ in range(11)]
+    assert (heard[:2], set(heard[2:])) == (["one", "two"], {f"{name}{number}" for name in "abc" for number in range(3)})
+
+
 # A process that sends a lot
 
 COUNT_AND_SEND = """

@@ -13,6 +13,7 @@ from ..frames import Fields, Frame, checked_epoch, checked_offset
 from ..validation import MAX_DEPTH, SERVER, checked_author, checked_group, checked_json, checked_text, shown
 
 EVENT = "broadcast.message"
+SITE_MARK = "site_mark"  # the key of an event that says which site it is from
 MAX_EVENT_MESSAGES = 100
 MAX_EVENT_CHARACTERS = 200_000
 
@@ -38,16 +39,21 @@ def ephemeral_hints(group: str, frames: list[Frame]) -> Iterator[Hint]:
         frames = frames[count:]
 
 
-def event_of(hint: Hint, origin: str) -> Fields:
-    """The hint as an event of the process ``origin``: the first message, and behind it as many more as fit.
+def event_of(hint: Hint) -> Fields:
+    """The hint as an event: the first message, and behind it as many more as fit.
 
     What is left out is noticed by ``head`` and read from the log.
     """
     event: Fields = {**hint.frames[0].fields, "type": EVENT}
-    event.update(epoch=hint.epoch, head=hint.head, origin=origin)
+    event.update(epoch=hint.epoch, head=hint.head)
     if more := frames_that_fit(hint.frames):
         event["more"] = [frame.fields for frame in more]
     return event
+
+
+def is_ephemeral(event: Mapping[str, Any]) -> bool:
+    """True for an event whose messages are in no log, so that they are lost with it, or doubled if it comes twice."""
+    return event.get("type") == EVENT and event.get("head") is None
 
 
 def frames_that_fit(frames: list[Frame]) -> list[Frame]:
@@ -56,13 +62,13 @@ def frames_that_fit(frames: list[Frame]) -> list[Frame]:
     return frames[1 : 1 + sum(size <= MAX_EVENT_CHARACTERS for size in sizes)]
 
 
-def hint_of(event: Mapping[str, Any], own_origin: str) -> Hint | None:
-    """The hint in an event; None if it is not one for hubs, or came from this very process.
+def hint_of(event: Mapping[str, Any]) -> Hint | None:
+    """The hint in an event; None if it is an event of another type.
 
     ``author`` and ``body`` alone make an ephemeral frame: code that knows nothing of this app may
     send to the Channels group. Raises InvalidMessage if such an event is not sound.
     """
-    if event.get("type") != EVENT or event.get("origin") == own_origin:
+    if event.get("type") != EVENT:
         return None
     checked_json(dict(event), "event", MAX_DEPTH + 3)
     group = checked_group(event.get("group", DEFAULT_GROUP))
@@ -82,7 +88,7 @@ def checked_message(fields: object) -> Mapping[str, Any]:
     return fields
 
 
-LAYER_KEYS = {"type", "epoch", "head", "origin", "more"}
+LAYER_KEYS = {"type", "epoch", "head", "origin", SITE_MARK, "more"}
 
 
 def ephemeral_frame(event: Mapping[str, Any], group: str) -> Frame:

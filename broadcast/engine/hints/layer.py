@@ -22,10 +22,21 @@ def current_layer() -> Any:
     return get_channel_layer(conf.CHANNEL_LAYER)
 
 
+def describe(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+async def call_once(seconds: float, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Calls the layer. Raises what it raises, or TimeoutError after ``seconds``: it may have been done all the same."""
+    async with asyncio.timeout(seconds):
+        return await function(*args)
+
+
 async def call_with_retry(seconds: float, function: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Calls the layer; what fails is tried again at once. Raises what fails last, or TimeoutError after ``seconds``.
 
-    A client of Redis keeps several connections, and when Redis was away each of them fails once more later.
+    So it may be done more than once. A client of Redis keeps several connections, and when Redis was away each of them
+    fails once more later.
     """
     async with asyncio.timeout(seconds):
         for _ in range(TRIES - 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,26 @@ from ...groups import channels_group
 from ..frames import message_frame
 from ..health import SENDING
 from ..storage.records import NewMessages
-from .hint import Hint, event_of
+from .hint import SITE_MARK, Hint, event_of
 from .layer import CONTROL_GROUP
 from .layer_thread import LayerThread
 
 if TYPE_CHECKING:
     from ..process import Process
 
+logger = logging.getLogger("broadcast")
+
+WITHOUT_LOOP = (
+    "%s has made greenlets of this process's threads, and none of them can talk to the channel layer: other processes "
+    "hear what is sent here up to a second later, and never what is not logged"
+)
+
 
 class HintPublisher:
     """Tells hubs of new messages, and nodes of other things. It never raises and waits for nobody who listens.
 
     A hint may be lost: that costs time, never a message. Events for a networked layer wait in a thread of
-    their own, at most ``MAX_EVENTS`` of them.
+    their own, at most ``MAX_EVENTS`` of them; where threads are greenlets, none are sent to it.
     """
 
     def __init__(self, process: Process) -> None:
@@ -47,7 +55,7 @@ class HintPublisher:
                 node.loop.call_soon_threadsafe(node.hub.on_hint, hint)
             except RuntimeError:  # the loop has ended
                 node.forget()
-        self._send_to_layer(hint.group, lambda: event_of(hint, self._process.origin))
+        self._send_to_layer(hint.group, lambda: event_of(hint))
 
     def publish_control(self, event: Mapping[str, Any]) -> None:
         """Tells every node of the site, over the layer those of other processes; each acts by the event's type."""
@@ -56,7 +64,7 @@ class HintPublisher:
                 node.loop.call_soon_threadsafe(node.on_control, event)
             except RuntimeError:
                 node.forget()
-        self._send_to_layer(CONTROL_GROUP, lambda: {**event, "origin": self._process.origin})
+        self._send_to_layer(CONTROL_GROUP, lambda: event)
 
     def flush(self) -> None:
         """Waits a moment for what is under way: a short-lived process should not lose its hints."""
@@ -64,18 +72,29 @@ class HintPublisher:
 
     # The layer
 
-    def _send_to_layer(self, group: str, event: Callable[[], dict[str, Any]]) -> None:
+    def _send_to_layer(self, group: str, event: Callable[[], Mapping[str, Any]]) -> None:
         """Sends an event to the group's nodes in other processes, if a layer reaches any."""
         try:
             layer = get_channel_layer(conf.CHANNEL_LAYER)
             if isinstance(layer, InMemoryChannelLayer):
                 members = layer.groups.get(channels_group(group))
                 if members and not self._process.own_channels.issuperset(list(members)):
-                    self._send_in_memory(layer, channels_group(group), event())
-            elif layer is not None:
-                self._thread.put(layer, channels_group(group), event())
+                    self._send_in_memory(layer, channels_group(group), self._signed(event()))
+            elif layer is not None and self._may_have_a_loop():
+                self._thread.put(layer, channels_group(group), self._signed(event()))
         except Exception as error:
             self._process.health.layer.fail(error, SENDING)
+
+    def _may_have_a_loop(self) -> bool:
+        """False where threads are greenlets: other processes then find at their polls what this one logs."""
+        library = self._process.system.greenlet_library()
+        if library and self._process.is_first_time(library):
+            logger.warning(WITHOUT_LOOP, library)
+        return not library
+
+    def _signed(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """The event with where it comes from: this process, of this site."""
+        return {**event, "origin": self._process.origin, SITE_MARK: self._process.site.own}
 
     def _send_in_memory(self, layer: Any, group: str, event: dict[str, Any]) -> None:
         """Sends to consumers of the site, in the loop that listens, for this layer's queues belong to one."""

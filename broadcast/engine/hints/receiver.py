@@ -12,7 +12,7 @@ from channels.exceptions import ChannelFull
 from ...groups import channels_group
 from ..health import LISTENING
 from .hint import Hint, hint_of
-from .layer import CONTROL_GROUP, TRIES, call_with_retry, current_layer
+from .layer import CONTROL_GROUP, TRIES, call_with_retry, current_layer, describe
 
 if TYPE_CHECKING:
     from ..process import Process
@@ -31,7 +31,7 @@ class LayerReceiver:
 
     A layer that fails costs only time: the hub polls the log, and groups are added again later. After a
     failure it is left alone for a moment, so that one that hangs does not hold up each who joins. In no group,
-    it leaves the layer too.
+    it leaves the layer too. Its own process's events and those of another site are passed over.
     """
 
     def __init__(
@@ -177,11 +177,12 @@ class LayerReceiver:
     def _on_event(self, event: Any) -> None:
         if event == self._probe():
             self._process.health.layer.recover(LISTENING)
-        hint = hint_of(event, self._process.origin)
-        if hint is not None:
-            self._on_hint(hint)
-        elif event.get("origin") != self._process.origin:
-            self._on_control(event)
+        elif event.get("origin") != self._process.origin and self._process.site.accept(event):
+            hint = hint_of(event)
+            if hint is not None:
+                self._on_hint(hint)
+            else:
+                self._on_control(event)
 
     def _configured_layer(self) -> Any:
         """The channel layer; None where there is none, or where it cannot be made."""
@@ -194,7 +195,3 @@ class LayerReceiver:
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def describe(error: Exception) -> str:
-    return str(error) or type(error).__name__

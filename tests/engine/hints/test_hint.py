@@ -13,7 +13,6 @@ from broadcast.groups import channels_group
 from tests.kit import streams
 from tests.kit.streams import foreign_event
 
-OWN = "this process"
 PLAIN = {"type": EVENT, "author": "Ann", "body": "hi"}  # of code that knows nothing of this app
 LOGGED = foreign_event(group="news", offset=5, epoch="e", head=5)
 
@@ -24,7 +23,7 @@ def frame(offset: int | None, body: str = "hi", **more: Any) -> Frame:
 
 def arrived(hint: Hint) -> Hint:
     """The hint as another process reads it from its event."""
-    read = hint_of(event_of(hint, "elsewhere"), OWN)
+    read = hint_of(event_of(hint))
     assert read is not None
     return read
 
@@ -38,8 +37,8 @@ def test_channels_groups_never_meet_those_of_the_site(group, name):
 
 def test_an_event_has_author_and_body_at_the_top():
     message = {"type": "broadcast.message", "author": "Ann", "body": "hi", "group": "news", "offset": 7}
-    of_the_hint = {"epoch": "e", "head": 7, "origin": OWN}
-    assert event_of(Hint("news", [frame(7, data={"a": 1})], "e", 7), OWN) == message | {"data": {"a": 1}} | of_the_hint
+    of_the_hint = {"epoch": "e", "head": 7}
+    assert event_of(Hint("news", [frame(7, data={"a": 1})], "e", 7)) == message | {"data": {"a": 1}} | of_the_hint
 
 
 @pytest.mark.parametrize(
@@ -57,11 +56,15 @@ def test_a_hint_arrives_as_it_was_sent(hint):
     assert [each.offset for each in read.frames] == [each.offset for each in hint.frames]
 
 
-@pytest.mark.parametrize(
-    "event", [event_of(Hint("news", [frame(1)], "e", 1), OWN), {**PLAIN, "type": "chat.message"}, {}]
-)
-def test_what_this_process_sent_itself_and_other_events_are_no_hints(event):
-    assert hint_of(event, OWN) is None
+@pytest.mark.parametrize("event", [{**PLAIN, "type": "chat.message"}, {}])
+def test_other_events_are_no_hints(event):
+    assert hint_of(event) is None
+
+
+def test_a_frame_says_nothing_of_how_it_came():
+    hint = hint_of(foreign_event())
+    assert hint is not None
+    assert set(hint.frames[0].fields) == {"type", "author", "body", "group", "offset"}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,7 @@ def test_ephemeral_frames_go_into_as_many_events_as_they_need(monkeypatch):
 
 @pytest.mark.parametrize(("named", "author"), [({"author": "Ann"}, "Ann"), ({}, "Server")])
 def test_body_alone_or_with_an_author_makes_an_ephemeral_frame(named, author):
-    hint = hint_of({"type": EVENT, "body": "hi", **named}, OWN)
+    hint = hint_of({"type": EVENT, "body": "hi", **named})
     assert hint is not None
     assert (hint.group, hint.head) == ("broadcast", None)
     shown = {"type": "message", "author": author, "body": "hi", "group": "broadcast", "offset": None}
@@ -111,6 +114,6 @@ UNSOUND = [*((PLAIN, each) for each in UNSOUND_WHEN_PLAIN), *((LOGGED, each) for
 
 @pytest.mark.parametrize(("event", "unsound"), UNSOUND)
 def test_an_event_that_is_not_sound_is_refused(event, unsound):
-    assert hint_of(event, OWN) is not None
+    assert hint_of(event) is not None
     with pytest.raises(InvalidMessage):
-        hint_of({**event, **unsound}, OWN)
+        hint_of({**event, **unsound})

@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from channels.layers import BaseChannelLayer
 
 from broadcast import send
 from broadcast.engine.hints import layer_thread as module
+from broadcast.engine.hints.layer import describe
 from broadcast.engine.hints.layer_thread import LayerThread
 from broadcast.engine.process import this_process
 from broadcast.engine.system import System, start_thread
@@ -105,6 +107,23 @@ def test_that_the_layer_is_back_is_noticed_though_nothing_more_is_sent(layer, se
     layer.error = None
     wait_until(lambda: levels(caplog) == ["ERROR", "WARNING"])
     assert layer.bodies == ["logged"]
+    assert layer.tries.count("typing") == 1  # whoever says that it failed may have passed it on
+
+
+def test_where_no_loop_can_be_made_events_wait_until_one_can(layer, sender, monkeypatch, caplog):
+    with monkeypatch.context() as full:
+        full.setattr("socket.socketpair", Mock(side_effect=OSError(24, "Too many open files")))
+        for number in range(module.MAX_EVENTS + 5):
+            sender.put(layer, "g", event(str(number)))
+        wait_until(lambda: levels(caplog) == ["ERROR"])
+    assert "Too many open files" in caplog.text
+    wait_until(lambda: layer.bodies == [str(number) for number in range(5, module.MAX_EVENTS + 5)])
+    assert levels(caplog) == ["ERROR", "WARNING"]
+
+
+def test_an_error_without_words_is_told_by_its_name():
+    assert describe(TimeoutError()) == "TimeoutError"
+    assert describe(ConnectionError("refused")) == "refused"
 
 
 def test_a_layer_that_cancels_ends_nothing(layer, sender):

@@ -4,16 +4,18 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from broadcast import asend, send, send_many
-from broadcast.engine.hints.hint import Hint
+from broadcast.engine.hints.hint import SITE_MARK, Hint
 from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.node import Node
-from broadcast.engine.process import this_process
+from broadcast.engine.process import Process, this_process
+from broadcast.engine.system import System
 from broadcast.groups import channels_group
 from tests.kit.layers import Unmade, only_in_memory, use
 from tests.kit.streams import frame
@@ -66,7 +68,8 @@ def test_a_control_event_is_passed_on_where_others_can_be_reached(backend, is_pa
     }
     settings.CHANNEL_LAYERS = {"default": layers[backend]} if backend in layers else {}
     this_process.hints.publish_control(EVENT)
-    assert passed == [(channels_group(CONTROL_GROUP), {**EVENT, "origin": this_process.origin})] * is_passed_on
+    told = {**EVENT, "origin": this_process.origin, SITE_MARK: this_process.site.own}
+    assert passed == [(channels_group(CONTROL_GROUP), told)] * is_passed_on
 
 
 @only_in_memory
@@ -108,6 +111,16 @@ async def test_what_only_own_nodes_hear_is_not_sent_over_the_layer(settings):
         await channel_in("broadcast.news")
         this_process.hints.publish(Hint("news", [frame(None)]))
         await until(lambda: layer.tries == ["broadcast.news"])
+
+
+def test_where_threads_are_greenlets_nothing_is_sent_over_the_layer_and_that_is_said_once(settings, caplog):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
+    start = Mock()
+    hints = Process(System(greenlet_library=lambda: "gevent", start_thread=start)).hints
+    for _ in range(2):
+        hints.publish(Hint("news", [frame(1)], "e", 1))
+        hints.publish_control(EVENT)
+    assert (start.mock_calls, caplog.text.count("gevent has made greenlets")) == ([], 1)
 
 
 class Broken(InMemoryChannelLayer):  # type: ignore[misc]

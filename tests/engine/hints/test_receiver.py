@@ -8,7 +8,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from broadcast.engine.hints import receiver as module
-from broadcast.engine.hints.hint import EVENT, Hint
+from broadcast.engine.hints.hint import EVENT, SITE_MARK, Hint
 from broadcast.engine.hints.layer import TRIES
 from broadcast.engine.hints.receiver import LayerReceiver
 from broadcast.engine.process import this_process
@@ -124,8 +124,41 @@ async def test_what_is_told_to_all_nodes_is_handed_over_unless_it_is_of_this_pro
         await receiver.join_control()
     assert (set(layer.groups), receiver.groups) == ({"broadcast."}, [])
     for origin in (this_process.origin, "another"):
-        await layer.group_send("broadcast.", {"type": "broadcast.test", "origin": origin})
-    await until(lambda: [event.get("origin") for event in ear.controls] == ["another"])
+        await layer.group_send("broadcast.", foreign_event(type="broadcast.test", origin=origin))
+    await until(lambda: [event["origin"] for event in ear.controls] == ["another"])
+
+
+OF_NO_SITE = {key: value for key, value in LOGGED.items() if key != SITE_MARK}  # as the release before sends it
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        *({**event, SITE_MARK: mark} for mark in ("another", None, ["x"]) for event in (LOGGED, foreign_event())),
+        foreign_event(type="broadcast.test", **{SITE_MARK: "another"}),
+        foreign_event(body="\x00", **{SITE_MARK: "another"}),
+        OF_NO_SITE,
+        {"type": "broadcast.test"},
+    ],
+)
+async def test_an_event_of_another_site_is_passed_over_and_so_is_one_of_none_that_asks_for_belief(
+    event, receiver, ear, settings, caplog
+):
+    layer = use(settings, Watched)
+    await receiver.add("broadcast")
+    for each in (event, LOGGED):
+        await layer.group_send("broadcast", each)
+    await until(lambda: ear.hints)
+    assert (ear.heads, ear.controls, caplog.text) == ([1], [], "")
+
+
+async def test_an_ephemeral_frame_may_come_from_anyone_who_knows_no_site(receiver, ear, settings):
+    """Code that knows nothing of this app, or the release before, which knew of no marks."""
+    layer = use(settings, Watched)
+    await receiver.add("broadcast")
+    for event in ({"type": EVENT, "body": "hi"}, {**OF_NO_SITE, "offset": None, "epoch": "", "head": None}):
+        await layer.group_send("broadcast", event)
+    await until(lambda: ear.heads == [None, None])
 
 
 @pytest.mark.parametrize(
@@ -294,8 +327,3 @@ async def test_what_was_sent_before_a_failure_does_not_tell_that_it_is_over(rece
     await layer.group_send("broadcast", LOGGED)
     await until(lambda: ear.hints)
     assert levels(caplog) == ["ERROR"]
-
-
-async def test_an_error_without_words_is_told_by_its_name():
-    assert module.describe(TimeoutError()) == "TimeoutError"
-    assert module.describe(ConnectionError("refused")) == "refused"

@@ -20,7 +20,18 @@ from broadcast.engine.process import this_process
 from broadcast.exceptions import LogUnavailable, NoLog
 from broadcast.models import Group, Message
 from tests.kit.layers import Failing, Gated, Watched, only_in_memory, use
-from tests.kit.streams import Client, append, database_threads, drafts, elsewhere, end_nodes, frame, hint_for, publish
+from tests.kit.streams import (
+    Client,
+    append,
+    database_threads,
+    drafts,
+    elsewhere,
+    end_nodes,
+    foreign_event,
+    frame,
+    hint_for,
+    publish,
+)
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -263,7 +274,7 @@ async def test_three_hundred_at_once_overflow_the_layer_and_reach_everyone_in_or
     else:
         news = await append(*bodies)
         single = [Hint("broadcast", [frame(each.offset, each.body)], news.epoch, each.offset) for each in news.messages]
-        events = [event_of(hint, "elsewhere") for hint in single]
+        events = [foreign_event(**event_of(hint)) for hint in single]
         # A layer may say that it is full, or not.
         sending = (current_layer().group_send("broadcast", event) for event in events)
         await asyncio.gather(*sending, return_exceptions=True)
