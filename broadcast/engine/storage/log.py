@@ -113,7 +113,7 @@ class Log:
         self, connection: BaseDatabaseWrapper, name: str, drafts: list[Draft], again: bool
     ) -> tuple[list[Message], NewMessages]:
         """Appends waiting messages, then drafts. Returns the message of each draft, and what is new."""
-        head = lock(connection, name, len(drafts), self._system.token())
+        head = lock(connection, name, len(drafts), self._system.token)
         rows = Message.objects.using(connection.alias)
         waiting = list(rows.filter(group_id=name, offset=None).order_by("id")) if head.has_waiting else []
         repeatable = [draft for draft in drafts if draft.has_client_ref or again]
@@ -233,10 +233,10 @@ def groups() -> QuerySet[Group]:
     return Group.objects.using(alias())
 
 
-def lock(connection: BaseDatabaseWrapper, name: str, count: int, epoch: str = "") -> Head:
+def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Callable[[], str] | None = None) -> Head:
     """Reserves ``count`` offsets and holds the group's row until the end of the transaction.
 
-    A group that is not in the log comes into being with ``epoch``; without that it stays void and is not held.
+    A group that is not in the log comes into being with a ``new_epoch``; without that it stays void and is not held.
 
     A write comes first: SQLite refuses at once a transaction that read before it wrote, and
     PostgreSQL locks the row without waiting for foreign keys. From then on nothing waits for anybody else for long.
@@ -252,13 +252,13 @@ def lock(connection: BaseDatabaseWrapper, name: str, count: int, epoch: str = ""
     with connection.cursor() as cursor:
         cursor.execute(reserve, [count, name])
         if not cursor.rowcount:
-            if not epoch:
+            if new_epoch is None:
                 return Head(VOID, 0, 0, 0)
-            Group.objects.using(connection.alias).get_or_create(name=name, defaults={"epoch": epoch})
+            Group.objects.using(connection.alias).get_or_create(name=name, defaults={"epoch": new_epoch()})
             cursor.execute(reserve, [count, name])
         cursor.execute(look, [name])
-        current, head, begins, floor, has_waiting = cursor.fetchone()[:5]
-    return Head(current, head, begins, floor, bool(has_waiting))
+        epoch, head, begins, floor, has_waiting = cursor.fetchone()[:5]
+    return Head(epoch, head, begins, floor, bool(has_waiting))
 
 
 def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
