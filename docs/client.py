@@ -103,7 +103,8 @@ class Client:
                 raise Refused("None of the groups may be followed.", "forbidden")
         elif kind in ("welcome", "reset"):
             self.follows[group] |= {"after": offset, "epoch": frame["epoch"]}
-            self.heard.put_nowait(frame)
+            if frame.get("lost", True):  # otherwise only the epoch is new
+                self.heard.put_nowait(frame)
             if kind == "welcome" and not self.is_live:
                 if self.user not in (..., frame["user"]):  # nothing goes out under another name
                     self.give_up("Somebody else is signed in.")

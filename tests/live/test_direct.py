@@ -37,7 +37,7 @@ def test_whichever_way_everything_arrives_and_the_log_says_which_way(serve, way,
     assert len(list(islice(plain.frames(), 600))) == 600
     ann.say(type="ping")
     assert ann.hear() == {"type": "pong"}
-    back = server.visit(f"/ws?v=1&after=1&epoch={ann.welcome['epoch']}")
+    back = server.visit(f"/ws?v=1&after=1&epoch={ann.epoch}")
     assert back.welcome["recovered"] is True
     assert [fields["offset"] for fields in islice(back.frames(), 600)] == list(range(2, 602))
     assert [server.log.count(line) for line in (DIRECTLY, BY_ASGI)] == [said == DIRECTLY, said == BY_ASGI]
@@ -160,7 +160,7 @@ def test_whoever_leaves_at_whatever_moment_and_takes_nothing_is_gone_soon_and_is
         assert reader.hear()["type"] == "message"
     server.get("/many?count=20&bytes=15000")
     assert len(list(islice(reader.frames(), 20))) == 20
-    wait_until(lambda: server.sockets == before)
+    wait_until(lambda: server.sockets <= before)
     assert server.failures == []
     assert "could not be written to" not in server.log
 
@@ -171,7 +171,7 @@ def test_what_was_asked_before_the_close_is_no_error_when_nobody_hears_the_answe
     before = server.sockets
     client = server.visit()
     client.socket.sendall(masked(b'{"type":"ping"}') * 5 + masked((1000).to_bytes(2), opcode=8))
-    wait_until(lambda: server.sockets == before)
+    wait_until(lambda: server.sockets <= before)
     assert server.failures == []
 
 
@@ -187,7 +187,7 @@ def test_who_vanishes_while_it_is_behind_leaves_nothing(serve):
         asking.join()
         for client in gone:
             client.socket.close()
-        wait_until(lambda: server.sockets == before)
+        wait_until(lambda: server.sockets <= before)
     assert server.failures == []
 
 
