@@ -204,6 +204,10 @@ class Log:
             heads.update((name, Head(VOID, 0, 0, 0, name in having)) for name in void)
         return heads
 
+    def groups(self) -> list[str]:
+        """The names of all groups that are in the log."""
+        return self._reading(lambda: list(groups().order_by("name").values_list("name", flat=True)))
+
     def head(self, group: str) -> Head:
         return self.heads([group])[group]
 

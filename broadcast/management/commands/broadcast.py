@@ -1,4 +1,4 @@
-"""``manage.py broadcast send``, ``tail`` and ``doctor``."""
+"""``manage.py broadcast send``, ``tail``, ``renew`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from broadcast.api import send
 from broadcast.diagnostics.doctor import examine
 from broadcast.engine.frames import Fields, checked_offset
 from broadcast.engine.hub.reader import messages
+from broadcast.engine.process import current_process
 from broadcast.engine.validation import SERVER, checked_group
 from broadcast.exceptions import BroadcastError
 from broadcast.groups import DEFAULT_GROUP
@@ -31,7 +32,7 @@ JOINERS = "\u200c\u200d"  # invisible and harmless: they hold scripts and emoji 
 
 
 class Command(BaseCommand):
-    help = "Sends a message to everyone who listens, prints messages as they come, or says what is wrong here."
+    help = "Sends a message to everyone who listens, prints messages as they come, or says and mends what is wrong."
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
@@ -45,6 +46,8 @@ class Command(BaseCommand):
         tailing = actions.add_parser("tail", help="print messages as they come, until Ctrl-C")
         add_group(tailing)
         tailing.add_argument("--after", type=int, metavar="OFFSET", help="first those with offsets above this one")
+        renewing = actions.add_parser("renew", help="begin a new epoch, after an older backup was restored")
+        renewing.add_argument("groups", nargs="*", metavar="GROUP", help="the groups (default: all of the log)")
         doctor = actions.add_parser("doctor", help="say what is wrong with this deployment, and how to mend it")
         doctor.set_defaults(skip_checks=True)  # it says itself what they find
 
@@ -53,7 +56,12 @@ class Command(BaseCommand):
         return {**super().get_check_kwargs(options), "databases": []}
 
     def handle(self, *, action: str, **options: Any) -> None:
-        actions: dict[str, Callable[..., None]] = {"send": self.send, "tail": self.tail, "doctor": self.doctor}
+        actions: dict[str, Callable[..., None]] = {
+            "send": self.send,
+            "tail": self.tail,
+            "renew": self.renew,
+            "doctor": self.doctor,
+        }
         try:
             actions[action](**options)
         except BroadcastError as error:
@@ -90,8 +98,19 @@ class Command(BaseCommand):
         if fields["type"] == "message":
             self.stdout.write(line(fields))
             self.stdout.flush()
-        elif fields["type"] == "reset":
+        elif fields["type"] == "reset" and fields.get("lost", True):
             self.stderr.write(f"{fields['reason']} Going on after {shown_offset(fields)}.")
+
+    # renew
+
+    def renew(self, groups: list[str], **options: Any) -> None:
+        """Tells whoever is connected, and whoever comes back, that offsets may mean other messages by now."""
+        log = current_process().log
+        for group in groups:
+            checked_group(group)
+        for group in groups or log.groups():
+            found = log.renew(group)
+            self.stdout.write(f"{group}: {'a new epoch has begun' if found else 'not in the log'}.")
 
     # doctor
 
