@@ -57,7 +57,8 @@ class WebSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        host, port = transport.get_extra_info("peername")
+        # A connection that was cut before it was made has no name any more; that it is lost is told next.
+        host, port = transport.get_extra_info("peername") or ("127.0.0.1", 0)
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [
             f"GET {self.path} HTTP/1.1",
