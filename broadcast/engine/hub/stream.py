@@ -198,11 +198,11 @@ class GroupStream:
 
         A frame is in it only if it directly follows the position; otherwise a ``reset`` says so first.
         """
+        if position.epoch != self.epoch:
+            return self.begin_anew(position)
         batch = self._batches.get(position.index)
         if batch is not None and position.index >= position.ephemeral_from:
             return batch
-        if position.epoch != self.epoch:
-            return self.begin_anew(position)
         oldest = max(self.ring.start, position.ephemeral_from)
         if position.index < oldest:
             index = self.index_in_ring(position) if self.is_logged else oldest

@@ -136,6 +136,16 @@ async def test_a_group_in_which_nothing_was_said_is_void_and_its_first_message_c
     await until(lambda: back.bodies == ["first"])
 
 
+async def test_each_of_many_leaves_the_void_epoch_by_a_reset_of_its_own() -> None:
+    (one_client, hub), (other, _) = await one(), await one()
+    hub.on_hint(Hint("broadcast", [frame(None, "typing")]))
+    await publish("first")
+    expected = ["message", "reset", "message"]
+    await until(
+        lambda: [[each["type"] for each in client.received] for client in (one_client, other)] == [expected] * 2
+    )
+
+
 @pytest.mark.parametrize(("after", "floor"), [(1, 0), (0, 1)])
 async def test_a_void_position_that_cannot_be_had_is_told_so(after: int, floor: int) -> None:
     await append("one", "two")
