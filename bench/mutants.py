@@ -21,7 +21,6 @@ nothing is broken, and all have to survive: whatever is killed then is a test th
 from __future__ import annotations
 
 import ast
-import difflib
 import gc
 import hashlib
 import json
@@ -36,10 +35,9 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -47,10 +45,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cosmic_ray.ast import ast_nodes, get_ast
-from cosmic_ray.mutating import mutate_code
-from cosmic_ray.plugins import get_operator, operator_names
 from coverage import CoverageData
+
+from bench.mutations import Mutant, sample
 
 PATHS = ["broadcast/engine", *(f"broadcast/access/{name}.py" for name in ("policy", "origins", "refusals"))]
 PATHS += ["broadcast/consumers.py"]
@@ -68,70 +65,6 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 TOOK = re.compile(r"^(\d+\.\d+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
 INTERNAL_ERROR, NO_SUCH_TEST = 3, 4  # exit statuses of pytest
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """The break that an operator makes at the nth place in a file where it can."""
-
-    path: str
-    line: int
-    operator: str
-    nth: int
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line} {self.operator.partition('/')[2]} {self.nth}"
-
-    def of(self, source: str) -> str:
-        broken: str = mutate_code(source, get_operator(self.operator)(), self.nth)
-        return broken
-
-    def diff(self, source: str) -> list[str]:
-        lines = difflib.unified_diff(source.splitlines(), self.of(source).splitlines(), n=0, lineterm="")
-        return [f"{line[0]} {line[1:].strip()}" for line in list(lines)[3:] if line[1:].strip()]
-
-
-def mutants_of(path: str, source: str) -> Iterator[Mutant]:
-    nodes = list(ast_nodes(get_ast(source)))
-    for name in operator_names():
-        if not get_operator(name).arguments():
-            operator = get_operator(name)()
-            places = ((node, line) for node in nodes for (line, _), _ in operator.mutation_positions(node))
-            for nth, (node, line) in enumerate(places):
-                if node.parent is None or node.parent.type != "parameters":  # the lone `*` there is no product
-                    yield Mutant(path, line, name, nth)
-
-
-def meaning(source: str) -> str:
-    """What is left of a module without annotations and without what only type checkers read."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        for name in {"annotation", "returns"} & set(node._fields):
-            setattr(node, name, None)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            node.test, node.body, node.orelse = ast.Constant(None), [], []
-    return ast.dump(tree)
-
-
-def matters(mutant: Mutant, source: str) -> bool:
-    broken = mutant.of(source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            compile(broken, mutant.path, "exec")
-        except SyntaxError:
-            return False
-    return meaning(broken) != meaning(source)
-
-
-def sample(sources: dict[str, str], seed: int, count: int) -> list[Mutant]:
-    every = [mutant for path, source in sources.items() for mutant in mutants_of(path, source)]
-    random.Random(seed).shuffle(every)
-    drawn: list[Mutant] = []
-    for mutant in every:
-        if len(drawn) < count and matters(mutant, sources[mutant.path]):
-            drawn.append(mutant)
-    return drawn
 
 
 class Copy:

@@ -100,9 +100,3 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.author}: {self.body[:60]}"
-
-    @property
-    def epoch(self) -> str:
-        """The epoch of the group when this message was read from its log; empty if it was had in another way."""
-        epoch: str = self.__dict__.get("read_epoch", "")
-        return epoch

@@ -14,8 +14,7 @@ from django.utils.translation import gettext
 from ..conf import is_number
 from ..engine.frames import utc
 from ..engine.history import heads
-from ..engine.storage import log
-from ..engine.storage.database import reading
+from ..engine.storage.database import messages, reading
 from ..engine.storage.records import VOID, Head
 from ..exceptions import NoLog
 from ..models import Message
@@ -94,7 +93,7 @@ def current_announcements(
             announcement(message, head.epoch, timeout)
             for group, head in zip(groups, positions, strict=True)
             if head.epoch != VOID
-            for message in said_by_site(group, head.offset)
+            for message in said_by_site(group, head)
         ]
     except NoLog:
         return CurrentAnnouncements()
@@ -103,12 +102,13 @@ def current_announcements(
     return CurrentAnnouncements(shown[-limit:], positions)
 
 
-def said_by_site(group: str, head: int) -> list[Message]:
-    """The site's own last messages, oldest first, up to the offset that the page goes on from."""
-    rows = log.messages().filter(
+def said_by_site(group: str, head: Head) -> list[Message]:
+    """The site's own last messages, oldest first, up to the place that the page goes on from."""
+    rows = messages().filter(
         group_id=group,
-        offset__gt=head - SCAN_LIMIT,
-        offset__lte=head,
+        group__epoch=head.epoch,
+        offset__gt=head.offset - SCAN_LIMIT,
+        offset__lte=head.offset,
         source=Message.Source.SERVER,
         sent_at__gt=timezone.now() - timedelta(seconds=MAX_AGE),
     )

@@ -13,7 +13,7 @@ from ..exceptions import LockTimeout, LogUnavailable, OutcomeUnknown
 from ..models import Message
 from .commit_requests import CommitRequest, LoopRequest, ThreadRequest, by_groups, distribute, resolve_in_loops
 from .hints.publisher import HintPublisher
-from .storage.database import open_log
+from .storage.database import PATIENCE, open_log
 from .storage.log import Log
 from .storage.pruning import EVERY, Pruning
 from .storage.records import Draft, NewMessages
@@ -54,13 +54,12 @@ class GroupCommit:
         if not is_alone:
             return self._append_in_turn(drafts, connection)
         try:
-            appended = self._log.append(drafts, connection, FIRST_PATIENCE)
+            try:
+                appended = self._log.append(drafts, connection, FIRST_PATIENCE)
+            finally:
+                self._hand_off()
         except LockTimeout:
-            appended = None
-        finally:
-            self._hand_off()
-        if appended is None:  # somebody holds the group; nobody else should wait for that
-            return self.append_alone(drafts, connection)
+            return self._append_aside(drafts, connection)
         self.follow_up(appended.news)
         return appended.messages
 
@@ -72,14 +71,20 @@ class GroupCommit:
         if request.result is None and not request.is_aside:
             self.commit(connection)
         if request.is_aside:
-            return self.append_alone(drafts, connection)
+            return self._append_aside(drafts, connection)
         if isinstance(request.result, BaseException):
             raise request.result
         return request.result or []
 
-    def append_alone(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper | None = None) -> list[Message]:
+    def _append_aside(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper) -> list[Message]:
+        """Goes on waiting for whoever holds the group, where nobody else has to wait for it."""
+        return self.append_alone(drafts, connection, PATIENCE - FIRST_PATIENCE)
+
+    def append_alone(
+        self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper | None = None, patience: float = PATIENCE
+    ) -> list[Message]:
         """Commits these drafts by themselves."""
-        appended = self._log.append(drafts, connection)
+        appended = self._log.append(drafts, connection, patience)
         self.follow_up(appended.news)
         return appended.messages
 

@@ -11,7 +11,7 @@ from ..models import Message
 from .frames import utc
 from .hub.stream import resume_point
 from .process import current_process
-from .storage.database import in_callers_transaction, open_log
+from .storage.database import EpochEnded, in_callers_transaction, open_log
 from .storage.log import Log
 from .storage.records import VOID, Head
 
@@ -35,7 +35,7 @@ def latest(group: str, limit: int) -> History:
     """The last ``limit`` messages. Raises LogUnavailable if the log cannot be read."""
     try:
         # The head comes first: a message that arrives in between is in the list, or comes live.
-        head, messages = read_in_one_epoch(group, lambda log, head: log.newest(group, limit))
+        head, messages = read_in_one_epoch(group, lambda log, head: log.newest(group, limit, head.epoch))
     except NoLog:
         return History()
     for message in messages:
@@ -55,7 +55,7 @@ def since(group: str, after: int, epoch: str | None, limit: int) -> History:
         return resume_point(after, asked, head.epoch, head.offset, head.floor)
 
     try:
-        head, messages = read_in_one_epoch(group, lambda log, head: log.read(group, resume(head)[0], limit))
+        head, messages = read_in_one_epoch(group, lambda log, head: log.read(group, resume(head)[0], limit, head.epoch))
     except NoLog:
         return History()
     start, recovered = resume(head)
@@ -88,12 +88,9 @@ def read_in_one_epoch(group: str, read: Callable[[Log, Head], list[Message]]) ->
     """The head of a group and what is read after it; both again, if the log began anew in between."""
     for _ in range(TRIES):
         head = joined(group)
-        if head.epoch == VOID:
-            return head, []
-        messages = read(current_process().log, head)
-        if all(message.epoch == head.epoch for message in messages):
-            break
-    return head, [message for message in messages if message.epoch == head.epoch]
+        with suppress(EpochEnded):
+            return head, [] if head.epoch == VOID else read(current_process().log, head)
+    raise EpochEnded("The message log starts anew again and again.")
 
 
 def end_of(messages: list[Message], head: Head) -> int | None:

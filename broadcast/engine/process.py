@@ -50,7 +50,7 @@ class Process:
         self.site = SiteMarks()  # by which it knows events of the site's other processes
         self.health = Health()
         self.log = Log(self.system)
-        self.pruning = Pruning(self.system, self.health)
+        self.pruning = Pruning(self.log, self.system, self.health)
         self.in_flight = InFlightSends(self.system)
         self.hints = HintPublisher(self)
         self.commit = GroupCommit(self.log, self.hints, self.pruning, self.in_flight)

@@ -54,7 +54,7 @@ class WatchedLog(Log):
             if self.error is not None:
                 raise self.error
             while self.locked in {draft.group for draft in drafts}:
-                if patience < PATIENCE:
+                if patience <= commits.FIRST_PATIENCE:
                     raise LockTimeout("somebody holds it")
             return super().append(drafts, connection, patience)
         finally:

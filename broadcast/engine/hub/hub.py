@@ -11,6 +11,7 @@ from ...exceptions import LogUnavailable, NoLog
 from ..frames import Frame, message_frame
 from ..health import SENDING
 from ..hints.hint import Hint
+from ..storage.database import EpochEnded
 from ..storage.records import VOID, Head
 from .pages import PAGE
 from .ring import MAX_FRAMES
@@ -88,12 +89,12 @@ class Hub:
         return stream
 
     async def _read_page(self, stream: GroupStream, after: int) -> list[Frame]:
-        """A page of the stream's epoch. Raises LogUnavailable if that has ended: its readers wait for what is next."""
-        epoch = stream.epoch
-        rows = await self._database.read(self._log.read, stream.name, after, PAGE)
-        if any(row.epoch != epoch for row in rows):
+        """A page of the stream's epoch. Raises EpochEnded if that is over: its readers wait for what is next."""
+        try:
+            rows = await self._database.read(self._log.read, stream.name, after, PAGE, stream.epoch)
+        except EpochEnded:
             self._start_catching_up(stream)
-            raise LogUnavailable("The message log starts anew.")
+            raise
         return [message_frame(row) for row in rows if (row.offset or 0) <= after + PAGE]
 
     # Hints
@@ -185,8 +186,8 @@ class Hub:
         elif head.offset < delivered:
             # A backup was restored, or a failover lost commits: the offsets will be given again.
             await self._database.write(self._log.renew_epoch, stream.name, stream.epoch, delivered)
-            renewed = (await self._database.read(self._log.heads, [stream.name])).get(stream.name)
-            if renewed is not None and renewed.epoch != stream.epoch:
+            renewed = await self._database.read(self._log.head, stream.name)
+            if renewed.epoch != stream.epoch:
                 stream.restart(renewed.epoch, renewed.begin, renewed.floor)
         else:
             stream.floor = head.floor
@@ -198,9 +199,10 @@ class Hub:
             stream.skip_to(head.offset - MAX_FRAMES)
         while stream.epoch == head.epoch and stream.head < head.offset:
             asked = stream.head
-            rows = await self._database.read(self._log.read, stream.name, asked, PAGE)
-            if any(row.epoch != head.epoch for row in rows):
-                return  # the log has begun anew since its head was read: the next look finds it
+            try:
+                rows = await self._database.read(self._log.read, stream.name, asked, PAGE, head.epoch)
+            except EpochEnded:
+                break  # the next look finds the new one
             if stream.epoch == head.epoch:
                 stream.apply_page([message_frame(row) for row in rows], asked, head.offset)
         stream.notify()
@@ -221,8 +223,8 @@ class Hub:
     def close(self) -> None:
         """Ends what is under way, and lets nothing more begin."""
         self.streams.clear()
-        under_way = (self._opening, self._catching_up, self._sequencing)
-        for task in [*(task for tasks in under_way for task in list(tasks.values())), self._tidying]:
+        under_way = [*self._opening.values(), *self._catching_up.values(), *self._sequencing.values(), self._tidying]
+        for task in under_way:
             if task is not None:
                 task.cancel()
 

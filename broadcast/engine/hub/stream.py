@@ -174,7 +174,7 @@ class GroupStream:
     # Positions
 
     def knows(self, after: int, epoch: str) -> bool:
-        """True if the stream has got to this place by now, or never will: others may be ahead of it."""
+        """False for a place that the log may have got to already, and this stream has not."""
         return after <= self.head and epoch in (self.epoch, VOID)
 
     def follow(self, follower: Follower, after: int | None, epoch: str) -> tuple[Position, bool]:

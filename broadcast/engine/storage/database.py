@@ -1,4 +1,4 @@
-"""The log's use of the database: transactions of its own, retries, and the meaning of errors."""
+"""The log's use of the database: transactions of its own, locks, retries, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from django.db import (
     transaction,
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
 from django.db.transaction import Atomic, TransactionManagementError
 
 from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, OutcomeUnknown
-from ...models import Message
+from ...models import Group, Message
 from ..system import System
+from .records import VOID, Head
 
 T = TypeVar("T")
 
@@ -30,6 +32,7 @@ TRIES = 6
 CONFLICT_TRIES = 3  # of what a constraint refuses: another sender's ref is found by the next try
 RETRY_SECONDS = 5.0
 PATIENCE = 5.0  # seconds that a sender waits for a lock
+HOLDING_MS = 50  # milliseconds that whoever holds a group's row waits for another lock
 IMPATIENCE = 0.01  # seconds that whatever serves readers waits for one
 RETRYABLE_SQLSTATES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 LOCK_NOT_AVAILABLE = "55P03"
@@ -40,9 +43,21 @@ class TablesMissing(NoLog):
     """There are no tables; whoever has seen them knows that they are gone."""
 
 
+class EpochEnded(LogUnavailable):
+    """The log began anew after its head had been read; whoever looks again goes on in the new epoch."""
+
+
 def alias() -> str:
     """The database that the log lives in. It is read there too: a replica may lag behind."""
     return router.db_for_write(Message)
+
+
+def messages() -> QuerySet[Message]:
+    return Message.objects.using(alias())
+
+
+def groups() -> QuerySet[Group]:
+    return Group.objects.using(alias())
 
 
 def open_log() -> BaseDatabaseWrapper:
@@ -151,8 +166,8 @@ def in_own_transaction(
     """Runs ``work(again)`` in a short transaction, again on conflicts and lost connections.
 
     ``again`` is true when an earlier try may have been committed: ``work`` must then look for what
-    it wrote. ``patience`` is how many seconds it waits for a lock (on SQLite the connection's own timeout
-    holds). Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
+    it wrote. ``patience`` is how many seconds all tries together wait for locks (on SQLite the connection's
+    own timeout holds). Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
     """
     begun = system.monotonic()
     uncertain = False
@@ -165,7 +180,7 @@ def in_own_transaction(
             with transaction.atomic(using=connection.alias):
                 used = connection.connection
                 if connection.vendor == "postgresql":
-                    set_up_transaction(connection, patience)
+                    set_up_transaction(connection, max(patience - (system.monotonic() - begun), IMPATIENCE))
                 result = work(attempt > 1)
                 committing = True
             return result
@@ -218,6 +233,34 @@ def patience_for_locks(connection: BaseDatabaseWrapper) -> Iterator[None]:
         cursor.execute(set_lock_timeout(PATIENCE))
         yield
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [before])
+
+
+def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Callable[[], str] | None = None) -> Head:
+    """Reserves ``count`` offsets and holds the group's row until the end of the transaction.
+
+    A group that is not in the log comes into being with a ``new_epoch``; without that it stays void and is not held.
+
+    A write comes first: SQLite refuses at once a transaction that read before it wrote, and
+    PostgreSQL locks the row without waiting for foreign keys. From then on nothing waits for anybody else for long.
+    """
+    quoted = connection.ops.quote_name
+    group, message, offset, begin = map(quoted, (Group._meta.db_table, Message._meta.db_table, "offset", "begin"))
+    # By hand: this is part of every commit, and the ORM takes longer to write it than the database to do it.
+    reserve = f"UPDATE {group} SET head = head + %s WHERE name = %s"  # noqa: S608 (its own names)
+    waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
+    is_timed = connection.vendor == "postgresql" and not connection.savepoint_ids
+    hurry = f", set_config('lock_timeout', '{HOLDING_MS}', true)" if is_timed else ""
+    look = f"SELECT epoch, head, {begin}, floor, EXISTS ({waiting}){hurry} FROM {group} WHERE name = %s"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(reserve, [count, name])
+        if not cursor.rowcount:
+            if new_epoch is None:
+                return Head(VOID, 0, 0, 0)
+            Group.objects.using(connection.alias).get_or_create(name=name, defaults={"epoch": new_epoch()})
+            cursor.execute(reserve, [count, name])
+        cursor.execute(look, [name])
+        epoch, head, begins, floor, has_waiting = cursor.fetchone()[:5]
+    return Head(epoch, head, begins, floor, bool(has_waiting))
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:

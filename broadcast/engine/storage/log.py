@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -18,26 +17,24 @@ from ..system import System
 from .database import (
     IMPATIENCE,
     PATIENCE,
+    EpochEnded,
     TablesMissing,
-    alias,
+    groups,
     in_own_transaction,
     is_lock_timeout,
+    lock,
     log_access,
     log_errors,
+    messages,
     open_log,
     patience_for_locks,
     reading,
     savepoint,
 )
 from .records import VOID, AppendResult, Draft, Head, NewMessages
+from .refs import Key, find, key_of, with_refs
 
 T = TypeVar("T")
-
-Key = tuple[str, str, str, uuid.UUID]
-"""Group, source, author and ref: of messages with the same, the log keeps one."""
-
-MAX_REFS = 500  # in one query: databases limit its parameters
-HOLDING_MS = 50  # milliseconds that whoever holds a group's row waits for another lock
 
 
 class Log:
@@ -62,6 +59,12 @@ class Log:
             raise
         self._exists = True
 
+    @contextmanager
+    def access(self) -> Iterator[BaseDatabaseWrapper]:
+        """The log's connection, with the log's errors."""
+        with self._known(), log_access() as connection:
+            yield connection
+
     def _reading(self, work: Callable[[], T]) -> T:
         with self._known():
             return reading(work)
@@ -82,18 +85,23 @@ class Log:
         for draft in drafts:
             by_group.setdefault(draft.group, []).append(draft)
 
+        names = sorted(by_group)  # in one order for everybody, so that no two senders wait for each other
+
         def work(again: bool) -> list[tuple[list[Message], NewMessages]]:
-            # In one order for everybody, so that no two senders wait for each other.
-            return [self._append_to_group(connection, name, by_group[name], again) for name in sorted(by_group)]
+            return [self._append_to_group(connection, name, by_group[name], again) for name in names]
 
         def work_after_waiting(again: bool) -> list[tuple[list[Message], NewMessages]]:
-            return [self._insert_and_sequence(connection, name, by_group[name], again) for name in sorted(by_group)]
+            inserted = [insert_all(connection, name, by_group[name]) for name in names]
+            done = [self._append_to_group(connection, name, [], again)[1] for name in names]
+            return [(sequenced(messages, news), news) for messages, news in zip(inserted, done, strict=True)]
 
+        begun = self._system.monotonic()
         with self._known(), log_errors(connection):
             try:
                 done = in_own_transaction(connection, self._system, work, patience)
             except RefLocked:
-                done = in_own_transaction(connection, self._system, work_after_waiting, patience)
+                left = patience - (self._system.monotonic() - begun)
+                done = in_own_transaction(connection, self._system, work_after_waiting, left)
         in_group = {news.group: iter(messages) for messages, news in done}
         return AppendResult([next(in_group[draft.group]) for draft in drafts], [news for _, news in done])
 
@@ -102,7 +110,7 @@ class Log:
 
         Who has the group's lock meanwhile and lets it go leaves no message waiting that was committed before.
         """
-        with self._known(), log_access() as connection:
+        with self.access() as connection:
 
             def work(again: bool) -> NewMessages:
                 return self._append_to_group(connection, name, [], again)[1]
@@ -138,25 +146,12 @@ class Log:
             Group.objects.using(connection.alias).filter(name=name).update(head=offset)
         return messages, NewMessages(name, head.epoch, [*waiting, *new])
 
-    def _insert_and_sequence(
-        self, connection: BaseDatabaseWrapper, name: str, drafts: list[Draft], again: bool
-    ) -> tuple[list[Message], NewMessages]:
-        """Inserts the drafts before it locks the group, for somebody holds a ref of theirs, then sequences them."""
-        messages, new = drafted(drafts, find(name, drafts))
-        Message.objects.using(connection.alias).bulk_create(new)
-        _, news = self._append_to_group(connection, name, [], again)
-        sequenced = {key_of(message): message for message in news.messages}
-        for message in messages:
-            if row := sequenced.get(key_of(message)):
-                message.offset, message.sent_at = row.offset, row.sent_at
-        return messages, news
-
     def insert_waiting(self, drafts: Sequence[Draft]) -> list[Message]:
         """Inserts the drafts into the caller's transaction, without offsets and without any group's row.
 
         All or none, under a savepoint, so that what fails here poisons nothing.
         """
-        with self._known(), log_access() as connection, savepoint(connection):
+        with self.access() as connection, savepoint(connection):
             if any(draft.has_client_ref for draft in drafts):
                 with patience_for_locks(connection):
                     return [insert_once(connection, draft) for draft in drafts]
@@ -182,7 +177,7 @@ class Log:
         return self._renew(Q(name=group), PATIENCE)
 
     def _renew(self, which: Q, patience: float) -> bool:
-        with self._known(), log_access() as connection:
+        with self.access() as connection:
 
             def work(again: bool) -> bool:
                 return bool(groups().filter(which).update(epoch=self._system.token(), begin=F("head")))
@@ -211,15 +206,21 @@ class Log:
     def head(self, group: str) -> Head:
         return self.heads([group])[group]
 
-    def read(self, group: str, after: int, limit: int) -> list[Message]:
-        """Up to ``limit`` messages with offsets above ``after``, in order, each with the ``epoch`` it is of."""
+    def read(self, group: str, after: int, limit: int, epoch: str) -> list[Message]:
+        """Up to ``limit`` messages with offsets above ``after``, in order. Raises EpochEnded if that is over."""
         rows = messages().filter(group_id=group, offset__gt=after).order_by("offset")
-        return self._reading(lambda: list(rows.annotate(read_epoch=F("group__epoch"))[:limit]))
+        return self._read_in(epoch, rows, limit)
 
-    def newest(self, group: str, limit: int) -> list[Message]:
-        """The last ``limit`` messages, in order, each with the ``epoch`` it is of."""
+    def newest(self, group: str, limit: int, epoch: str) -> list[Message]:
+        """The last ``limit`` messages, in order. Raises EpochEnded if there is another epoch by now."""
         rows = messages().filter(group_id=group, offset__isnull=False).order_by("-offset")
-        return self._reading(lambda: list(reversed(rows.annotate(read_epoch=F("group__epoch"))[:limit])))
+        return self._read_in(epoch, rows, limit)[::-1]
+
+    def _read_in(self, epoch: str, rows: QuerySet[Message], limit: int) -> list[Message]:
+        found = self._reading(lambda: list(rows.annotate(epoch=F("group__epoch"))[:limit]))
+        if any(row.epoch != epoch for row in found):
+            raise EpochEnded("The message log starts anew.")
+        return [*found]
 
 
 class RefLocked(Exception):
@@ -227,42 +228,6 @@ class RefLocked(Exception):
 
 
 # Rows
-
-
-def messages() -> QuerySet[Message]:
-    return Message.objects.using(alias())
-
-
-def groups() -> QuerySet[Group]:
-    return Group.objects.using(alias())
-
-
-def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Callable[[], str] | None = None) -> Head:
-    """Reserves ``count`` offsets and holds the group's row until the end of the transaction.
-
-    A group that is not in the log comes into being with a ``new_epoch``; without that it stays void and is not held.
-
-    A write comes first: SQLite refuses at once a transaction that read before it wrote, and
-    PostgreSQL locks the row without waiting for foreign keys. From then on nothing waits for anybody else for long.
-    """
-    quoted = connection.ops.quote_name
-    group, message, offset, begin = map(quoted, (Group._meta.db_table, Message._meta.db_table, "offset", "begin"))
-    # By hand: this is part of every commit, and the ORM takes longer to write it than the database to do it.
-    reserve = f"UPDATE {group} SET head = head + %s WHERE name = %s"  # noqa: S608 (its own names)
-    waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
-    is_timed = connection.vendor == "postgresql" and not connection.savepoint_ids
-    hurry = f", set_config('lock_timeout', '{HOLDING_MS}', true)" if is_timed else ""
-    look = f"SELECT epoch, head, {begin}, floor, EXISTS ({waiting}){hurry} FROM {group} WHERE name = %s"  # noqa: S608
-    with connection.cursor() as cursor:
-        cursor.execute(reserve, [count, name])
-        if not cursor.rowcount:
-            if new_epoch is None:
-                return Head(VOID, 0, 0, 0)
-            Group.objects.using(connection.alias).get_or_create(name=name, defaults={"epoch": new_epoch()})
-            cursor.execute(reserve, [count, name])
-        cursor.execute(look, [name])
-        epoch, head, begins, floor, has_waiting = cursor.fetchone()[:5]
-    return Head(epoch, head, begins, floor, bool(has_waiting))
 
 
 def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
@@ -293,22 +258,20 @@ def message_of(draft: Draft) -> Message:
     )
 
 
-def key_of(message: Message) -> Key:
-    return (message.group_id, message.source, message.author, message.ref)
+def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:
+    """Inserts drafts without offsets, waiting for whoever holds a ref of theirs; the message of each."""
+    messages, new = drafted(drafts, find(name, drafts))
+    Message.objects.using(connection.alias).bulk_create(new)
+    return messages
 
 
-def find(name: str, drafts: Sequence[Draft]) -> dict[Key, Message]:
-    """The messages of a group that these drafts' refs already stand for."""
-    wanted = {(draft.group, draft.source, draft.author, draft.ref) for draft in drafts}
-    found = {key_of(message): message for message in with_refs(name, [draft.ref for draft in drafts])}
-    return {key: message for key, message in found.items() if key in wanted}
-
-
-def with_refs(name: str, refs: Sequence[uuid.UUID]) -> list[Message]:
-    found: list[Message] = []
-    for start in range(0, len(refs), MAX_REFS):
-        found += messages().filter(group_id=name, ref__in=refs[start : start + MAX_REFS])
-    return found
+def sequenced(messages: list[Message], news: NewMessages) -> list[Message]:
+    """The messages, those that have just got their offsets with them."""
+    rows = {key_of(message): message for message in news.messages}
+    for message in messages:
+        if row := rows.get(key_of(message)):
+            message.offset, message.sent_at = row.offset, row.sent_at
+    return messages
 
 
 def insert_once(connection: BaseDatabaseWrapper, draft: Draft) -> Message:

@@ -12,8 +12,8 @@ from ...exceptions import LogUnavailable
 from ...groups import retention
 from ..health import SENDING, Health
 from ..system import System
-from .database import IMPATIENCE, alias, in_own_transaction, log_access
-from .log import groups, lock, messages
+from .database import IMPATIENCE, alias, groups, in_own_transaction, lock, messages
+from .log import Log
 from .records import NewMessages
 
 logger = logging.getLogger("broadcast")
@@ -25,7 +25,8 @@ STEP = 500  # messages deleted at once
 class Pruning:
     """Deletes what need not be kept, in small steps. Raises as the log does where nothing else is said."""
 
-    def __init__(self, system: System, health: Health) -> None:
+    def __init__(self, log: Log, system: System, health: Health) -> None:
+        self._log = log
         self._system = system
         self._health = health
 
@@ -67,7 +68,7 @@ class Pruning:
         What goes is a prefix of the log: messages beyond the newest ``keep``, and those sent before
         ``since``. The floor moves in the same transaction, so a reader knows what it can no longer get.
         """
-        with log_access() as connection:
+        with self._log.access() as connection:
 
             def work(again: bool) -> bool:
                 head = lock(connection, group, 0)

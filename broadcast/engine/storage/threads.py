@@ -17,7 +17,7 @@ from django.db import connections
 from ...exceptions import LockTimeout, LogUnavailable, NoLog
 from ..health import Health
 from ..system import System
-from .database import alias
+from .database import EpochEnded, alias
 
 T = TypeVar("T")
 
@@ -173,8 +173,8 @@ class NodeDatabase:
         except NoLog as error:
             self._health.no_log.fail(error)
             raise
-        except LockTimeout:
-            raise  # the log is well, and somebody holds one group of it
+        except (LockTimeout, EpochEnded):
+            raise  # the log is well: somebody holds one group of it, or one began anew
         except LogUnavailable as error:
             self._health.log.fail(error)
             raise

@@ -9,9 +9,10 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.signals import post_save
 
 from broadcast.engine.process import this_process
-from broadcast.engine.storage.database import PATIENCE
-from broadcast.engine.storage.log import Log, find
+from broadcast.engine.storage.database import PATIENCE, EpochEnded
+from broadcast.engine.storage.log import Log
 from broadcast.engine.storage.records import VOID, Head
+from broadcast.engine.storage.refs import find
 from broadcast.models import Group, Message
 from tests.kit.log import appended, failing_if, leave_waiting, stored
 from tests.kit.processes import ended, python, together
@@ -163,10 +164,15 @@ def test_reading(log):
     """A page begins after an offset, the newest come in order, and what waits is not read."""
     appended(*"abcde")
     leave_waiting(draft("waits"))
+    epoch = head(log).epoch
     for after, bodies in {0: "abc", 1: "bcd", 4: "e", 5: ""}.items():
-        assert [message.body for message in log.read("broadcast", after, 3)] == [*bodies]
-    assert [message.body for message in log.newest("broadcast", 2)] == ["d", "e"]
-    assert log.read("other", 0, 3) == log.newest("other", 3) == []
+        assert [message.body for message in log.read("broadcast", after, 3, epoch)] == [*bodies]
+    assert [message.body for message in log.newest("broadcast", 2, epoch)] == ["d", "e"]
+    assert log.read("other", 0, 3, epoch) == log.newest("other", 3, epoch) == []
+    log.renew("broadcast")
+    for read in (lambda: log.read("broadcast", 0, 3, epoch), lambda: log.newest("broadcast", 2, epoch)):
+        with pytest.raises(EpochEnded):
+            read()
 
 
 @pytest.mark.django_db
