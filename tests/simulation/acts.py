@@ -1,0 +1,264 @@
+"""What is done to the world: each act of a plan is a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import Error, transaction
+
+from broadcast import send, send_many
+from broadcast.exceptions import LogUnavailable, OutcomeUnknown
+from broadcast.models import Group, Message
+from tests.simulation.clients import SimulatedClient
+from tests.simulation.judge import Sent
+from tests.simulation.process import SimulatedProcess
+from tests.simulation.scheduler import Interrupted, current_thread
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+T = TypeVar("T")
+
+RETRY = 0.1  # seconds until what cannot be done now is tried again
+
+
+def pick(things: list[T], number: int) -> T | None:
+    return things[number % len(things)] if things else None
+
+
+class RolledBack(Exception):
+    """The transaction was not to be."""
+
+
+class Acts:
+    """The acts on one world. ``who`` is a number that chooses among whoever there is."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._said = 0
+
+    @property
+    def now(self) -> float:
+        return self.world.scheduler.now
+
+    @property
+    def is_being_restored(self) -> bool:
+        """Whoever restores a backup lets the hubs look at it before anybody sends; nothing keeps them from that."""
+        return self.now < self.world.database.appends_from
+
+    def body(self) -> str:
+        self._said += 1
+        return f"m{self._said}"
+
+    def job(self, who: int, work: Callable[[SimulatedProcess], None]) -> None:
+        """Has a sender's thread of some process do something."""
+        process = pick(self.world.processes, who)
+        if process is not None:
+            thread = self.world.sender(process, who)
+            thread.submit(process.process.context().run, work, process)
+
+    # Sending
+
+    def send(self, who: int, group: str, count: int, way: str) -> None:
+        bodies = [self.body() for _ in range(count)]
+
+        def work(process: SimulatedProcess) -> None:
+            if way == "many":
+                self.sending(bodies, group, lambda: send_many(bodies, group=group))
+                return
+            for body in bodies:
+                message = self.sending([body], group, lambda body=body: send(body, group=group))  # type: ignore[misc]
+                if way == "again" and message is not None:
+                    self.sending([], group, lambda: send(message.body, group=group, ref=message.ref))
+
+        self.job(who, work)
+
+    def sending(self, bodies: list[str], group: str, work: Callable[[], T]) -> T | None:
+        """Sends, and notes what the sender is told became of it."""
+        sent = [Sent(body, group, self.now) for body in bodies]
+        self.world.judge.sent.update((each.body, each) for each in sent)
+        outcome = "unknown"
+        try:
+            result = work()
+            outcome = "sent"
+            return result
+        except OutcomeUnknown:
+            return None
+        except LogUnavailable:
+            outcome = "not sent"
+            return None
+        finally:
+            for each in sent:
+                each.outcome, each.returned_at = outcome, self.now
+            self.world.note("send of", *bodies, outcome)
+
+    def ephemeral(self, who: int, group: str, count: int) -> None:
+        bodies = [self.body() for _ in range(count)]
+
+        def work(process: SimulatedProcess) -> None:
+            for body in bodies:
+                self.world.judge.sent[body] = Sent(body, group, self.now, False, outcome="sent")
+                self.world.judge.sent[body].arrivals[process] = self.now
+            send_many(bodies, group=group, persist=False)
+
+        self.job(who, work)
+
+    def transaction(self, who: int, groups: list[str], commits: bool, seconds: float) -> None:
+        bodies = {group: [self.body(), self.body()] for group in groups}
+
+        def work(process: SimulatedProcess) -> None:
+            sent = [Sent(body, group, self.now) for group in bodies for body in bodies[group]]
+            self.world.judge.sent.update((each.body, each) for each in sent)
+            outcome = "unknown"
+            try:
+                with transaction.atomic():
+                    for each in sent:
+                        send(each.body, group=each.group)
+                        self.pause(seconds / len(sent))
+                    if not commits:
+                        outcome = "not sent"
+                        raise RolledBack
+                outcome = "sent"
+            except (RolledBack, LogUnavailable, Error):
+                pass
+            finally:
+                for each in sent:
+                    each.outcome, each.returned_at = outcome, self.now
+                self.world.note("transaction of", *[each.body for each in sent], outcome)
+
+        self.job(who, work)
+
+    def pause(self, seconds: float) -> None:
+        thread = current_thread()
+        assert thread is not None
+        thread.pause(seconds)
+
+    def interrupt(self, who: int) -> None:
+        """A time limit strikes a sender that is at work."""
+        thread = pick([each for each in self.world.at_work() if not each.owner.is_dead], who)  # type: ignore[union-attr]
+        if thread is not None:
+            thread.interrupt(Interrupted)
+
+    # Clients
+
+    def client(self, who: int) -> SimulatedClient | None:
+        return pick([each for each in self.world.clients if not each.is_gone], who)
+
+    def say(self, who: int, count: int) -> None:
+        if (client := self.client(who)) is not None:
+            for _ in range(count):
+                client.say(next(iter(client.places)), self.body())
+
+    def connect(self, groups: list[str]) -> None:
+        self.world.add_client(groups)
+
+    def drop(self, who: int) -> None:
+        if (client := self.client(who)) is not None:
+            client.drop()
+
+    def shut(self, who: int, seconds: float) -> None:
+        client = self.client(who)
+        if client is not None and (connection := client.connection) is not None:
+            connection.shut()
+            self.world.scheduler.call_at(self.now + seconds, connection.open)
+
+    # Processes
+
+    def freeze(self, who: int, seconds: float) -> None:
+        process = pick(self.world.processes, who)
+        if process is not None and not self.is_being_restored:
+            process.freeze(seconds)
+
+    def freeze_in_transaction(self, who: int, seconds: float) -> None:
+        """The next process that has written and not committed yet stops there."""
+        if not self.is_being_restored:
+            self.world.database.freeze_next_for = seconds
+
+    def kill(self, who: int) -> None:
+        process = pick(self.world.processes, who)
+        if process is not None and not self.is_being_restored:
+            self.world.kill(process)
+
+    def set_clock(self, who: int, seconds: float) -> None:
+        if (process := pick(self.world.processes, who)) is not None:
+            process.clock_ahead += seconds
+
+    # The layer and the database
+
+    def slow(self, seconds: float) -> None:
+        if not self.is_being_restored:
+            self.world.database.slow_down(seconds)
+
+    def away(self, seconds: float) -> None:
+        if not self.is_being_restored:
+            self.world.database.go_away(seconds)
+
+    def layer_away(self, seconds: float, hangs: bool, forgets: bool) -> None:
+        self.world.layer.go_away(seconds, hangs, forgets)
+        self.world.is_prompt = False
+
+    def hold(self, who: int, group: str, seconds: float) -> None:
+        """Somebody else's transaction holds a group's row."""
+
+        def work(process: SimulatedProcess) -> None:
+            with transaction.atomic():
+                Group.objects.filter(name=group).update(begin=Group.objects.get(name=group).begin)
+                self.pause(seconds)
+
+        self.alone(who, work)
+
+    def alone(self, who: int, work: Callable[[SimulatedProcess], Any]) -> None:
+        def guarded(process: SimulatedProcess) -> None:
+            try:
+                work(process)
+            except (LogUnavailable, Error, Group.DoesNotExist) as error:
+                self.world.note("could not:", repr(error))
+
+        self.job(who, guarded)
+
+    # The log
+
+    def prune(self, who: int, group: str, keep: int) -> None:
+        self.alone(who, lambda process: process.process.pruning.prune(group, keep, None))
+
+    def renew(self, who: int, group: str) -> None:
+        self.alone(who, lambda process: process.process.log.renew(group))
+
+    def erase(self, who: int, group: str) -> None:
+        def work(process: SimulatedProcess) -> None:
+            erased = self.world.judge.erased_at.setdefault(group, [])
+            erased.append(self.now)
+            process.process.pruning.erase(group)
+            erased.append(self.now)
+
+        self.alone(who, work)
+
+    def delete(self, who: int, group: str) -> None:
+        """Somebody deletes a group with all its messages by hand."""
+        self.quietly(lambda: self._delete(group))
+
+    def _delete(self, group: str) -> None:
+        self.world.judge.erased_at.setdefault(group, []).append(self.now)
+        with transaction.atomic():
+            Message.objects.filter(group_id=group).delete()
+            Group.objects.filter(name=group).delete()
+
+    def restore(self, back: float, is_told: bool) -> None:
+        """An older backup is restored. Where no look would notice it, or it is told anyway, epochs are renewed."""
+        self.quietly(lambda: self.world.backups.restore(self.now - back, is_told))
+
+    def quietly(self, work: Callable[[], None]) -> None:
+        """Does something by hand, when nobody has a transaction open."""
+        database, processes = self.world.database, self.world.processes
+        is_well = self.now > max(database.unwell_until, *(process.frozen_until for process in processes))
+        if database.open or not is_well:
+            self.world.scheduler.call_at(self.now + RETRY, self.quietly, work)
+            return
+        truth = self.world.judge.truth
+        truth.went_back = True
+        try:
+            work()
+            truth.refresh(self.now, None)
+        finally:
+            truth.went_back = False
