@@ -116,7 +116,7 @@ class Line:
 
 
 def commit_of(log: Log, tell: Callable[[Sequence[NewMessages]], None]) -> GroupCommit:
-    return GroupCommit(log, SimpleNamespace(publish_news=tell), this_process.pruning, this_process.in_flight)
+    return GroupCommit(log, SimpleNamespace(publish_news=tell), this_process.pruning, this_process.in_flight, this_process.system)
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ async def test_the_lead_is_passed_on_before_anyone_is_told(log):
 
 def test_the_main_thread_commits_alone(commit, log, line):
     """It alone can be interrupted by a signal: it neither waits for a leader nor leads."""
-    commit._put(ThreadRequest([draft("waits")]))  # of a leader who never comes
+    commit._put(ThreadRequest([draft("waits")], threading.Event()))  # of a leader who never comes
     log.gate.set()
     assert [message.offset for message in commit.append([draft("a")], open_log())] == [1]
     assert log.batches == ["a"]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -102,13 +103,13 @@ async def test_a_reset_begins_anew_and_keeps_those_who_listen():
     process.own_channels.add("a channel")
     process.health.log.fail("gone")
     process.in_flight.__enter__()
-    assert process.commit._put(ThreadRequest([draft()])) is True
+    assert process.commit._put(ThreadRequest([draft()], threading.Event())) is True
     assert process.is_first_time("said") is True
     process.reset()
     assert process.origin != origin
     assert (process.nodes, process.own_channels, process.health.failing) == ({}, set(), set())
     assert not process.in_flight.are_under_way()
-    assert process.commit._put(ThreadRequest([draft()])) is True  # nobody waits or leads
+    assert process.commit._put(ThreadRequest([draft()], threading.Event())) is True  # nobody waits or leads
     assert process.is_first_time("said") is True
     assert process.listeners == [print]
 

@@ -68,6 +68,8 @@ class Acts:
                 self.sending(bodies, group, lambda: send_many(bodies, group=group))
                 return
             for body in bodies:
+                if way == "typing":
+                    self.notices(process, group, 5)
                 message = self.sending([body], group, lambda body=body: send(body, group=group))  # type: ignore[misc]
                 if way == "again" and message is not None:
                     self.sending([], group, lambda: send(message.body, group=group, ref=message.ref))
@@ -94,15 +96,14 @@ class Acts:
             self.world.note("send of", *bodies, outcome)
 
     def ephemeral(self, who: int, group: str, count: int) -> None:
+        self.job(who, lambda process: self.notices(process, group, count))
+
+    def notices(self, process: SimulatedProcess, group: str, count: int) -> None:
         bodies = [self.body() for _ in range(count)]
-
-        def work(process: SimulatedProcess) -> None:
-            for body in bodies:
-                self.world.judge.sent[body] = Sent(body, group, self.now, False, outcome="sent")
-                self.world.judge.sent[body].arrivals[process] = self.now
-            send_many(bodies, group=group, persist=False)
-
-        self.job(who, work)
+        for body in bodies:
+            self.world.judge.sent[body] = Sent(body, group, self.now, False, outcome="sent")
+            self.world.judge.sent[body].arrivals[process] = self.now
+        send_many(bodies, group=group, persist=False)
 
     def transaction(self, who: int, groups: list[str], commits: bool, seconds: float) -> None:
         bodies = {group: [self.body(), self.body()] for group in groups}
@@ -153,9 +154,9 @@ class Acts:
     def connect(self, groups: list[str]) -> None:
         self.world.add_client(groups)
 
-    def drop(self, who: int) -> None:
+    def drop(self, who: int, seconds: float) -> None:
         if (client := self.client(who)) is not None:
-            client.drop()
+            client.drop(seconds)
 
     def shut(self, who: int, seconds: float) -> None:
         client = self.client(who)
@@ -193,6 +194,10 @@ class Acts:
     def away(self, seconds: float) -> None:
         if not self.is_being_restored:
             self.world.database.go_away(seconds)
+
+    def lose_commit(self, when: str) -> None:
+        """The next COMMIT loses its connection. SQLite has none."""
+        self.world.database.lose_next = when
 
     def layer_away(self, seconds: float, hangs: bool, forgets: bool) -> None:
         self.world.layer.go_away(seconds, hangs, forgets)

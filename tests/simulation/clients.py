@@ -93,15 +93,15 @@ class SimulatedClient:
         if self.connection is not None:
             self._drop(self.connection)
 
-    def drop(self) -> None:
-        """Loses its connection and comes back."""
+    def drop(self, seconds: float = 0.0) -> None:
+        """Loses its connection and comes back after so long, or a little later."""
         if self.connection is not None:
             self._drop(self.connection)
-            self.come_back()
+            self.come_back(seconds)
 
-    def come_back(self) -> None:
+    def come_back(self, seconds: float = 0.0) -> None:
         now = self.world.scheduler.now
-        self.world.scheduler.call_at(now + self._random.uniform(0, COMES_BACK), self.connect)
+        self.world.scheduler.call_at(now + seconds + self._random.uniform(0, COMES_BACK), self.connect)
 
     def _drop(self, connection: Connection) -> None:
         connection.cut()

@@ -11,6 +11,7 @@ from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from tests.simulation.postgresql import Locks
 from tests.simulation.process import SimulatedProcess
 from tests.simulation.scheduler import Scheduler, SimulatedThread, current_thread
 
@@ -31,7 +32,9 @@ class SimulatedDatabase:
         self.appends_from = 0.0  # until then nobody appends
         self.freeze_next_for = 0.0
         self.open: dict[SimulatedThread, tuple[float, set[str]]] = {}  # who has written since when, in which groups
+        self.lose_next: str = ""  # the next COMMIT that is lost: "before" the database hears of it, or "after"
         self._on_commit = on_commit
+        self.locks = None if self.locks_all else Locks(scheduler)
         connection_created.connect(self.install)
 
     def end(self) -> None:
@@ -57,26 +60,45 @@ class SimulatedDatabase:
         """True where there is one lock for all who write."""
         return connections["default"].vendor == "sqlite"
 
-    def install(self, connection: BaseDatabaseWrapper, **_: Any) -> None:
+    def install(self, connection: Any, **_: Any) -> None:
         thread = current_thread()
-        if thread is None:
+        if thread is None or self._execute in connection.execute_wrappers:
             return
         connection.execute_wrappers.append(self._execute)
-        commit, rollback = type(connection)._commit, type(connection)._rollback  # type: ignore[attr-defined]
+        commit, rollback, connect = connection._commit, connection._rollback, connection.get_new_connection
 
         def committing() -> None:
             self._pass(thread)
-            self._reach()
-            commit(connection)
-            self.open.pop(thread, None)
+            self._reach(connection)
+            self._lose_commit(connection, "before")
+            commit()
+            self._ended(thread)
             self._on_commit(thread.owner)
             self._pass(thread)
+            self._lose_commit(connection, "after")
 
         def rolling_back() -> None:
-            self.open.pop(thread, None)
-            rollback(connection)
+            rollback()
+            self._ended(thread)
 
-        connection._commit, connection._rollback = committing, rolling_back  # type: ignore[attr-defined]
+        def connecting(parameters: Any) -> Any:
+            self._reach(connection)
+            return connect(parameters)
+
+        connection._commit, connection._rollback = committing, rolling_back
+        connection.get_new_connection = connecting
+
+    def _ended(self, thread: SimulatedThread) -> None:
+        self.open.pop(thread, None)
+        if self.locks is not None:
+            self.locks.ended(thread)
+
+    def _lose_commit(self, connection: Any, when: str) -> None:
+        """The connection is lost in the middle of a COMMIT. SQLite has none that could be."""
+        if self.lose_next == when and self.locks is not None:
+            self.lose_next = ""
+            connection.connection.close()
+            raise OperationalError("the connection is closed")
 
     def _execute(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
         thread = current_thread()
@@ -86,9 +108,9 @@ class SimulatedDatabase:
             raise OperationalError("nobody may write while a backup is looked at")
         deadline = self.scheduler.now + LOCK_WAIT
         while True:
-            self._reach()
+            self._reach(context["connection"])
             try:
-                result = execute(sql, params, many, context)
+                result = self._do(thread, execute, sql, params, many, context)
                 break
             except OperationalError as error:
                 if not is_busy(error) or self.scheduler.now > deadline:
@@ -98,6 +120,14 @@ class SimulatedDatabase:
             self._wrote(thread, context["connection"], params)
         self._pass(thread)
         return result
+
+    def _do(
+        self, thread: SimulatedThread, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+    ) -> Any:
+        if self.locks is None:
+            return execute(sql, params, many, context)
+        connection = context["connection"]
+        return self.locks.execute(thread, connection, lambda sql: execute(sql, params, many, context), sql)
 
     def _wrote(self, thread: SimulatedThread, connection: BaseDatabaseWrapper, params: Any) -> None:
         if not connection.in_atomic_block:
@@ -109,9 +139,11 @@ class SimulatedDatabase:
             process.freeze(self.freeze_next_for)
             self.freeze_next_for = 0.0
 
-    def _reach(self) -> None:
+    def _reach(self, connection: Any) -> None:
         if self.scheduler.now < self.away_until:
-            raise OperationalError("disk I/O error")
+            if self.locks is not None and connection.connection is not None:
+                connection.connection.close()
+            raise OperationalError("the database is away")
 
     def _pass(self, thread: SimulatedThread) -> None:
         """Time goes by, and others go on."""

@@ -100,6 +100,13 @@ class Judge:
         if max(arrival, place.connection.process.frozen_until) + 1 < place.connection.begun_at:
             self.complain(f"{place}: {body!r}, which is ephemeral, is from before it came")
 
+    def on_arrival(self, process: Any, event: dict[str, Any]) -> None:
+        """An event has come to a process, over the layer."""
+        for fields in [event, *event.get("more", [])]:
+            sent = self.sent.get(fields.get("body", ""))
+            if sent is not None and not sent.is_logged:
+                sent.arrivals[process] = self.now
+
     def on_reset(self, place: Place, fields: dict[str, Any]) -> None:
         group, epoch, offset = self.truth.of(place.group), fields["epoch"], fields["offset"]
         era, before = group.find(epoch), group.find(place.epoch)

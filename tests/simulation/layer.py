@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from channels.layers import BaseChannelLayer
@@ -29,7 +30,7 @@ class SimulatedLayer(BaseChannelLayer):  # type: ignore[misc]
         self.members: dict[str, dict[str, None]] = {}
         self.queues: dict[str, deque[str]] = {}
         self.receivers: dict[str, tuple[SimulatedLoop, asyncio.Future[None]]] = {}
-        self.log: list[tuple[float, str, dict[str, Any]]] = []
+        self.on_arrival: Callable[[Any, dict[str, Any]], None] = lambda process, event: None
         self._random = scheduler.random("layer")
         self._channels = 0
 
@@ -106,5 +107,6 @@ class SimulatedLayer(BaseChannelLayer):  # type: ignore[misc]
         self.queues.setdefault(channel, deque()).append(text)
         if (receiver := self.receivers.pop(channel, None)) is not None:
             loop, arrival = receiver
+            self.on_arrival(loop.owner, json.loads(text))
             if not loop.is_closed():
                 loop.call_soon_threadsafe(lambda: arrival.done() or arrival.set_result(None))

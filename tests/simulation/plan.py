@@ -24,6 +24,7 @@ WEIGHTS = {
     "hold": 4,
     "slow": 2,
     "away": 3,
+    "lose_commit": 3,
     "layer_away": 4,
     "prune": 4,
     "erase": 3,
@@ -87,7 +88,7 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
     match name:
         case "send":
             count = chance.choice([1, 1, 1, 2, 4, 25])
-            return {"who": who, "group": group, "count": count, "way": chance.choice(["single", "many", "again"])}
+            return {"who": who, "group": group, "count": count, "way": chance.choice(["single", "many", "again", "typing"])}
         case "ephemeral":
             return {"who": who, "group": group, "count": chance.choice([1, 3, 12, 40])}
         case "transaction":
@@ -97,9 +98,9 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
             return {"who": who, "count": chance.choice([1, 1, 3, 6])}
         case "connect":
             return {"groups": chance.sample(groups, chance.choice([1, 1, 2, 3]))}
-        case "drop" | "kill" | "interrupt":
+        case "kill" | "interrupt":
             return {"who": who}
-        case "shut" | "freeze" | "freeze_in_transaction":
+        case "drop" | "shut" | "freeze" | "freeze_in_transaction":
             return {"who": who, "seconds": seconds}
         case "hold":
             return {"who": who, "group": group, "seconds": seconds}
@@ -107,6 +108,8 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
             return {"seconds": seconds}
         case "layer_away":
             return {"seconds": seconds, "hangs": chance.random() < 0.5, "forgets": chance.random() < 0.5}
+        case "lose_commit":
+            return {"when": chance.choice(["before", "after"])}
         case "prune":
             return {"who": who, "group": group, "keep": chance.choice([1, 3, 10])}
         case "restore":

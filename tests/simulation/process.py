@@ -36,12 +36,12 @@ class OneThread(Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
         future: Future[T] = Future()
         self._jobs.append((future, lambda: function(*args, **kwargs)))
-        self.thread.scheduler.schedule(self.thread, self.thread.scheduler.now)
+        self.thread.wake()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._is_shut = True
-        self.thread.scheduler.schedule(self.thread, self.thread.scheduler.now)
+        self.thread.wake()
 
     def _work(self) -> None:
         try:

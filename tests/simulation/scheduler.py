@@ -42,6 +42,8 @@ class Scheduler:
         self.now = 0.0
         self.steps = 0
         self.threads: list[SimulatedThread] = []
+        self.wait_for: Callable[[SimulatedThread], None] = await_turn
+        self.release: Callable[[SimulatedThread], bool] = lambda thread: False
         self._queue: list[list[Any]] = []
         self._numbers = itertools.count()
 
@@ -81,6 +83,11 @@ class Scheduler:
             thread.kill()
 
 
+def await_turn(thread: SimulatedThread) -> None:
+    """Returns when a thread has paused or ended."""
+    thread.done.acquire()
+
+
 class Call:
     """A call of a function, once."""
 
@@ -114,12 +121,14 @@ class SimulatedThread:
         self.random = scheduler.random(name)
         self.to_raise: type[BaseException] | None = None
         self.is_over = False
+        self.is_idle = False  # until somebody wakes it
+        self.is_blocked = False  # in the middle of a statement, by somebody's lock
         self.error: BaseException | None = None
         self._is_doomed = False
         self._target = target
-        self._go, self._done = threading.Lock(), threading.Lock()
+        self._go, self.done = threading.Lock(), threading.Lock()
         self._go.acquire()
-        self._done.acquire()
+        self.done.acquire()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         scheduler.threads.append(self)
@@ -128,30 +137,39 @@ class SimulatedThread:
         if self.is_over:
             return
         self._go.release()
-        self._done.acquire()
+        self.scheduler.wait_for(self)
 
     def pause(self, seconds: float | None) -> None:
-        """Lets others go on for so long; None: until somebody schedules this thread. Raises what is to be raised."""
+        """Lets others go on for so long; None: until somebody wakes this thread. Raises what is to be raised."""
         if self._is_doomed:
             raise Killed
+        self.is_idle = seconds is None
         if seconds is not None:
             self.scheduler.schedule(self, self.scheduler.now + seconds)
-        self._done.release()
+        self.done.release()
         self._go.acquire()
+        self.is_idle = False
         if (error := self.to_raise) is not None:
             self.to_raise = None
             raise error
 
     def interrupt(self, error: type[BaseException]) -> None:
-        """Raises an error in this thread, where it pauses."""
+        """Raises an error in this thread, where it pauses; what it waits for in the database, it waits for."""
         self.to_raise = error
-        self.scheduler.schedule(self, self.scheduler.now)
+        if not self.is_blocked:
+            self.scheduler.schedule(self, self.scheduler.now)
+
+    def wake(self) -> None:
+        """Has the thread go on, if it does nothing."""
+        if self.is_idle:
+            self.scheduler.schedule(self, self.scheduler.now)
 
     def kill(self) -> None:
         """Ends this thread where it pauses; what it still does, it does at once."""
         if not self.is_over:
             self.to_raise, self._is_doomed = Killed, True
-            self.step()
+            if not self.scheduler.release(self):
+                self.step()
             self._thread.join()
 
     def _run(self) -> None:
@@ -166,7 +184,7 @@ class SimulatedThread:
             self.error = error
         finally:
             self.is_over = True
-            self._done.release()
+            self.done.release()
 
 
 class SimulatedEvent(threading.Event):
@@ -179,7 +197,7 @@ class SimulatedEvent(threading.Event):
     def set(self) -> None:
         super().set()
         for thread in self._waiting:
-            thread.scheduler.schedule(thread, thread.scheduler.now)
+            thread.wake()
 
     def wait(self, timeout: float | None = None) -> bool:
         thread = current_thread()

@@ -59,6 +59,7 @@ class World:
         self.is_prompt = plan.losses == 0
         self.database = SimulatedDatabase(self.scheduler, self._committed)
         self.judge = Judge(self)
+        self.layer.on_arrival = self.judge.on_arrival
         self.backups = Backups(self)
         self.clients: list[SimulatedClient] = []
         self.processes: list[SimulatedProcess] = []
@@ -199,7 +200,7 @@ class World:
     def _calm_down(self) -> None:
         """Ends every fault."""
         self.database.away_until = self.database.slow_until = 0.0
-        self.database.freeze_next_for = 0.0
+        self.database.freeze_next_for, self.database.lose_next = 0.0, ""
         self.layer.away_until, self.layer.losses = 0.0, 0.0
         for client in self.clients:
             if client.connection is not None and client.connection.is_shut:
