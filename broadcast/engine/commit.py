@@ -18,6 +18,7 @@ from .storage.log import Log
 from .storage.pruning import EVERY, Pruning
 from .storage.records import Draft, NewMessages
 from .storage.threads import OwnThreads
+from .system import System
 
 MAX_BATCH = 500  # messages in one transaction
 FIRST_PATIENCE = 0.5  # seconds that those who send to other groups may wait for a lock on this one
@@ -32,8 +33,14 @@ class GroupCommit:
     """
 
     def __init__(
-        self, log: Log, hints: HintPublisher, pruning: Pruning, in_flight: AbstractContextManager[None]
+        self,
+        log: Log,
+        hints: HintPublisher,
+        pruning: Pruning,
+        in_flight: AbstractContextManager[None],
+        system: System,
     ) -> None:
+        self._system = system
         self._log = log
         self._in_flight = in_flight
         self._hints = hints
@@ -65,7 +72,7 @@ class GroupCommit:
 
     def _append_in_turn(self, drafts: Sequence[Draft], connection: BaseDatabaseWrapper) -> list[Message]:
         """Is committed by another, or commits for all when the turn comes."""
-        request = ThreadRequest(drafts)
+        request = ThreadRequest(drafts, self._system.event())
         if not self._put(request):
             self._wait(request)
         if request.result is None and not request.is_aside:

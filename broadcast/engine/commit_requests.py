@@ -55,9 +55,9 @@ class ThreadRequest(CommitRequest):
 
     __slots__ = ("_turn",)
 
-    def __init__(self, drafts: Sequence[Draft]) -> None:
+    def __init__(self, drafts: Sequence[Draft], turn: threading.Event) -> None:
         super().__init__(drafts)
-        self._turn = threading.Event()
+        self._turn = turn
 
     def begin(self) -> bool:
         return True

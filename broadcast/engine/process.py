@@ -53,7 +53,7 @@ class Process:
         self.pruning = Pruning(self.log, self.system, self.health)
         self.in_flight = InFlightSends(self.system)
         self.hints = HintPublisher(self)
-        self.commit = GroupCommit(self.log, self.hints, self.pruning, self.in_flight)
+        self.commit = GroupCommit(self.log, self.hints, self.pruning, self.in_flight, self.system)
         self.nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self.own_channels: set[str] = set()  # of the nodes, in the channel layer
         self.captured_sends: list[Any] | None = None  # each ASGI send as it arrives at a consumer, for a probe

@@ -1,7 +1,7 @@
 """The system that the engine runs on: clocks, chance, new names, threads. A simulation brings one of its own.
 
 The engine asks for them here and nowhere else; lint finds new direct uses. What waits in an event loop goes by that
-loop's clock. Locks and events of ``threading`` are used as they are.
+loop's clock. Locks of ``threading`` are used as they are: who holds one waits for nobody.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class System:
     token: Callable[[], str] = token
     executor: Callable[[str], Executor] = one_thread
     start_thread: Callable[[Callable[[], None], str, bool], None] = start_thread  # target, name, whether a daemon
+    event: Callable[[], threading.Event] = threading.Event  # for which a thread may wait long
     greenlet_library: Callable[[], str] = greenlet_library
     after_fork: Callable[[Callable[[], None]], None] = after_fork
     at_exit: Callable[[Callable[[], None]], None] = at_exit

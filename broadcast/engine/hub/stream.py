@@ -241,11 +241,11 @@ class GroupStream:
 
     async def older_batch(self, position: Position) -> Batch:
         """The next batch, from the log, for a position that is not in the ring. Raises LogUnavailable."""
-        epoch, offset, after = self.epoch, position.offset, max(position.offset, self.floor)
-        frames = await self._pages.after(after, self.head)
+        epoch, offset, head, after = self.epoch, position.offset, self.head, max(position.offset, self.floor)
+        frames = await self._pages.after(after, head)
         if epoch != self.epoch or offset != position.offset or position.index >= self.ring.start:
             return Batch(self.epoch, [], [])  # it got on without the log meanwhile
-        following = (frames[0].offset or 0) - 1 if frames else min(self._pages.end_after(after), self.head)
+        following = (frames[0].offset or 0) - 1 if frames else max(after, min(self._pages.end_after(after), head))
         if following != position.offset:
             return self.reset(following, "Messages you missed are no longer kept.")
         contiguous = [frame for number, frame in enumerate(frames, after + 1) if frame.offset == number]

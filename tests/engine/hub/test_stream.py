@@ -279,3 +279,17 @@ async def test_a_stream_is_idle_from_its_last_leaver_to_its_next_newcomer():
     assert stream.idle_since is not None
     follow(stream)
     assert stream.idle_since is None
+
+
+async def test_what_comes_while_a_page_is_read_that_is_pruned_is_not_skipped() -> None:
+    log = log_to(46)
+    stream = stream_at(32, log, floor=32)
+    position = follow(stream, 26)
+    position.offset, stream.floor = 26, 39  # the log has been pruned beyond what this hub has heard of
+    log.gate.clear()
+    reading = asyncio.ensure_future(position.stream.older_batch(position))
+    await asyncio.sleep(0)
+    stream.apply_page([frame(offset) for offset in range(40, 47)], 32, 46)
+    log.gate.set()
+    batch = await reading
+    assert [each.fields["offset"] for each in batch.frames] == [39]
