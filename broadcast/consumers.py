@@ -29,7 +29,6 @@ from .engine.frames import (
     Dialect,
     Fields,
     error_fields,
-    message_fields,
 )
 from .engine.hub.stream import Position
 from .engine.inbox import MAX_LAG, PONG_SECONDS, Inbox, Outcome
@@ -282,7 +281,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             raise
 
     async def acknowledge(self, draft: Draft, outcome: Outcome) -> None:
-        """Says what became of a message, unless the client hears that as everybody does."""
+        """Says what became of a message, where the client does not hear it as everybody does."""
         with suppress(OSError):
             if self.closing:
                 return
@@ -290,8 +289,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                 await self.refuse(outcome)
             elif isinstance(outcome, Exception):
                 await self.transport.fail(outcome)
-            elif outcome.is_repeated or (draft.has_client_ref and draft.group not in self.transport.positions):
-                await self.transport.write(message_fields(outcome) | {"duplicate": True})
+            else:
+                await self.transport.acknowledge(outcome, draft.has_client_ref)
 
 
 def is_strike(error: Refused) -> bool:

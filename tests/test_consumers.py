@@ -237,6 +237,18 @@ async def test_a_repeated_ref_is_answered_to_its_sender_alone(browser, transacti
     assert await Message.objects.acount() == 2
 
 
+async def test_a_repeated_ref_is_shown_once_to_a_plain_client(browser, transactional_db):
+    ann, hi = await browser("/ws"), {"author": "Guest", "body": "hi"}
+    for _ in range(2):
+        await ann.say(body="hi", ref=REF)
+        await ann.say(body="hi", ref=REF)
+    assert await ann.hear() == hi
+    await ann.hears("broadcast")
+    back = await browser("/ws")
+    assert await back.ask(body="hi", ref=REF) == hi
+    await back.hears("broadcast")
+
+
 async def test_a_ref_is_acknowledged_where_its_sender_does_not_follow_too(browser, transactional_db, settings):
     settings.BROADCAST = {"GROUPS": {"broadcast": OPEN, "desk": OPEN}}
     ann, desk = await browser(V1), await browser("/ws/desk?v=1")
@@ -563,6 +575,20 @@ async def test_what_one_says_during_a_commit_is_committed_together(browser, slow
     acknowledged, welcome = (frame for frame in heard if frame["group"] == "room")
     assert (acknowledged["duplicate"], acknowledged["offset"], welcome["offset"]) == (True, 1, 1)
     assert slow_log.batches == [["a"], ["b", "c", "d", "e"]]
+
+
+async def test_a_ref_that_comes_twice_in_one_commit_is_new_once(browser, slow_log, broadcasts):
+    ann = await browser(V1)
+    await slow_log.begin(ann)
+    for body in "bbc":
+        await ann.say(body=body, ref=REF if body == "b" else None)
+    slow_log.gate.set()
+    heard = sorted([await ann.hear() for _ in range(4)], key=lambda frame: (frame["offset"], "duplicate" in frame))
+    assert [(frame["body"], frame.get("duplicate")) for frame in heard] == [
+        *(("a", None), ("b", None), ("b", True)),
+        ("c", None),
+    ]
+    assert [message.body for message in broadcasts] == ["a", "b", "c"]
 
 
 async def test_who_says_more_than_the_log_takes_is_told_so_and_not_sent_off(browser, slow_log, monkeypatch):
