@@ -76,6 +76,7 @@ class Inbox:
 
     def cancel(self) -> None:
         """Takes back what is not yet being committed."""
+        self._waiting = []
         if self._committing is not None:
             self._committing.cancel()
 

@@ -12,7 +12,7 @@ from tests.site import Daphne
 USERS = """
 import json
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connections, transaction
 from broadcast import send
 from broadcast.models import Message
 
@@ -47,7 +47,15 @@ bobs = User.objects.filter(pk=bob.pk)
 undone("default", bobs.delete)
 before = said.get() == ("bob", bob.pk)
 bobs.delete()
-print(json.dumps([before, said.get()]))
+after = said.get()
+
+send("hello", author=ann)
+log = connections["log"]
+log.close()
+name, log.settings_dict["NAME"] = log.settings_dict["NAME"], "/nowhere/at/all"
+User.objects.filter(pk=ann.pk).delete()
+log.settings_dict["NAME"] = name
+print(json.dumps([before, after, said.filter(user_id=ann.pk).get()[0], User.objects.count()]))
 """
 
 
@@ -71,7 +79,8 @@ def test_what_is_sent_in_a_transaction_of_the_log_goes_with_its_commit(server: D
 
 
 def test_what_a_deleted_user_said_stays_without_the_account(server: Daphne) -> None:
-    assert json.loads(server.shell(USERS + DELETING).stdout) == [True, ["bob", None]]
+    """Once the deletion is committed; if the log is away then, that does not hold it up."""
+    assert json.loads(server.shell(USERS + DELETING).stdout) == [True, ["bob", None], "ann", 0]
 
 
 def test_the_site_works(server: Daphne, serving: Callable[[Daphne], Daphne], visit: Callable[..., Client]) -> None:
