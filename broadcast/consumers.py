@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -28,24 +29,20 @@ from .engine.frames import (
     Dialect,
     Fields,
     error_fields,
-    message_fields,
 )
 from .engine.hub.stream import Position
+from .engine.inbox import MAX_LAG, PONG_SECONDS, Inbox, Outcome
 from .engine.process import current_process
-from .engine.publish import relay
 from .engine.storage.database import reading
 from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
 from .engine.validation import SERVER
-from .exceptions import LogUnavailable, OutcomeUnknown, Refused
+from .exceptions import LogUnavailable, Refused
 from .groups import DEFAULT_GROUP
-from .models import Message
 
 MAX_STRIKES = 20  # bad or refused frames in a row
 RECHECKS_PER_SECOND, RECHECKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
-NOT_SENT = "The message could not be kept, so it was not sent. Try again."
-UNCERTAIN = "The message may or may not have been sent. Send it again with the same ref to be sure."
 
 T = TypeVar("T")
 
@@ -74,17 +71,14 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         with current_process().node() as self.node:
             self.begin(scope, send)
             try:
-                await self.accept(scope)
-                if not self.joins_nothing:
-                    await self.join(scope)
-                while not self.closing:
-                    event = await receive()
-                    if self.closing or event["type"] != "websocket.receive":
-                        return
-                    await self.answer(event.get("text"))
-            except OSError:
-                return  # the client went away while it was written to
+                with suppress(OSError):  # the client went away while it was written to
+                    await self.listen(scope, receive)
+                self.closing = True
+                self.transport.unfollow_all()
+                await self.inbox.finish()
             finally:
+                self.inbox.cancel()
+                del self.inbox  # it and this consumer would keep each other
                 if self.transport.drain is not None:
                     self.transport.drain.connections.discard(self)
                 self.node.part(Revalidator).unwatch(self)
@@ -101,6 +95,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.group = plain_name(name_in(scope, self.group))
         self.joins_nothing = commands.joins_nothing(query_in(scope))
         self.transport = transport_for(self.node, send, dialect_in(scope, query_in(scope)))
+        self.inbox = Inbox(self.node, self.acknowledge)
         self._send = send
 
     async def accept(self, scope: Scope) -> None:
@@ -193,6 +188,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def sign_out(self, after: float) -> None:
         """Sends the client away because its user is no longer signed in as before; it comes back as whoever it is."""
         if not self.closing:
+            self.inbox.cancel()
             await self.bye(USER_CHANGED, "You are no longer signed in as you were.", after)
 
     async def revoke(self, position: Position, reason: str) -> None:
@@ -225,6 +221,17 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     # Listening
 
+    async def listen(self, scope: Scope, receive: Receive) -> None:
+        """Serves the client until it goes or is told to."""
+        await self.accept(scope)
+        if not self.joins_nothing:
+            await self.join(scope)
+        while not self.closing:
+            event = await receive()
+            if self.closing or event["type"] != "websocket.receive":
+                return
+            await self.answer(event.get("text"))
+
     @cached_property
     def bucket(self) -> TokenBucket:
         """The rate limit of this client's frames; made lazily, for most connections never send."""
@@ -237,7 +244,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             if wait:
                 reason = f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment."
                 raise commands.unread(text, reason, "rate_limited", wait)
-            await self.perform(commands.command(text))
+            await self.perform(commands.command(text), len(text or ""))
         except Refused as error:
             await self.refuse(error)
         else:
@@ -250,43 +257,40 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
             await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)
 
-    async def perform(self, asked: Command) -> None:
-        match asked:
-            case Publish():
-                await self.publish(asked)
-            case Subscribe():
-                await self.subscribe_as_asked(asked)
-            case Unsubscribe():
-                self.transport.unfollow(asked.group)
-            case _:  # a Ping
-                await self.transport.write({"type": "pong"})
-
-    async def subscribe_as_asked(self, asked: Subscribe) -> None:
-        """Subscribes; a refusal names the group, and costs no other subscription anything."""
+    async def perform(self, asked: Command, size: int) -> None:
+        """Does what was asked for, in the order in which it came; a refusal names the message or the group."""
         try:
-            await self.subscribe(asked.name, asked.after, asked.epoch)
+            match asked:
+                case Publish():
+                    group = await self.require("publish", asked.group or self.group)
+                    await self.inbox.put(draft_by(self.user, asked, group), size)
+                case Subscribe():
+                    await self.inbox.settle()
+                    await self.subscribe(asked.name, asked.after, asked.epoch)
+                case Unsubscribe():
+                    await self.inbox.wait(MAX_LAG)
+                    self.transport.unfollow(asked.group)
+                case _:  # a Ping
+                    await self.inbox.wait(PONG_SECONDS)
+                    await self.transport.write({"type": "pong"})
         except Refused as error:
-            error.group = plain_name(asked.name)
+            if isinstance(asked, Publish):
+                error.ref = asked.ref
+            if isinstance(asked, Subscribe):
+                error.group = plain_name(asked.name)
             raise
 
-    async def publish(self, asked: Publish) -> None:
-        group = asked.group or self.group
-        try:
-            await self.require("publish", group)
-            message = await self.relay(draft_by(self.user, asked, group))
-        except Refused as error:
-            error.ref = asked.ref
-            raise
-        unheard = asked.ref is not None and group not in self.transport.positions
-        if message.is_repeated or unheard:
-            await self.transport.write(message_fields(message) | {"duplicate": True})
-
-    async def relay(self, draft: Draft) -> Message:
-        try:
-            return await relay(self.node, draft)
-        except LogUnavailable as error:
-            text = UNCERTAIN if isinstance(error, OutcomeUnknown) else NOT_SENT
-            raise Refused(text, error.code, retry_after=error.retry_after) from None
+    async def acknowledge(self, draft: Draft, outcome: Outcome) -> None:
+        """Says what became of a message, where the client does not hear it as everybody does."""
+        with suppress(OSError):
+            if self.closing:
+                return
+            if isinstance(outcome, Refused):
+                await self.refuse(outcome)
+            elif isinstance(outcome, Exception):
+                await self.transport.fail(outcome)
+            else:
+                await self.transport.acknowledge(outcome, draft.has_client_ref)
 
 
 def is_strike(error: Refused) -> bool:

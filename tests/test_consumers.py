@@ -1,8 +1,12 @@
 """The consumer, spoken to as a server speaks to it: bare, and behind the host site's whole stack."""
 
+import asyncio
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import ANY, Mock
 
@@ -15,13 +19,19 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.urls import re_path
 
-from broadcast import asend, asend_many
+from broadcast import asend, asend_many, consumers
+from broadcast.access.identity import draft_by
 from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, BroadcastConsumer
-from broadcast.exceptions import OutcomeUnknown
+from broadcast.engine import inbox
+from broadcast.engine.frames import INTERNAL_ERROR
+from broadcast.engine.process import this_process
+from broadcast.exceptions import InvalidMessage, OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
-from tests.tabs import OPEN, WAIT, Browser, session_headers, signed_in
+from tests.kit.log import Stranger
+from tests.kit.waiting import until
+from tests.tabs import OPEN, WAIT, Browser, revalidator, session_headers, signed_in
 
 WELCOME = {"author": "Server", "body": "Welcome!"}
 V1 = "/ws?v=1"
@@ -225,6 +235,18 @@ async def test_a_repeated_ref_is_answered_to_its_sender_alone(browser, transacti
         await visitor.hears_nothing()
     assert (await back.ask(body="hi", ref=REF, author="Another"))["offset"] == 2
     assert await Message.objects.acount() == 2
+
+
+async def test_a_repeated_ref_is_shown_once_to_a_plain_client(browser, transactional_db):
+    ann, hi = await browser("/ws"), {"author": "Guest", "body": "hi"}
+    for _ in range(2):
+        await ann.say(body="hi", ref=REF)
+        await ann.say(body="hi", ref=REF)
+    assert await ann.hear() == hi
+    await ann.hears("broadcast")
+    back = await browser("/ws")
+    assert await back.ask(body="hi", ref=REF) == hi
+    await back.hears("broadcast")
 
 
 async def test_a_ref_is_acknowledged_where_its_sender_does_not_follow_too(browser, transactional_db, settings):
@@ -506,8 +528,145 @@ async def test_who_tries_again_while_the_log_fails_is_not_sent_off(browser, tran
 async def test_a_commit_whose_outcome_nobody_knows_is_not_called_a_failure(browser, monkeypatch):
     visitor = await browser(V1)
     monkeypatch.setattr(
-        "broadcast.consumers.relay", Mock(side_effect=OutcomeUnknown("the database went away during COMMIT"))
+        "broadcast.engine.inbox.relay", Mock(side_effect=OutcomeUnknown("the database went away during COMMIT"))
     )
     answer = await visitor.ask(body="hi", ref=REF)
     assert (answer["code"], answer["ref"], answer["retry_after_ms"]) == ("unavailable", REF, 1000)
     assert answer["body"].startswith("The message may or may not have been sent.")
+
+
+# A log that is slow
+
+
+@pytest.fixture
+def slow_log(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> SimpleNamespace:
+    """Commits wait for `.gate`, and `.batches` has their bodies. A client may `.begin` with one of an "a"."""
+
+    async def begin(client: Browser) -> None:
+        await client.say(body="a")
+        await until(lambda: slow.batches)
+
+    slow = SimpleNamespace(gate=threading.Event(), batches=[], begin=begin)
+    append = this_process.log.append
+
+    def appended(drafts: Any, *args: Any) -> Any:
+        slow.batches.append([draft.body for draft in drafts])
+        assert slow.gate.wait(60)
+        return append(drafts, *args)
+
+    monkeypatch.setattr(this_process.log, "append", appended)
+    return slow
+
+
+async def test_what_one_says_during_a_commit_is_committed_together(browser, slow_log, settings, monkeypatch):
+    monkeypatch.setattr(consumers, "PONG_SECONDS", 0)
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN, "room": OPEN}}
+    ann = await browser(V1)
+    await slow_log.begin(ann)
+    for body in "bcd":
+        await ann.say(body=body)
+    await ann.say(body="e", group="room", ref=REF)
+    await ann.hears_nothing()  # for it is told that the connection lives
+    assert slow_log.batches == [["a"]]
+    await ann.say(type="subscribe", group="room")  # comes after what was said before, which is acknowledged so
+    slow_log.gate.set()
+    heard = [await ann.hear() for _ in range(6)]
+    assert [frame["body"] for frame in heard if frame["group"] == "broadcast"] == ["a", "b", "c", "d"]
+    acknowledged, welcome = (frame for frame in heard if frame["group"] == "room")
+    assert (acknowledged["duplicate"], acknowledged["offset"], welcome["offset"]) == (True, 1, 1)
+    assert slow_log.batches == [["a"], ["b", "c", "d", "e"]]
+
+
+async def test_a_ref_that_comes_twice_in_one_commit_is_new_once(browser, slow_log, broadcasts):
+    ann = await browser(V1)
+    await slow_log.begin(ann)
+    for body in "bbc":
+        await ann.say(body=body, ref=REF if body == "b" else None)
+    slow_log.gate.set()
+    heard = sorted([await ann.hear() for _ in range(4)], key=lambda frame: (frame["offset"], "duplicate" in frame))
+    assert [(frame["body"], frame.get("duplicate")) for frame in heard] == [
+        *(("a", None), ("b", None), ("b", True)),
+        ("c", None),
+    ]
+    assert [message.body for message in broadcasts] == ["a", "b", "c"]
+
+
+async def test_who_says_more_than_the_log_takes_is_told_so_and_not_sent_off(browser, slow_log, monkeypatch):
+    monkeypatch.setattr(inbox, "MAX_LAG", 0)
+    ann = await browser(V1)
+    await slow_log.begin(ann)
+    for _ in range(MAX_STRIKES + 1):
+        answer = await ann.ask(body="b", ref=REF)
+        assert (answer["code"], answer["ref"], answer["retry_after_ms"]) == ("unavailable", REF, 1000)
+    answer = await ann.ask(type="subscribe", group="broadcast")
+    assert (answer["code"], answer["group"], answer["retry_after_ms"]) == ("unavailable", "broadcast", 1000)
+    slow_log.gate.set()
+    assert (await ann.hear())["body"] == "a"
+    assert (await ann.ask(body="b", ref=REF))["offset"] == 2
+
+
+async def test_of_who_says_much_only_so_much_waits(browser, slow_log, monkeypatch):
+    monkeypatch.setattr(inbox, "MAX_WAITING", 3 * inbox.DRAFT_COST)
+    ann = await browser(V1)
+    await slow_log.begin(ann)
+    for body in "bcdefg":
+        await ann.say(body=body)
+    slow_log.gate.set()
+    assert [(await ann.hear())["body"] for _ in range(7)] == [*"abcdefg"]
+    assert list(map(len, slow_log.batches)) == [1, 2, 3, 1]
+
+
+async def test_what_was_said_before_the_end_is_sent(browser, slow_log):
+    ann, bob = await browser(V1), await browser(V1)
+    await slow_log.begin(ann)
+    for body in "bc":
+        await ann.say(body=body)
+    await ann.line.send_input({"type": "websocket.disconnect", "code": 1006})
+    await bob.hears_nothing()
+    slow_log.gate.set()
+    assert [(await bob.hear())["body"] for _ in range(3)] == ["a", "b", "c"]
+    await ann.line.wait(WAIT)
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_what_waits_of_one_who_is_killed_or_signed_out_is_taken_back(slow_log, is_killed):
+    ann = Browser(BroadcastConsumer.as_asgi(), V1, user=User(pk=1, username="ann"))
+    await ann.connect()
+    [consumer] = revalidator().connections
+    await slow_log.begin(ann)
+    for body in "bc":
+        await ann.say(body=body)
+    await until(lambda: len(consumer.inbox._waiting) == 2)
+    if is_killed:
+        ann.line.future.cancel()
+    else:
+        await consumer.sign_out(0)
+        await ann.line.send_input({"type": "websocket.disconnect", "code": 1000})
+    await asyncio.wait([ann.line.future])
+    slow_log.gate.set()
+    await asend("d")
+    assert [message.body async for message in Message.objects.order_by("offset")] == ["a", "d"]
+
+
+async def test_of_what_is_committed_together_one_that_will_not_do_fails_alone(browser, slow_log, monkeypatch):
+    def drafted(user: Any, said: Any, group: str) -> Any:
+        error = Stranger(InvalidMessage) if said.body == "c" else None
+        return replace(draft_by(user, said, group), user_id=error)
+
+    monkeypatch.setattr("broadcast.consumers.draft_by", drafted)
+    ann = await browser(V1)
+    await slow_log.begin(ann)
+    for body in "bcd":
+        await ann.say(body=body, ref=REF if body == "c" else None)
+    slow_log.gate.set()
+    heard = [await ann.hear() for _ in range(4)]
+    assert [frame["body"] for frame in heard if frame["type"] == "message"] == ["a", "b", "d"]
+    assert [(frame["code"], frame["ref"]) for frame in heard if frame["type"] == "error"] == [("invalid", REF)]
+
+
+async def test_an_error_of_the_programs_own_ends_the_connection(browser, monkeypatch, errors):
+    monkeypatch.setattr(inbox, "relay", Mock(side_effect=ArithmeticError))
+    ann = await browser(V1)
+    await ann.say(body="hi")
+    await ann.is_closed(INTERNAL_ERROR)
+    assert errors()[-1] == "A connection could not be written to and is closed"

@@ -1,5 +1,7 @@
 """What sites test with: messages are collected wherever and however they are sent."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,6 +14,7 @@ from broadcast import asend, asend_many, send, send_many
 from broadcast.exceptions import InvalidMessage
 from broadcast.models import Message
 from broadcast.testing import capture_broadcasts
+from tests.site import ROOT
 
 
 class InSimpleTestCase(SimpleTestCase):
@@ -129,3 +132,70 @@ def test_sending_nothing_can_be_asked_for(broadcasts):
     sent = r"This was sent:\n  author='Server', group='broadcast', body='hello'"
     with pytest.raises(AssertionError, match=f"^Expected that nothing is sent. {sent}$"):
         broadcasts.assert_nothing_sent()
+
+
+OF_ALL_KINDS = """
+import pytest
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
+
+from broadcast import asend, send
+
+
+class InSimpleTestCase(SimpleTestCase):
+    def test_sync(self):
+        assert send("hi").offset is None
+
+    async def test_async(self):
+        assert (await asend("hi")).offset is None
+
+
+class InTestCase(TestCase):
+    def test_sync(self):
+        assert send("hi").offset == 1
+
+    async def test_async(self):
+        assert (await asend("hi")).offset == 1
+
+
+class InTransactionTestCase(TransactionTestCase):
+    test_sync, test_async = InTestCase.test_sync, InTestCase.test_async
+
+
+@pytest.mark.parametrize("turn", range(3))
+class TestWithoutAccess:
+    def test_sync(self, turn):
+        assert send("hi").offset is None
+
+    async def test_async(self, turn):
+        assert (await asend("hi")).offset is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("turn", range(3))
+class TestWithAccess:
+    def test_sync(self, turn):
+        assert send("hi").offset == 1
+
+    async def test_async(self, turn):
+        assert (await asend("hi")).offset == 1
+"""
+IN_ANY_ORDER = """
+import pytest
+from random import Random
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    Random({seed}).shuffle(items)
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_tests_with_and_without_database_access_take_turns_in_one_process(tmp_path, seed):
+    (tmp_path / "test_site.py").write_text(OF_ALL_KINDS)
+    (tmp_path / "conftest.py").write_text(IN_ANY_ORDER.format(seed=seed))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nDJANGO_SETTINGS_MODULE = project.settings\nasyncio_mode = auto\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "18 passed" in done.stdout

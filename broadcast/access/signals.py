@@ -51,13 +51,24 @@ def user_saved(sender: Any, instance: Any, created: bool, using: str, update_fie
 def user_deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
     """Leaves what the user said under their name and no account, and ends what their connections may do."""
     log = router.db_for_write(Message)
-    try:
-        Message.objects.using(log).filter(user_id=instance.pk).update(user=None)
-    except Error:
-        if log == using:
-            raise
-        logger.warning("Messages of user %s cannot be separated from the account right now", instance.pk, exc_info=True)
+    if log == using:
+        separate(log, instance.pk)
+    else:  # where a rollback here would leave it done
+        transaction.on_commit(partial(separate_if_possible, log, instance.pk), using=using)
     revalidate_soon([instance.pk], using)
+
+
+def separate(log: str, key: Any) -> None:
+    """Takes the account from all messages of a user."""
+    Message.objects.using(log).filter(user_id=key).update(user=None)
+
+
+def separate_if_possible(log: str, key: Any) -> None:
+    """The same once the account is gone: then it is too late to refuse."""
+    try:
+        separate(log, key)
+    except Error:
+        logger.warning("Messages of user %s cannot be separated from the account right now", key, exc_info=True)
 
 
 def users_related(

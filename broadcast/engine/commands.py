@@ -19,7 +19,7 @@ from .frames import SUBPROTOCOL, Dialect, Fields, checked_epoch, checked_offset
 from .validation import checked_author, checked_body, checked_data, checked_group, checked_ref, checked_text, shown
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # made for each message, and four times as fast as a frozen one
 class Publish:
     """``{"body": …}``: say something to a group; None means the address's own group, or no name given."""
 

@@ -102,12 +102,12 @@ class GroupCommit:
             if each.messages and (each.messages[-1].offset or 0) % EVERY < len(each.messages):
                 self._pruning.follow(each)
 
-    async def relay(self, draft: Draft, threads: OwnThreads) -> Message:
-        """Commits what a client said, in the writer of its node. Raises as the log does.
+    async def relay(self, drafts: Sequence[Draft], threads: OwnThreads) -> list[Message]:
+        """Commits what a client said, all or none and in order, in the writer of its node. Raises as the log does.
 
         While one batch is committed the next gathers. Cancelled, it takes back what is not yet being committed.
         """
-        request = LoopRequest(draft, threads, self)
+        request = LoopRequest(drafts, threads, self)
         self.put(request)
         return await request.future
 

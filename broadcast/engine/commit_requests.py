@@ -83,10 +83,10 @@ class LoopRequest(CommitRequest):
 
     __slots__ = ("_begun", "_commit", "_threads", "future", "loop")
 
-    def __init__(self, draft: Draft, threads: OwnThreads, commit: GroupCommit) -> None:
-        super().__init__([draft])
+    def __init__(self, drafts: Sequence[Draft], threads: OwnThreads, commit: GroupCommit) -> None:
+        super().__init__(drafts)
         self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Message] = self.loop.create_future()
+        self.future: asyncio.Future[list[Message]] = self.loop.create_future()
         self._begun = self.loop.time()
         self._threads = threads
         self._commit = commit
@@ -115,7 +115,7 @@ class LoopRequest(CommitRequest):
         if isinstance(self.result, BaseException):
             self.future.set_exception(self.result)
         else:
-            self.future.set_result(self.result[0])
+            self.future.set_result(self.result)
 
     def _commit_if_leading(self) -> None:
         """Commits, unless the lead was passed on because it seemed that no thread could be started."""

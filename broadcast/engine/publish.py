@@ -17,8 +17,8 @@ from .frames import Frame, message_frame
 from .health import SENDING
 from .hints.hint import ephemeral_hints
 from .storage.database import PATIENCE, in_callers_transaction, open_log
-from .storage.log import message_of
 from .storage.records import Draft
+from .storage.refs import message_of
 from .storage.threads import OwnThreads
 from .validation import shown
 
@@ -144,17 +144,17 @@ def sequence(process: Process, messages: Sequence[Message]) -> None:
 # From a connection
 
 
-async def relay(node: Node, draft: Draft) -> Message:
-    """Sends what a client said, in the threads of its node. Raises LogUnavailable."""
+async def relay(node: Node, drafts: Sequence[Draft]) -> list[Message]:
+    """Sends what a client said, all or none, in the threads of its node. Raises LogUnavailable."""
     process = node.process
     threads = await node.database.threads()
     if not isinstance(threads, OwnThreads):
-        return (await threads.write(publish, process, [draft]))[0]
+        return await threads.write(publish, process, drafts)
     try:
-        messages = [await process.commit.relay(draft, threads)]
+        messages = await process.commit.relay(drafts, threads)
     except NoLog as error:
         process.health.no_log.fail(error)
-        messages = publish_ephemeral(process, [draft])
+        messages = publish_ephemeral(process, drafts)
     except LogUnavailable as error:
         note_failure(process, error)
         raise
@@ -163,4 +163,4 @@ async def relay(node: Node, draft: Draft) -> Message:
             process.health.log_works()
     if process.listeners:
         notify_listeners(process, messages)
-    return messages[0]
+    return messages

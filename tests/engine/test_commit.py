@@ -101,10 +101,10 @@ class Line:
         wait_until(done)
         return sending
 
-    async def client(self, body: str, **fields: Any) -> "asyncio.Task[Message]":
+    async def client(self, body: str, **fields: Any) -> "asyncio.Task[list[Message]]":
         """Sends as a client of this loop does."""
         done = self.is_in_line()
-        task = asyncio.create_task(self.commit.relay(draft(body, **fields), self.threads))
+        task = asyncio.create_task(self.commit.relay([draft(body, **fields)], self.threads))
         await until(done)
         return task
 
@@ -165,9 +165,9 @@ def exhausted(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 async def outcome(sending: Awaitable[Any]) -> Any:
     """The offsets that a sender got, or its error's type."""
     [result] = await asyncio.wait_for(asyncio.gather(sending, return_exceptions=True), SECONDS)
-    if isinstance(result, Message):
-        return [result.offset]
-    return type(result) if isinstance(result, BaseException) else result
+    if isinstance(result, BaseException):
+        return type(result)
+    return [each.offset if isinstance(each, Message) else each for each in result]
 
 
 async def test_whom_nobody_is_ahead_of_commits_in_its_own_thread(line, log, news):
@@ -230,7 +230,7 @@ async def test_many_threads_and_clients(commit, log, line):
         return [commit.append([draft(name)], open_log())[0].offset for _ in range(15)]
 
     async def others(name: str) -> list[int | None]:
-        return [(await commit.relay(draft(name), line.threads)).offset for _ in range(15)]
+        return [(await commit.relay([draft(name)], line.threads))[0].offset for _ in range(15)]
 
     log.gate.set()
     threads = [asyncio.to_thread(elsewhere, lambda name=name: some(name)) for name in "abcd"]
@@ -276,7 +276,7 @@ async def test_all_of_a_batch_hear_of_a_log_that_fails_and_the_next_tries_again(
     assert [await outcome(each) for each in sent] == [LogUnavailable] * 3
     assert log.batches == ["a", "bc"]
     log.error = None
-    assert (await line.commit.relay(draft("later"), line.threads)).offset == 1
+    assert (await line.commit.relay([draft("later")], line.threads))[0].offset == 1
 
 
 async def test_an_interrupted_leader_leaves_nobody_waiting(line, log):
@@ -307,7 +307,7 @@ async def test_when_all_took_theirs_back_the_next_goes_on(line, log):
     sent[1].cancel()
     log.gate.set()
     assert await sent[0] == [1]
-    assert (await line.commit.relay(draft("c"), line.threads)).offset == 2
+    assert (await line.commit.relay([draft("c")], line.threads))[0].offset == 2
 
 
 async def test_a_client_that_is_cancelled_during_the_commit_has_sent(line, log):
@@ -315,7 +315,7 @@ async def test_a_client_that_is_cancelled_during_the_commit_has_sent(line, log):
     first.cancel()
     await asyncio.wait([first])
     log.gate.set()
-    assert (await line.commit.relay(draft("b"), line.threads)).offset == 2
+    assert (await line.commit.relay([draft("b")], line.threads))[0].offset == 2
     assert await asyncio.to_thread(committed) == [(1, "a"), (2, "b")]
 
 
@@ -356,7 +356,7 @@ def test_a_loop_that_ended_loses_nobody_elses_messages(log):
     async def scenario() -> list[Any]:
         line = Line(commit, log)
         first = line.thread("a")
-        relayed = loop.create_task(commit.relay(draft("b"), threads))
+        relayed = loop.create_task(commit.relay([draft("b")], threads))
         await asyncio.to_thread(loop.run_until_complete, asyncio.wait([relayed], timeout=0))
         relayed._log_destroy_pending = False
         loop.close()
@@ -374,16 +374,16 @@ def test_a_loop_that_ended_loses_nobody_elses_messages(log):
 async def test_a_client_for_whom_no_thread_can_be_started_fails_alone(line, log, exhausted):
     log.gate.set()
     with pytest.raises(LogUnavailable, match="Nothing can be sent right now: can't start new thread"):
-        await line.commit.relay(draft("a"), line.threads)
+        await line.commit.relay([draft("a")], line.threads)
     assert await line.thread("b") == [1]
     exhausted.undo()
-    assert (await line.commit.relay(draft("c"), line.threads)).offset == 2
+    assert (await line.commit.relay([draft("c")], line.threads))[0].offset == 2
 
 
 @pytest.mark.usefixtures("one_by_one", "exhausted")
 async def test_however_many_cannot_lead_the_next_who_can_goes_on(line, log):
     first = line.thread("a")
-    clients = [asyncio.create_task(line.commit.relay(draft("b"), line.threads)) for _ in range(1500)]
+    clients = [asyncio.create_task(line.commit.relay([draft("b")], line.threads)) for _ in range(1500)]
     await until(lambda: len(line.commit._requests) == 1500)
     last = line.thread("c")
     log.gate.set()
@@ -394,7 +394,7 @@ async def test_however_many_cannot_lead_the_next_who_can_goes_on(line, log):
 @pytest.mark.usefixtures("one_by_one")
 async def test_a_lead_that_could_not_be_taken_is_not_taken_later(line, log, exhausted):
     with pytest.raises(LogUnavailable):
-        await line.commit.relay(draft("a"), line.threads)
+        await line.commit.relay([draft("a")], line.threads)
     sent = [line.thread("b"), line.thread("c")]
     exhausted.undo()
     await line.threads.write(lambda: None)  # the writer works off what it was given before

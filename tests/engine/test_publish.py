@@ -330,12 +330,12 @@ class TestWithinATestCase(TestCase):
         assert (await asend("a")).offset == 1
 
     def test_through_async_code(self):
-        async def relayed() -> Message:
+        async def relayed() -> list[Message]:
             with current_process().node() as node:
-                return await relay(node, draft("b"))
+                return await relay(node, [draft("b")])
 
         assert async_to_sync(asend)("a").offset == 1
-        assert async_to_sync(relayed)().offset == 2
+        assert async_to_sync(relayed)()[0].offset == 2
         assert kept() == ["a", "b"]
 
 
@@ -410,7 +410,7 @@ class TestWithoutALog:
     async def test_without_database_access_it_is_live_only(self, ear, caplog):
         sent = await sync_to_async(lambda: [send("hi"), *send_many(["a", "b"])])()
         with current_process().node() as node:
-            sent += [await asend("c"), await relay(node, draft("d"))]
+            sent += [await asend("c"), *await relay(node, [draft("d")])]
         assert [(message.offset, message.sent_at) for message in sent] == [(None, None)] * 5
         assert ear.heard == [(None, body) for body in ("hi", "a", "b", "c", "d")]
         [record] = caplog.records
@@ -477,8 +477,12 @@ class TestRelaying:
 
     @pytest.fixture
     async def relayed(self):
+        async def relayed(body: str = "hi", **fields: Any) -> Message:
+            [message] = await relay(node, [draft(body, source="guest", **fields)])
+            return message
+
         with current_process().node() as node:
-            yield lambda body="hi", **fields: relay(node, draft(body, source="guest", **fields))
+            yield relayed
 
     async def test_a_ref_sends_once_and_listeners_are_told_of_it_once(self, relayed, ear):
         told = []

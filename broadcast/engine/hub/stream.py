@@ -42,13 +42,13 @@ class Follower(Protocol):
 class Position:
     """The position of one connection in a group: by offset in the log, by index in the ring."""
 
-    __slots__ = ("ephemeral_from", "epoch", "follower", "index", "offset", "stream")
+    __slots__ = ("ephemeral_from", "epoch", "follower", "index", "joined_at", "offset", "stream")
 
     def __init__(self, stream: GroupStream, follower: Follower, offset: int, index: int) -> None:
         self.stream = stream
         self.follower = follower
         self.epoch = stream.epoch
-        self.offset = offset
+        self.offset = self.joined_at = offset
         self.index = index
         self.ephemeral_from = stream.ring.end  # ephemeral frames from before are not for this position
 

@@ -32,7 +32,7 @@ from .database import (
     savepoint,
 )
 from .records import VOID, AppendResult, Draft, Head, NewMessages
-from .refs import Key, find, key_of, with_refs
+from .refs import drafted, find, key_of, told_apart, with_refs
 
 T = TypeVar("T")
 
@@ -103,7 +103,8 @@ class Log:
                 left = patience - (self._system.monotonic() - begun)
                 done = in_own_transaction(connection, self._system, work_after_waiting, left)
         in_group = {news.group: iter(messages) for messages, news in done}
-        return AppendResult([next(in_group[draft.group]) for draft in drafts], [news for _, news in done])
+        each = told_apart(next(in_group[draft.group]) for draft in drafts)
+        return AppendResult(list(each), [news for _, news in done])
 
     def sequence(self, name: str, patience: float = IMPATIENCE) -> NewMessages:
         """Gives offsets to the committed messages that wait in a group. Raises LockTimeout after ``patience`` seconds.
@@ -228,34 +229,6 @@ class RefLocked(Exception):
 
 
 # Rows
-
-
-def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
-    """The message of each draft, a known one where it repeats that; and those of them that are new."""
-    messages: list[Message] = []
-    new: list[Message] = []
-    for draft in drafts:
-        key = (draft.group, draft.source, draft.author, draft.ref)
-        message = known.get(key)
-        if message is None:
-            message = known[key] = message_of(draft)
-            new.append(message)
-        else:
-            message.is_repeated = True
-        messages.append(message)
-    return messages, new
-
-
-def message_of(draft: Draft) -> Message:
-    return Message(
-        group_id=draft.group,
-        source=draft.source,
-        author=draft.author,
-        user_id=draft.user_id,
-        body=draft.body,
-        data=draft.data,
-        ref=draft.ref,
-    )
 
 
 def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:

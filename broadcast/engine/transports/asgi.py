@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...conf import conf
 from ...exceptions import LogUnavailable
-from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame
+from ...models import Message
+from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame, message_fields
 from ..hub.stream import Batch, Position
 from .daphne.internals import WriteBackpressure, is_closed
 
@@ -53,6 +54,20 @@ class Transport(ABC):
                 if isinstance(error, OSError) or is_closed(error):
                     raise ClientGone from error
                 raise
+
+    async def acknowledge(self, message: Message, is_asked_for: bool) -> None:
+        """Writes a sender's message to it once more if it was there before; and, if asked, where it is not followed.
+
+        A plain client would take that for another message, and gets it so only if it was there before it joined.
+        """
+        position = self.positions.get(message.group_id)
+        if position is None:
+            is_needed = is_asked_for
+        else:
+            is_shown = self.dialect is Dialect.PLAIN and (message.offset or 0) > position.joined_at
+            is_needed = message.is_repeated and not is_shown
+        if is_needed:
+            await self.write(message_fields(message) | {"duplicate": True})
 
     async def disconnect(self, code: int) -> None:
         """Closes the connection from this side."""
