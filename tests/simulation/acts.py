@@ -158,6 +158,10 @@ class Acts:
         if (client := self.client(who)) is not None:
             client.drop(seconds)
 
+    def hurry(self, who: int) -> None:
+        if (client := self.client(who)) is not None:
+            client.hurry()
+
     def shut(self, who: int, seconds: float) -> None:
         client = self.client(who)
         if client is not None and (connection := client.connection) is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.connection import Connection
 from tests.simulation.judge import Sent
+from tests.simulation.process import SimulatedProcess
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -55,19 +56,22 @@ class SimulatedClient:
         self.places = {group: Place(self, group) for group in groups}
         self.connection: Connection | None = None
         self.connections = 0
+        self._last: SimulatedProcess | None = None
         self.outbox: dict[str, tuple[str, str]] = {}  # by ref: what is yet to be heard
         self.is_gone = False
         self._random = world.scheduler.random(name)
         self._has_ponged = True
+        self._is_leaving = False  # with the next message, at once, for another process
 
     def connect(self) -> None:
         if self.connection is not None or self.is_gone:
             return
-        process = self.world.some_daphne(self._random)
+        process = self.world.some_daphne(self._random, self._last)
         if process is None:
             self.come_back()
             return
         self.connections += 1
+        self._last = process
         first, *others = self.places.values()
         query = "&".join(["v=1", *(f"{key}={value}" for key, value in first.ask().items())])
         connection = self.connection = Connection(self, process, f"/ws/{first.group}/", query)
@@ -99,9 +103,13 @@ class SimulatedClient:
             self._drop(self.connection)
             self.come_back(seconds)
 
+    def hurry(self) -> None:
+        """Loses its connection with the next message, and is back at once, where that may not be known yet."""
+        self._is_leaving = True
+
     def come_back(self, seconds: float = 0.0) -> None:
-        now = self.world.scheduler.now
-        self.world.scheduler.call_at(now + seconds + self._random.uniform(0, COMES_BACK), self.connect)
+        most = self._random.choice([COMES_BACK / 20, COMES_BACK])
+        self.world.scheduler.call_at(self.world.scheduler.now + seconds + self._random.uniform(0, most), self.connect)
 
     def _drop(self, connection: Connection) -> None:
         connection.cut()
@@ -155,6 +163,10 @@ class SimulatedClient:
                 if fields["offset"] is not None:
                     place.move(place.epoch, fields["offset"])
                 self._hear(fields)
+            if self._is_leaving and kind != "welcome":
+                self._is_leaving = False
+                self._drop(connection)
+                self.world.scheduler.call_at(self.world.scheduler.now + self._random.uniform(0, 0.01), self.connect)
 
     def _hear(self, fields: dict[str, Any]) -> None:
         if self.outbox.pop(fields.get("ref") or "", None) is not None:

@@ -18,14 +18,16 @@ from tests.simulation.scheduler import Scheduler, SimulatedThread, current_threa
 LOCK_WAIT = 5.0  # seconds that SQLite waits for a lock, as its ``timeout`` says
 LOCK_LOOK = 0.004  # seconds at most between two tries
 APPENDS = re.compile('UPDATE "broadcast_group" SET head|INSERT INTO "broadcast_message"')
+MOST = 0.3  # seconds that a step takes at most where the database is well
 WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 class SimulatedDatabase:
     """Goes at a pace, is slow or away for a while, and tells of each COMMIT."""
 
-    def __init__(self, scheduler: Scheduler, on_commit: Callable[[Any], None]) -> None:
+    def __init__(self, scheduler: Scheduler, pace: float, on_commit: Callable[[Any], None]) -> None:
         self.scheduler = scheduler
+        self.pace = pace
         self.away_until = 0.0
         self.slow_until = 0.0
         self.unwell_until = 0.0
@@ -148,7 +150,7 @@ class SimulatedDatabase:
     def _pass(self, thread: SimulatedThread) -> None:
         """Time goes by, and others go on."""
         chance = thread.random.random()
-        most = 0.001 if chance < 0.9 else 0.01 if chance < 0.98 else 0.06
+        most = min(self.pace * (0.001 if chance < 0.9 else 0.01 if chance < 0.98 else 0.06), MOST)
         if self.scheduler.now < self.slow_until and chance > 0.7:
             most = 1.5
         thread.pause(thread.random.uniform(0, most))

@@ -125,6 +125,11 @@ class Judge:
 
     # Time
 
+    @property
+    def soon(self) -> float:
+        """What is read is read in several steps, each of which may take a while on a slow database."""
+        return SOON if self.world.plan.pace == 1 else 2 * SOON
+
     def look(self) -> None:
         """Whether everything is as soon as promised, at this moment."""
         well_since = self.world.database.unwell_until
@@ -148,7 +153,7 @@ class Judge:
         era = group.era
         since = max(since, place.live_at)
         if era.epoch != place.epoch:
-            patience = WENT_BACK if era.went_back or era.epoch == VOID else SOON
+            patience = WENT_BACK if era.went_back or era.epoch == VOID else self.soon
             if self.now > max(since, era.started_at) + patience:
                 self.complain(f"{place}: not told of {era.epoch}, which began at {era.started_at:.3f}")
         elif era.head > (place.offset or 0):
@@ -160,7 +165,7 @@ class Judge:
         offset = max(place.offset or 0, era.floor) + 1
         entry = era.entries.get(offset)
         begun = entry.visible_at if entry is not None else max(at for at, _ in era.floors)
-        patience = WENT_BACK if era.went_back else SOON
+        patience = WENT_BACK if era.went_back else self.soon
         if self.world.is_prompt and entry is not None and not (entry.by.is_dead or entry.by.frozen_until > begun):
             patience = AT_ONCE
         if self.now > max(since, begun) + patience:
@@ -171,7 +176,7 @@ class Judge:
         if self.world.database.is_held(place.group, 0.1):
             self.world.locked_until[place.group] = self.now
         body, begun = next(iter(group.waiting.values()))
-        if self.now > max(since, begun, self.world.locked_until.get(place.group, 0.0)) + SOON + 0.5:
+        if self.now > max(since, begun, self.world.locked_until.get(place.group, 0.0)) + self.soon + 0.5:
             self.complain(f"{place}: {body!r}, committed at {begun:.3f}, still waits for an offset")
 
     # The end

@@ -16,6 +16,7 @@ WEIGHTS = {
     "say": 12,
     "connect": 10,
     "drop": 14,
+    "hurry": 8,
     "shut": 6,
     "freeze": 4,
     "freeze_in_transaction": 4,
@@ -56,6 +57,7 @@ class Plan:
     senders: int
     clients: list[list[str]]
     losses: float
+    pace: float  # of the database: how many times slower than a quick one
     history: dict[str, int]
     acts: list[Act] = field(default_factory=list)
 
@@ -65,7 +67,8 @@ def plan(seed: int, groups: tuple[str, ...]) -> Plan:
     clients = [chance.sample(groups, chance.choice([1, 1, 2, 3])) for _ in range(chance.randint(1, 4))]
     losses = chance.choice([0.0, 0.0, 0.2, 0.6, 1.0])
     history = {group: chance.choice([0, 0, 3, 15, 30]) for group in groups}
-    made = Plan(seed, chance.randint(2, 4), chance.randint(1, 2), clients, losses, history)
+    pace = chance.choice([1, 1, 1, 20])
+    made = Plan(seed, chance.randint(2, 4), chance.randint(1, 2), clients, losses, pace, history)
     count = chance.choice([4, 8, 16, 30])
     times = sorted(chance.uniform(0.05, ACTIVE) for _ in range(count))
     if chance.random() < 0.4:  # some of it at once
@@ -98,7 +101,7 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
             return {"who": who, "count": chance.choice([1, 1, 3, 6])}
         case "connect":
             return {"groups": chance.sample(groups, chance.choice([1, 1, 2, 3]))}
-        case "kill" | "interrupt":
+        case "kill" | "interrupt" | "hurry":
             return {"who": who}
         case "drop" | "shut" | "freeze" | "freeze_in_transaction":
             return {"who": who, "seconds": seconds}

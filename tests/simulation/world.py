@@ -56,8 +56,8 @@ class World:
         self.scheduler = Scheduler(plan.seed)
         self.trace: list[str] = []
         self.layer = SimulatedLayer(self.scheduler, plan.losses)
-        self.is_prompt = plan.losses == 0
-        self.database = SimulatedDatabase(self.scheduler, self._committed)
+        self.is_prompt = plan.losses == 0 and plan.pace == 1
+        self.database = SimulatedDatabase(self.scheduler, plan.pace, self._committed)
         self.judge = Judge(self)
         self.layer.on_arrival = self.judge.on_arrival
         self.backups = Backups(self)
@@ -100,9 +100,11 @@ class World:
         kind = "daphne" if process.loop is not None else "sender"
         self.scheduler.call_at(self.scheduler.now + RESTART, self.start, kind)
 
-    def some_daphne(self, chance: Random) -> SimulatedProcess | None:
+    def some_daphne(self, chance: Random, last: SimulatedProcess | None) -> SimulatedProcess | None:
+        """Where a client is sent: rather not where it was."""
         daphnes = [process for process in self.processes if process.loop is not None]
-        return chance.choice(daphnes) if daphnes else None
+        others = [process for process in daphnes if process is not last]
+        return chance.choice(others if others and chance.random() < 0.7 else daphnes) if daphnes else None
 
     def sender(self, process: SimulatedProcess, number: int) -> OneThread:
         """One of the two threads in which a process answers requests."""
