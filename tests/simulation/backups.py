@@ -56,8 +56,12 @@ class Backups:
                 name = fields["name"]
                 if is_told or fields["epoch"] != before[name] or not self._would_be_noticed(name, fields["head"]):
                     epoch = f"renewed{len(judge.restored_at)}{name}"
-                    cursor.execute("UPDATE broadcast_group SET epoch = %s, begin_ = head WHERE name = %s".replace(
-                        "begin_", quote("begin")), [epoch, name])
+                    cursor.execute(
+                        "UPDATE broadcast_group SET epoch = %s, begin_ = head WHERE name = %s".replace(
+                            "begin_", quote("begin")
+                        ),
+                        [epoch, name],
+                    )
         self.world.database.appends_from = now + NOTICED
 
     def _adapted(self, row: tuple[Any, ...]) -> list[Any]:

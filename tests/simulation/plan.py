@@ -91,7 +91,12 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
     match name:
         case "send":
             count = chance.choice([1, 1, 1, 2, 4, 25])
-            return {"who": who, "group": group, "count": count, "way": chance.choice(["single", "many", "again", "typing"])}
+            return {
+                "who": who,
+                "group": group,
+                "count": count,
+                "way": chance.choice(["single", "many", "again", "typing"]),
+            }
         case "ephemeral":
             return {"who": who, "group": group, "count": chance.choice([1, 3, 12, 40])}
         case "transaction":

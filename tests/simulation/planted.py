@@ -57,7 +57,11 @@ BUGS = [
                 "            if head.has_waiting:\n                await self._sequence(stream.name)\n        if failures",
             ),
             (HUB, "            del self._sequencing[group]\n", "            self._sequencing.pop(group, None)\n"),
-            (LOG, "def sequence(self, name: str, patience: float = IMPATIENCE)", "def sequence(self, name: str, patience: float = 60.0)"),
+            (
+                LOG,
+                "def sequence(self, name: str, patience: float = IMPATIENCE)",
+                "def sequence(self, name: str, patience: float = 60.0)",
+            ),
         ),
         on_postgresql=True,
     ),
@@ -71,16 +75,17 @@ BUGS = [
             ),
         ),
     ),
-    Bug("who knows another epoch waits for no look", ((STREAM, "and epoch in (self.epoch, VOID)", "or epoch != self.epoch"),)),
+    Bug(
+        "who knows another epoch waits for no look",
+        ((STREAM, "and epoch in (self.epoch, VOID)", "or epoch != self.epoch"),),
+    ),
     Bug(
         "pages of another epoch are told",
         ((LOG, "if any(row.epoch != epoch for row in found):", "if False:"),),
     ),
     Bug(
         "one group that fails ends the look at all",
-        (
-            (HUB, "                failures.append(error)\n                continue\n", "                raise\n"),
-        ),
+        ((HUB, "                failures.append(error)\n                continue\n", "                raise\n"),),
     ),
     Bug("early frames outlive their epoch", ((STREAM, "        self.out_of_order.clear()\n", ""),)),
     Bug(
@@ -100,8 +105,14 @@ BUGS = [
     ),
     Bug(
         "the floor is forgotten at a restart",
-        ((STREAM, "self.epoch, self.begin, self.floor = epoch, max(begin, floor), floor", "self.epoch, self.begin, self.floor = epoch, begin, floor"),
-         (STREAM, "        start = max(self.begin, self.floor)\n", "        start = self.begin\n")),
+        (
+            (
+                STREAM,
+                "self.epoch, self.begin, self.floor = epoch, max(begin, floor), floor",
+                "self.epoch, self.begin, self.floor = epoch, begin, floor",
+            ),
+            (STREAM, "        start = max(self.begin, self.floor)\n", "        start = self.begin\n"),
+        ),
     ),
     Bug(
         "the head is read before the channel is joined",
@@ -121,29 +132,54 @@ BUGS = [
                 "        except Exception as error:\n            report(error)\n        self._drop_idle()\n",
                 "        except Exception as error:\n            report(error)\n            self._failed = True\n        self._drop_idle()\n",
             ),
-            (HUB, "            if self.streams:  # otherwise", "            if self.streams and not getattr(self, '_failed', False):  # otherwise"),
+            (
+                HUB,
+                "            if self.streams:  # otherwise",
+                "            if self.streams and not getattr(self, '_failed', False):  # otherwise",
+            ),
         ),
     ),
     Bug(
         "an offset is off by one at the edge of the ring",
-        (("engine/hub/ring.py", "oldest = self.last if first is None else first - 1", "oldest = self.last if first is None else first - 2"),),
-    ),
-    Bug("what waits is sequenced newest first", ((LOG, '.order_by("id")) if head.has_waiting', '.order_by("-id")) if head.has_waiting'),)),
-    Bug(
-        "a new row gets an epoch that was there before",
         (
-            (DATABASE, 'defaults={"epoch": new_epoch()}', 'defaults={"epoch": f"derived-{name}"}'),
+            (
+                "engine/hub/ring.py",
+                "oldest = self.last if first is None else first - 1",
+                "oldest = self.last if first is None else first - 2",
+            ),
         ),
     ),
     Bug(
+        "what waits is sequenced newest first",
+        ((LOG, '.order_by("id")) if head.has_waiting', '.order_by("-id")) if head.has_waiting'),),
+    ),
+    Bug(
+        "a new row gets an epoch that was there before",
+        ((DATABASE, 'defaults={"epoch": new_epoch()}', 'defaults={"epoch": f"derived-{name}"}'),),
+    ),
+    Bug(
         "a void position is taken without a look at the floor",
-        ((STREAM, "    return max(after, floor), after >= floor\n", "    return (after, True) if is_void else (max(after, floor), after >= floor)\n"),),
+        (
+            (
+                STREAM,
+                "    return max(after, floor), after >= floor\n",
+                "    return (after, True) if is_void else (max(after, floor), after >= floor)\n",
+            ),
+        ),
     ),
     Bug(
         "the first message comes before its reset",
         (
-            (STREAM, "        if hint.epoch != self.epoch:\n            return True\n", "        if hint.epoch != self.epoch and self.epoch == VOID:\n            self.epoch = hint.epoch\n        if hint.epoch != self.epoch:\n            return True\n"),
-            (STREAM, "        if position.epoch != self.epoch:\n            return self.begin_anew(position)\n", "        if position.epoch != self.epoch and position.epoch != VOID:\n            return self.begin_anew(position)\n"),
+            (
+                STREAM,
+                "        if hint.epoch != self.epoch:\n            return True\n",
+                "        if hint.epoch != self.epoch and self.epoch == VOID:\n            self.epoch = hint.epoch\n        if hint.epoch != self.epoch:\n            return True\n",
+            ),
+            (
+                STREAM,
+                "        if position.epoch != self.epoch:\n            return self.begin_anew(position)\n",
+                "        if position.epoch != self.epoch and position.epoch != VOID:\n            return self.begin_anew(position)\n",
+            ),
         ),
     ),
     Bug(

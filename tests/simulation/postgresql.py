@@ -59,7 +59,9 @@ class Locks:
         scheduler.wait_for = self.wait_for
         scheduler.release = self.release
 
-    def execute(self, thread: SimulatedThread, connection: BaseDatabaseWrapper, work: Callable[[str], Any], sql: str) -> Any:
+    def execute(
+        self, thread: SimulatedThread, connection: BaseDatabaseWrapper, work: Callable[[str], Any], sql: str
+    ) -> Any:
         """Executes a statement, whose lock time-outs are kept here and not told to the database."""
         if (timeout := TIMEOUT.search(sql)) is not None:
             self._patience[thread] = int(timeout[2]) / 1000

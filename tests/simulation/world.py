@@ -12,15 +12,14 @@ from typing import Any
 from unittest import mock
 
 from channels.layers import channel_layers
-from django.conf import settings
 from django.db import connections
 
 from broadcast import consumers
 from broadcast.engine import commit
-from broadcast.engine.hints import layer_thread
+from broadcast.engine.hints import hint, layer_thread
 from broadcast.engine.hub import hub, pages, ring, stream
-from broadcast.engine.storage.records import Draft
 from broadcast.engine.storage import pruning
+from broadcast.engine.storage.records import Draft
 from tests.simulation.acts import Acts
 from tests.simulation.backups import Backups
 from tests.simulation.clients import SimulatedClient
@@ -45,6 +44,7 @@ SIZES = {
     stream: {"MAX_OUT_OF_ORDER": 5, "BATCH_FRAMES": 4},
     commit: {"MAX_BATCH": 3, "EVERY": 8},
     pruning: {"EVERY": 8, "STEP": 6},
+    hint: {"MAX_EVENT_MESSAGES": 3},
 }
 
 
@@ -188,6 +188,10 @@ class World:
 
     def _see_failures(self) -> None:
         for process in self.processes:
+            for node in process.process.nodes.values():
+                for each in node.hub.streams.values():
+                    if not is_bounded(each):
+                        self.judge.complain(f"{process.name} keeps too much of {each.name}")
             for loop in process.loops:
                 for failure in loop.failures:
                     self.judge.complain(f"{process.name}: {failure}")
@@ -232,6 +236,13 @@ class World:
         process = thread.owner
         assert isinstance(process, SimulatedProcess)
         return process.new_loop(f"{thread.name} loop {len(process.loops)}")
+
+
+def is_bounded(group: stream.GroupStream) -> bool:
+    """True if a hub keeps no more of a group than it may."""
+    frames = ring.MAX_FRAMES * ring.BURST_FACTOR
+    is_small = len(group.ring.frames) <= frames and len(group._pages._pages) <= pages.MAX_PAGES
+    return is_small and len(group.out_of_order) <= stream.MAX_OUT_OF_ORDER
 
 
 def transport_for(node: Any, send: Any, dialect: Any) -> Any:
