@@ -8,6 +8,7 @@ import signal
 import sys
 
 from chaos.fleet import Fleet, World
+from chaos.report import tell, write_logs
 from chaos.run import Run
 from tests.services import Missing
 
@@ -31,7 +32,12 @@ async def played(world: World, fleet: Fleet) -> bool:
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await asyncio.to_thread(fleet.start)
-    return await Run(world, fleet).play()
+    run = Run(world, fleet)
+    try:
+        await run.play()
+        return tell(run)
+    finally:
+        write_logs(fleet.directory, run.clients, run.ledger)
 
 
 def main() -> int:

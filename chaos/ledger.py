@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 SENT, NOT_SENT, UNKNOWN = "sent", "not sent", "unknown"
+EPHEMERAL = {"fleeting", "fleeting_undone"}  # acts whose messages are in no log
 
 
 @dataclass(slots=True)

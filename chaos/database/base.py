@@ -1,6 +1,8 @@
 """PostgreSQL, some of whose connections are lost in the middle of a COMMIT."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any
 
@@ -16,6 +18,21 @@ random = Random(f"{settings.CHAOS_SEED}:database")
 tally = Tally(settings.CHAOS_TALLY)
 
 
+before_commit: list[Callable[[], None]] = []
+"""What is called once, before the next COMMIT of this process."""
+
+
+@contextmanager
+def freezing(freeze: Callable[[], None]) -> Iterator[None]:
+    """Has the next COMMIT inside begin with ``freeze``."""
+    before_commit.append(freeze)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            before_commit.remove(freeze)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Loses a share of its connections in a COMMIT: before the server has heard of it, or after it has done it."""
 
@@ -27,6 +44,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super().get_new_connection(conn_params)
 
     def _commit(self) -> None:
+        if before_commit:
+            before_commit.pop()()
         if self.connection is None or random.random() >= settings.CHAOS_COMMIT_FAULTS:
             return super()._commit()
         if random.random() < 0.5:
