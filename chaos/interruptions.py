@@ -17,7 +17,6 @@ from chaos.ledger import NOT_SENT, SENT, UNKNOWN
 from chaos.sending import Keys, Outcomes, item_of, many, one
 
 SOON = 0.03  # seconds: most sends end within them, many do not
-TOGETHER = 4  # threads that send at the same time
 END_TIMEOUT = 40.0  # seconds for a thread to end
 
 
@@ -59,7 +58,7 @@ class Sender(threading.Thread):
 
 def interrupted(group: str, keys: Keys) -> Outcomes:
     """Sends from several threads at once, some of which are interrupted."""
-    senders = {key: Sender(group, key) for key in keys[:TOGETHER]}
+    senders = {key: Sender(group, key) for key in keys}
     for sender in senders.values():
         sender.start()
     for sender in random.sample(list(senders.values()), len(senders) // 2):
@@ -69,7 +68,7 @@ def interrupted(group: str, keys: Keys) -> Outcomes:
         sender.join(END_TIMEOUT)
         if sender.is_alive():
             raise AssertionError(f"{key} is still being sent after {END_TIMEOUT:g} s")
-    return {key: senders[key].outcome if key in senders else NOT_SENT for key in keys}
+    return {key: sender.outcome for key, sender in senders.items()}
 
 
 def ctrl_c(group: str, keys: Keys) -> Outcomes:

@@ -33,6 +33,8 @@ class Reader(Client):
         self.steps: list[Step] = []  # what servers said that moved it otherwise than by messages
         self.stays = Stays(self.name)
         self.letters = Letters()
+        self.heard_again = 0  # ephemeral messages that came on a connection and on a later one too
+        self._heard: set[str] = set()  # refs of those that came on this one
         self._bit = 1 << number
         self._unanswered = 0
         self._ping_after = 25.0
@@ -102,6 +104,7 @@ class Reader(Client):
 
     def connecting(self) -> None:
         self.welcomed, self.away, self.ended = set(), set(), set()
+        self._heard.clear()
         self._unanswered = 1  # the group that the address names
 
     def say(self, frame: dict[str, Any]) -> None:
@@ -141,8 +144,11 @@ class Reader(Client):
         where = f"{frame.fields['body'][:30]!r} in {GROUPS[frame.group]}"
         if frame.group not in self.welcomed | self.ended:
             self.mistake("ephemeral before its welcome", where)
-        if frame.heard_by & self._bit:
+        if frame.ref in self._heard:
             self.mistake("ephemeral twice", where)
+        elif frame.heard_by & self._bit:
+            self.heard_again += 1
+        self._heard.add(frame.ref)
         frame.heard_by |= self._bit
 
     def _unexpected(self, frame: Frame, offset: int) -> None:

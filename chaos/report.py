@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from chaos.clients import Client
+from chaos.judge.archive import Archive
 from chaos.judge.court import Case, judge
 from chaos.judge.lateness import GRACE, LIMIT, Table
 from chaos.judge.losses import losses
@@ -29,6 +30,7 @@ def tell_faults(run: Run) -> None:
 def tell_verdict(run: Run) -> bool:
     case = run.case()
     verdict, table = judge(case)
+    write_archive(run.fleet.directory, case.archive)
     tell_messages(case, run)
     delays = ", ".join(f"{delay * 1000:.0f}" for delay in run.hint_delays.values())
     print(f"Healed: a message reaches the servers after {delays} ms (median each, by hint)")
@@ -54,7 +56,8 @@ def tell_messages(case: Case, run: Run) -> None:
     print(
         f"Checked: {case.book.received:,} deliveries to {len(case.readers)} clients over "
         f"{sum(reader.visits for reader in case.readers):,} connections, "
-        f"{sum(frame.heard_by.bit_count() for frame in ephemeral):,} of them of {len(ephemeral):,} ephemeral messages; "
+        f"{sum(frame.heard_by.bit_count() for frame in ephemeral):,} of them of {len(ephemeral):,} ephemeral messages "
+        f"({sum(reader.heard_again for reader in case.readers):,} again on another connection); "
         f"{len(steps):,} moves to another place, {sum(step.is_lost for step in steps):,} of them told as a loss. "
         f"Everybody was at the head {run.settled_after:.1f} s after the last message"
     )
@@ -82,6 +85,11 @@ def tell_losses(run: Run) -> bool:
 
 def outcomes(ledger: Ledger) -> str:
     return "Publishers know of " + ", ".join(f"{n:,} {outcome}" for outcome, n in ledger.counts().items())
+
+
+def write_archive(directory: Path, archive: Archive) -> None:
+    with (directory / "archive.log").open("w") as file:
+        print(*archive.changes, *archive.rows, sep="\n", file=file)
 
 
 def write_logs(directory: Path, clients: Iterable[Client], ledger: Ledger) -> None:

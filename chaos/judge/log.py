@@ -72,11 +72,15 @@ def check_waiting(verdict: Verdict, archive: Archive) -> None:
 def check_order(verdict: Verdict, ledger: Ledger, archive: Archive) -> None:
     """What was sent after another message was settled comes after it in the log."""
     written = archive.written()
+    first: dict[str, Row] = {}
+    for row in archive.logged():
+        first.setdefault(key_of(row.body), row)
     for name in GROUPS:
         rows = [row for row in archive.logged() if row.group == name]
         for change, part in parts(rows, setbacks(archive, name)):
             begun = 0 if change is None else change.number
-            own = [row for row in part if written[identity(row)].number > begun]
+            # What comes a second time, when the first was erased or taken back, was sent again at another time.
+            own = [row for row in part if written[identity(row)].number > begun and first[key_of(row.body)] is row]
             check_part(verdict, ledger, sorted(own, key=lambda row: row.offset or 0))
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from math import inf
 from typing import NamedTuple
 
 from chaos.judge.archive import Change, Row
@@ -36,6 +37,7 @@ class Timeline:
         self._last: dict[str, int] = {VOID: -1}
         self._begins: dict[str, int] = {VOID: 0}
         self._floors: dict[str, int] = defaultdict(int)
+        self._gone: dict[str, float] = defaultdict(int)  # up to where messages of an epoch could be gone in the end
         self._went_back: dict[str, list[int]] = defaultdict(list)  # the heads at which backups found an epoch again
         self._parents: dict[str, str] = {}
         self._refs: dict[Place, set[str]] = defaultdict(set)
@@ -58,6 +60,10 @@ class Timeline:
                 self._parents[epoch] = previous.epoch
         self._last[epoch] = change.number
         self._floors[epoch] = max(self._floors[epoch], change.floor)
+        # Who reads an epoch that has just ended finds that its messages are gone, before anybody says why.
+        gone = inf if change.is_restored or epoch == VOID else change.floor
+        for which in {epoch, previous.epoch if previous else epoch}:
+            self._gone[which] = max(self._gone[which], gone)
         self._heads[epoch] = max(self._heads[epoch], change.head)
         if change.is_restored:
             self._went_back[epoch].append(change.head)
@@ -98,6 +104,6 @@ class Timeline:
     def _complaint_within(self, before: Place, after: Place) -> str:
         """A loss within an epoch: it was pruned up to there, or a backup took it back."""
         if after.offset > before.offset:
-            return "" if after.offset <= self._floors[after.epoch] else "a loss of what was kept"
+            return "" if after.offset <= self._gone[after.epoch] else "a loss of what was kept"
         is_true = any(head < before.offset for head in self._went_back[after.epoch])
         return "" if is_true else "a loss where nothing was lost"

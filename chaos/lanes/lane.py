@@ -9,6 +9,7 @@ from chaos import GROUPS
 from chaos.ledger import Ledger
 
 SINGLE = {"alone", "insisted", "patient", "impatient", "signed", "ctrl_c", "cancelled", "frozen_at_commit"}
+THREADS = {"interrupted": 4}  # messages that are sent at the same time
 # What views do, and how often; scripts do more.
 VIEW_ACTS = {
     "alone": 25,
@@ -65,7 +66,9 @@ class Lane(ABC):
     def keys(self, act: str, late: float) -> list[str]:
         """The keys of the next messages: more where an outage kept it from sending for some seconds."""
         count = 1
-        if act not in SINGLE:
+        if act in THREADS:
+            count = THREADS[act]
+        elif act not in SINGLE:
             count = min(BURST, self.random.randint(2, 16) + int(max(0.0, late) * self.rate))
         first, self._number = self._number + 1, self._number + count
         return [f"{self.name}-{number:06}" for number in range(first, first + count)]
