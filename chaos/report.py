@@ -13,6 +13,16 @@ from chaos.run import Run
 from chaos.tally import counted
 from chaos.tutorial_readers import TutorialReader
 
+OWN_FAULTS = {
+    "dies": "publisher killed before its COMMIT",
+    "dies_committed": "publisher killed after its COMMIT",
+    "frozen": "publisher frozen in its transaction",
+    "frozen_at_commit": "publisher frozen with the group's row",
+    "interrupted": "publisher's threads interrupted",
+    "ctrl_c": "publisher interrupted by Ctrl-C",
+    "cancelled": "publisher's task cancelled",
+}
+
 
 def tell(run: Run) -> bool:
     """Prints what came of a run. True if nobody has anything to complain about."""
@@ -22,8 +32,11 @@ def tell(run: Run) -> bool:
 
 def tell_faults(run: Run) -> None:
     injected, inside = run.faults.injected, counted(run.fleet.tally)
-    print(f"Faults injected: {injected.total()}, and {inside.total()} inside of processes")
-    for kind, count in (*sorted(injected.items()), *sorted(inside.items())):
+    print(
+        f"Faults injected: {injected.total()}, and {inside.total()} inside of processes, and what publishers do to themselves"
+    )
+    own = {kind: run.ledger.acts[act] for act, kind in OWN_FAULTS.items() if run.ledger.acts[act]}
+    for kind, count in (*sorted(injected.items()), *sorted(inside.items()), *sorted(own.items())):
         print(f"  {count:>6} {kind}")
 
 
@@ -32,6 +45,7 @@ def tell_verdict(run: Run) -> bool:
     verdict, table = judge(case)
     write_archive(run.fleet.directory, case.archive)
     tell_messages(case, run)
+    tell_pages(run)
     delays = ", ".join(f"{delay * 1000:.0f}" for delay in run.hint_delays.values())
     print(f"Healed: a message reaches the servers after {delays} ms (median each, by hint)")
     tell_lateness(table)
@@ -61,6 +75,11 @@ def tell_messages(case: Case, run: Run) -> None:
         f"{len(steps):,} moves to another place, {sum(step.is_lost for step in steps):,} of them told as a loss. "
         f"Everybody was at the head {run.settled_after:.1f} s after the last message"
     )
+
+
+def tell_pages(run: Run) -> None:
+    heard = sum(event.kind == "message" for page in run.pages for event in page.events)
+    print(f"Pages in Chromium: {len(run.pages)}, which heard {heard:,} messages")
 
 
 def tell_lateness(table: Table) -> None:

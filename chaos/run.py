@@ -18,6 +18,7 @@ from chaos.lanes.letter import LetterLane, TutorialLetterLane
 from chaos.lanes.script import ScriptLane
 from chaos.lanes.web import AnnounceLane, ViewLane
 from chaos.ledger import SENT, Ledger
+from chaos.pages import Page, keep_reading, opened
 from chaos.readers import Reader
 from chaos.tutorial_readers import TutorialBook, TutorialReader
 from chaos.waiting import until
@@ -51,12 +52,14 @@ class Run:
         self.clients: Sequence[Client] = self._clients()
         self.lanes = self._lanes()
         scripts = [lane for lane in self.lanes if isinstance(lane, ScriptLane)]
+        self.pages: list[Page] = []
+        self.wards = Wards(self.book, self.readers())
         self.faults = Faults(
             world,
             fleet,
             self.clients,
             scripts,
-            Wards(self.book, self.readers()),
+            self.wards,
             self.ledger,
             self.watch.conditions,
             self.log,
@@ -102,8 +105,17 @@ class Run:
             if not await until(lambda: all(client.has_begun for client in early), START_TIMEOUT):
                 raise AssertionError(f"Not every client was welcomed within {START_TIMEOUT:g} s")
             comings += [asyncio.create_task(self._come_late(client)) for client in late]
-            await self._chaos()
-            await self._settle()
+            async with opened(self.world.pages, [server.port for server in self.fleet.daphnes]) as self.pages:
+                self.wards.all += self.pages
+                reading = asyncio.create_task(keep_reading(self.pages))
+                try:
+                    await self._chaos()
+                    await self._settle()
+                finally:
+                    reading.cancel()
+                    await asyncio.wait([reading])
+            if not reading.cancelled():
+                reading.result()  # raises what ended it
             for task in comings:
                 if task.done():
                     task.result()  # raises what ended it
@@ -175,7 +187,7 @@ class Run:
             (reader.epochs.get(group), reader.positions[group]) == now[GROUPS[group]][:2]
             for reader in self.readers()
             for group in reader.groups
-        )
+        ) and all(page.places.get(name) == group[:2] for page in self.pages for name, group in now.items())
 
     def _wake(self) -> None:
         for client in self.clients:
@@ -194,4 +206,5 @@ class Run:
             self.watch.conditions,
             self._ahead,
             self.faults.troubles,
+            self.pages,
         )

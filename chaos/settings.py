@@ -18,21 +18,22 @@ OPEN: dict[str, Any] = dict.fromkeys(("subscribe", "publish", "announce"), "anyo
 RETENTION: dict[str, dict[str, int]] = {"games": {"keep_messages": 300}, "desk": {"keep_seconds": 15}}
 
 ROOT_URLCONF = "chaos.urls"
-BROADCAST: dict[str, Any] = {
+BROADCAST: dict[str, Any] = {  # type: ignore[no-redef]
     "GROUPS": {name: OPEN | RETENTION.get(name, {}) for name in GROUPS},
     "KEEP_MESSAGES": None,
     "KEEP_SECONDS": None,
     "PING_INTERVAL": 10,
 }
-CHANNEL_LAYERS: dict[str, Any] = {
+SITE_LAYER: dict[str, Any] = {**CHANNEL_LAYERS["default"]}
+CHANNEL_LAYERS: dict[str, Any] = {  # type: ignore[no-redef]
     "default": {
         "BACKEND": "chaos.layer.UnreliableLayer",
         "CONFIG": {
-            "layer": CHANNEL_LAYERS["default"]["BACKEND"],
+            "layer": SITE_LAYER["BACKEND"],
             "share": float(os.environ["CHAOS_HINT_FAULTS"]),
             "seed": CHAOS_SEED,
             "tally": CHAOS_TALLY,
-            **CHANNEL_LAYERS["default"].get("CONFIG", {}),
+            **SITE_LAYER.get("CONFIG", {}),
         },
     }
 }

@@ -1,13 +1,289 @@
-"""A short chaos run. `make chaos` plays a long one."""
+"""What chaos finds: in records made up for its judge, and in a short run. `make chaos` plays a long one."""
 
+import asyncio
+import json
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from chaos import GROUPS, text_of
+from chaos.book import Book
+from chaos.judge.archive import Archive, Change, Now, Row
+from chaos.judge.court import Case, judge
+from chaos.judge.pages import follow
+from chaos.judge.timeline import VOID, Timeline
+from chaos.judge.verdict import Verdict
+from chaos.judge.watch import Conditions
+from chaos.ledger import SENT, Ledger
+from chaos.pages import Event
+from chaos.readers import Reader
 from tests.services import Missing, do_without, postgres_program, program
 from tests.site import ROOT
 
 SECONDS = 15
 END_TIMEOUT = 240
+GROUP = GROUPS[0]
+SENT_AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Trial:
+    """One client of one group, which hears what it is told, and a log that holds what it is given."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.book = Book(self.ledger)
+        self.client = Reader(0, [0], "", self.book)
+        self.client.groups = [0]
+        self.clock = asyncio.get_running_loop().time
+        self.archive = Archive([], [])
+        self.conditions = Conditions()
+        self.connects()
+
+    def connects(self) -> None:
+        self.client.connecting()
+        self.client.socket = SimpleNamespace(heard_at=0.0, send=lambda text: None)  # type: ignore[assignment]
+
+    def becomes(self, epoch: str, head: int = 0, begin: int = 0, floor: int = 0, is_restored: bool = False) -> None:
+        """The log's row of the group."""
+        number = len(self.archive.changes) + len(self.archive.rows)
+        self.archive.changes.append(Change(number, self.clock(), GROUP, epoch, head, begin, floor, is_restored))
+
+    def logs(self, *offsets: int, key: str = "m", at: float = 0.0) -> None:
+        """Messages sent at that many seconds from now."""
+        for offset in offsets:
+            text, now = f"{key}-{offset}", self.clock() + at
+            self.ledger.begin([text], GROUP, "alone", now)
+            self.ledger.settle({text: SENT}, "", now)
+            epoch = self.archive.changes[-1].epoch
+            number = len(self.archive.changes) + len(self.archive.rows)
+            fields = ("server", "Server", text_of(text), None, text, SENT_AT)
+            self.archive.rows.append(Row(number, now, epoch, number, GROUP, offset, *fields))
+
+    def welcomed(self, epoch: str, offset: int, recovered: bool = True) -> None:
+        self.told("welcome", epoch=epoch, offset=offset, recovered=recovered, ping_ms=1000)
+
+    def hears(self, *offsets: int | None, key: str = "m", at: float = 0.0) -> None:
+        self.client.socket.heard_at = self.clock() + at  # type: ignore[union-attr]
+        for offset in offsets:
+            name = f"{key}-{offset}"
+            said = {"author": "Server", "body": text_of(name), "source": "server", "ref": name}
+            self.told("message", offset=offset, sent_at=SENT_AT.isoformat(), **said)
+
+    def told(self, kind: str, **fields: Any) -> None:
+        self.client.received(json.dumps({"type": kind, "group": GROUP, **fields}).encode())
+
+    def violations(self) -> set[str]:
+        last = self.archive.changes[-1]
+        head = max([last.head, *(row.offset or 0 for row in self.archive.rows if row.epoch == last.epoch)])
+        now = {GROUP: Now(last.epoch, head, last.floor)}
+        kept = {GROUP: list(range(last.floor + 1, head + 1))}
+        self.client.closed()
+        case = Case(self.ledger, [self.client], self.book, self.archive, now, kept, self.conditions, 0.0)
+        return set(judge(case)[0].counts)
+
+
+def all_is_well(trial: Trial) -> None:
+    trial.becomes("one")
+    trial.welcomed("one", 0)
+    trial.logs(1, 2)
+    trial.hears(1, 2)
+
+
+def missing(trial: Trial) -> None:
+    trial.becomes("one")
+    trial.welcomed("one", 0)
+    trial.logs(1, 2, 3)
+    trial.hears(1, 3)
+
+
+def doubled(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.hears(2)
+
+
+def not_in_the_log(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.ledger.begin(["m-3"], GROUP, "alone", 0)
+    trial.ledger.settle({"m-3": SENT}, "", 0)
+
+
+def erased_and_told(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.becomes("two", 2, 2, 2)
+    trial.told("reset", epoch="two", offset=2)
+    trial.logs(3)
+    trial.hears(3)
+
+
+def erased_and_not_told(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.becomes("two", 2, 2, 2)
+    trial.logs(3)
+    trial.hears(3)
+
+
+def erased_and_told_that_nothing_is_lost(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.becomes("two", 2, 2, 2)
+    trial.told("reset", epoch="two", offset=2, lost=False)
+
+
+def an_epoch_that_is_over(trial: Trial) -> None:
+    erased_and_told(trial)
+    trial.told("reset", epoch="one", offset=2)
+
+
+def a_loss_that_was_none(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.connects()
+    trial.welcomed("one", 2, recovered=False)
+
+
+def pruned_and_told(trial: Trial) -> None:
+    trial.becomes("one")
+    trial.welcomed("one", 0)
+    trial.logs(1, 2, 3)
+    trial.becomes("one", 3, 0, 2)
+    trial.told("reset", epoch="one", offset=2)
+    trial.hears(3)
+
+
+def skipped_by_a_reset(trial: Trial) -> None:
+    """The first message of the new epoch is lost, though the reset would have had to lead to it."""
+    all_is_well(trial)
+    trial.becomes("two", 2, 2, 2)
+    trial.logs(3)
+    trial.told("reset", epoch="two", offset=3)
+
+
+def begun_from_nothing(trial: Trial) -> None:
+    trial.becomes(VOID)
+    trial.welcomed(VOID, 0)
+    trial.becomes("one")
+    trial.logs(1)
+    trial.told("reset", epoch="one", offset=0, lost=False)
+    trial.hears(1)
+
+
+def restored_and_told(trial: Trial) -> None:
+    """What the backup did not have is sent again at the same offset, in an epoch of its own."""
+    all_is_well(trial)
+    trial.becomes("one", 1, is_restored=True)
+    trial.becomes("two", 1, 1)
+    trial.told("reset", epoch="two", offset=1)
+    trial.logs(2, key="new")
+    trial.hears(2, key="new")
+
+
+def restored_and_told_of_the_lost(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.becomes("one", 1, is_restored=True)
+    trial.becomes("two", 1, 1)
+    trial.told("reset", epoch="two", offset=1)
+    trial.logs(2, key="new")
+    trial.hears(2)
+
+
+def fleeting(trial: Trial, *offsets: None) -> None:
+    all_is_well(trial)
+    trial.ledger.begin(["m-None"], GROUP, "fleeting", 0)
+    trial.hears(*offsets)
+
+
+def ephemeral_and_not_heard(trial: Trial) -> None:
+    fleeting(trial)
+
+
+def ephemeral_twice(trial: Trial) -> None:
+    fleeting(trial, None, None)
+
+
+def ephemeral_from_nobody(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.hears(None)
+
+
+def late(trial: Trial) -> None:
+    all_is_well(trial)
+    trial.logs(3, at=1)
+    trial.hears(3, at=8)
+
+
+def late_for_a_reason(trial: Trial) -> None:
+    late(trial)
+    trial.conditions.add(trial.clock(), trial.clock() + 7, GROUP)
+
+
+def late_while_another_group_is_held(trial: Trial) -> None:
+    late(trial)
+    trial.conditions.add(trial.clock(), trial.clock() + 7, GROUPS[1])
+
+
+def waited_in_vain(trial: Trial) -> None:
+    """It comes again and then has it at once: on the connection before it had waited for too long."""
+    trial.becomes("one")
+    trial.welcomed("one", 0)
+    trial.client.stays.since[0] -= 9
+    trial.logs(1, at=-8)
+    trial.client.closed()
+    trial.connects()
+    trial.welcomed("one", 0)
+    trial.hears(1)
+
+
+@pytest.mark.parametrize(
+    ("what_happens", "expected"),
+    [
+        (all_is_well, ""),
+        (missing, "missing"),
+        (doubled, "doubled"),
+        (not_in_the_log, "sent and not in the log"),
+        (erased_and_told, ""),
+        (erased_and_not_told, "told in a wrong epoch, did not reach the head"),
+        (erased_and_told_that_nothing_is_lost, "not true"),
+        (an_epoch_that_is_over, "not true, did not reach the head"),
+        (a_loss_that_was_none, "not true"),
+        (pruned_and_told, ""),
+        (skipped_by_a_reset, "not true"),
+        (begun_from_nothing, ""),
+        (restored_and_told, ""),
+        (restored_and_told_of_the_lost, "told in a wrong epoch"),
+        (ephemeral_and_not_heard, ""),
+        (ephemeral_twice, "ephemeral twice"),
+        (ephemeral_from_nobody, "ephemeral from nobody"),
+        (late, "late"),
+        (late_for_a_reason, ""),
+        (late_while_another_group_is_held, "late"),
+        (waited_in_vain, "late"),
+    ],
+)
+async def test_the_judge_notices(what_happens: Callable[[Trial], None], expected: str) -> None:
+    trial = Trial()
+    what_happens(trial)
+    assert trial.violations() == set(filter(None, expected.split(", ")))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([("live", 0), ("message", 1), ("moved", 1), ("message", 2)], ""),
+        ([("live", 0), ("message", 2)], "page missed or doubled"),
+        ([("live", 0), ("message", 1), ("message", 1)], "page missed or doubled"),
+        ([("live", 0), ("moved", 1), ("message", 2)], "not true"),
+        ([("live", 0), ("message", None), ("message", None)], "page heard ephemeral twice"),
+    ],
+)
+def test_the_judge_notices_what_a_page_missed(told: list[tuple[str, int | None]], expected: str) -> None:
+    rows = [Row(n, 0.0, "one", n, GROUP, n, "server", "Server", "", None, f"ref-{n}", None) for n in (1, 2)]
+    line = Timeline([Change(0, 0.0, GROUP, "one", 0, 0, 0, False)], rows)
+    verdict = Verdict()
+    follow(verdict, "page", [Event(kind, GROUP, "one", offset, f"ref-{offset}", 0.0) for kind, offset in told], line)
+    assert set(verdict.counts) == set(filter(None, [expected]))
 
 
 def test_every_client_sees_each_message_once_and_in_order() -> None:
@@ -16,7 +292,7 @@ def test_every_client_sees_each_message_once_and_in_order() -> None:
         postgres_program("postgres")
     except Missing as missing:
         do_without(str(missing))
-    world = ("--seconds", str(SECONDS), "--seed", "25", "--clients", "60", "--rate", "80")
+    world = ("--seconds", str(SECONDS), "--seed", "25", "--clients", "60", "--rate", "80", "--pages", "0")
     command = [sys.executable, "-W", "error", "-m", "chaos", *world]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
         try:

@@ -99,6 +99,7 @@ class Now(NamedTuple):
     floor: int
 
 
+FrameKey = tuple[str, int | None, str, datetime | None]
 Identity = tuple[str, str, int]
 """What a message keeps from when it was written until it gets its offset: group, ref and key."""
 
@@ -114,6 +115,10 @@ class Archive:
         """Every message that got an offset."""
         return [row for row in self.rows if row.offset is not None]
 
+    def by_frame(self) -> dict[FrameKey, Row]:
+        """Every message that got an offset, by what a frame tells of it; a backup may have it given to it twice."""
+        return {(row.group, row.offset, row.ref, row.sent_at): row for row in self.logged()}
+
     def written(self) -> dict[Identity, Row]:
         """Every message as it was first written."""
         first: dict[Identity, Row] = {}
@@ -124,6 +129,10 @@ class Archive:
 
 def identity(row: Row) -> Identity:
     return row.group, row.ref, row.id
+
+
+def frame_key(fields: dict[str, Any]) -> FrameKey:
+    return fields["group"], fields["offset"], fields["ref"], datetime.fromisoformat(fields["sent_at"])
 
 
 def install(url: str) -> None:

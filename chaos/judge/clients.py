@@ -2,11 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime
 
 from chaos import GROUPS, key_of, text_of
 from chaos.book import Book, Frame
-from chaos.judge.archive import Archive, Now
+from chaos.judge.archive import Archive, Now, frame_key
 from chaos.judge.timeline import Place, Timeline
 from chaos.judge.verdict import Verdict
 from chaos.ledger import EPHEMERAL, Ledger
@@ -24,13 +23,13 @@ def timelines(archive: Archive) -> dict[str, Timeline]:
 
 def check_frames(verdict: Verdict, book: Book, ledger: Ledger, archive: Archive, lines: Mapping[str, Timeline]) -> None:
     """Every frame that any client got says what the log said, at a place of the log where it stood."""
-    logged = {(row.group, row.offset, row.ref): row for row in archive.logged()}
+    logged = archive.by_frame()
     for frame in book.frames.values():
         if frame.offset is None:
             check_ephemeral(verdict, frame, ledger)
             continue
-        row = logged.get((frame.fields["group"], frame.offset, frame.ref))
-        if row is None or told_in(frame) != row[6:]:
+        row = logged.get(frame_key(frame.fields))
+        if row is None or told_in(frame) != row[6:10]:
             verdict.add("frame not as in the log", f"{frame.fields} for {row}")
         for epoch in frame.epochs:
             if not lines[frame.fields["group"]].holds(Place(epoch, frame.offset), frame.ref):
@@ -40,8 +39,7 @@ def check_frames(verdict: Verdict, book: Book, ledger: Ledger, archive: Archive,
 def told_in(frame: Frame) -> tuple[object, ...]:
     """What a frame says, in the order of an archived row's columns."""
     fields = frame.fields
-    sent_at = datetime.fromisoformat(fields["sent_at"])
-    return (*(fields[name] for name in ("source", "author", "body")), fields.get("data"), fields["ref"], sent_at)
+    return (*(fields[name] for name in ("source", "author", "body")), fields.get("data"))
 
 
 def check_ephemeral(verdict: Verdict, frame: Frame, ledger: Ledger) -> None:

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from chaos.book import Book
 from chaos.judge.archive import Archive, Now
 from chaos.judge.clients import check_frames, check_reader, timelines
 from chaos.judge.lateness import LIMIT, Table, Trouble, Waits
 from chaos.judge.log import check_messages, check_offsets, check_order, check_sequence
+from chaos.judge.pages import check_page
 from chaos.judge.verdict import Verdict
 from chaos.judge.watch import Conditions
 from chaos.ledger import Ledger
+from chaos.pages import Page
 from chaos.readers import Reader
 
 
@@ -28,6 +31,7 @@ class Case:
     ahead: float
     """How much the wall clock, by which commits are dated, is ahead of the clients' clock."""
     troubles: Iterable[Trouble] = ()
+    pages: Sequence[Page] = ()
 
 
 def judge(case: Case) -> tuple[Verdict, Table]:
@@ -41,6 +45,8 @@ def judge(case: Case) -> tuple[Verdict, Table]:
     check_frames(verdict, case.book, case.ledger, case.archive, lines)
     for reader in case.readers:
         check_reader(verdict, reader, case.now, lines)
+    for page in case.pages:
+        check_page(verdict, page, case.archive, case.now, lines)
     for surprise in case.ledger.surprises:
         verdict.add("publisher surprised", surprise)
     return verdict, check_lateness(verdict, case)
@@ -51,7 +57,8 @@ def check_lateness(verdict: Verdict, case: Case) -> Table:
     table = Table(case.troubles)
     waits = Waits(case.archive, case.conditions, case.ahead)
     stays = (stay for reader in case.readers for stay in reader.stays.over)
-    for wait in (*waits.of_frames(case.book), *waits.in_vain(stays)):
+    of_pages = (wait for page in case.pages for wait in waits.of_page(page))
+    for wait in chain(waits.of_frames(case.book), of_pages, waits.in_vain(stays)):
         table.add(wait)
         if wait.counted > LIMIT:
             verdict.add("late", f"{wait.what}: {wait.counted:.1f} s of {wait.seconds:.1f} s, until {wait.end:.3f}")

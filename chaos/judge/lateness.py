@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from chaos import GROUPS, key_of
 from chaos.book import Book
-from chaos.judge.archive import Archive, Row, identity
+from chaos.judge.archive import Archive, Row, frame_key, identity
 from chaos.judge.log import setbacks
+from chaos.judge.pages import heard_live
 from chaos.judge.watch import Conditions
+from chaos.pages import Page
 from chaos.stays import Stay
 
 PROMISED = 3.0  # seconds: docs/guarantees.md has a look into the log each second
@@ -57,12 +59,21 @@ class Waits:
 
     def of_frames(self, book: Book) -> Iterator[Wait]:
         """The longest waits for each message that somebody heard."""
-        logged = {(row.group, row.ref, row.offset): row for row in self._archive.logged()}
+        logged = self._archive.by_frame()
         for frame in book.frames.values():
-            row = logged.get((frame.fields["group"], frame.ref, frame.offset))
-            if row is not None:
+            if frame.offset is not None and (row := logged.get(frame_key(frame.fields))):
                 for begin, end in frame.arrivals.waits(self._committed_at(row)):
                     yield self._wait(begin, end, row)
+
+    def of_page(self, page: Page) -> Iterator[Wait]:
+        """The waits of a page that was live, until its script was told."""
+        logged = {(row.group, row.ref, row.offset): row for row in self._archive.logged()}
+        for event, since in heard_live(page):
+            row = logged.get((event.group, event.ref, event.offset))
+            if row is not None:
+                end = event.at - self._ahead
+                begin = page.excuses.due(max(self._committed_at(row), since - self._ahead), end, row.group)
+                yield self._wait(min(begin, end), end, row, f"{page.name} heard ")
 
     def in_vain(self, stays: Iterable[Stay]) -> Iterator[Wait]:
         """The waits, up to the end of each stay, for the message that would have been the next."""
