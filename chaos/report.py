@@ -1,5 +1,6 @@
 """The report: what a run found out, and the logs that it leaves."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,10 +33,8 @@ def tell(run: Run) -> bool:
 
 def tell_faults(run: Run) -> None:
     injected, inside = run.faults.injected, counted(run.fleet.tally)
-    print(
-        f"Faults injected: {injected.total()}, and {inside.total()} inside of processes, and what publishers do to themselves"
-    )
-    own = {kind: run.ledger.acts[act] for act, kind in OWN_FAULTS.items() if run.ledger.acts[act]}
+    own = Counter({kind: run.ledger.acts[act] for act, kind in OWN_FAULTS.items() if run.ledger.acts[act]})
+    print(f"Faults injected: {injected.total()}, {inside.total()} inside of processes, {own.total()} by publishers")
     for kind, count in (*sorted(injected.items()), *sorted(inside.items()), *sorted(own.items())):
         print(f"  {count:>6} {kind}")
 

@@ -116,7 +116,7 @@ class Run:
                     await asyncio.wait([reading])
             if not reading.cancelled():
                 reading.result()  # raises what ended it
-            for task in comings:
+            for task in (*comings, watching):
                 if task.done():
                     task.result()  # raises what ended it
         finally:

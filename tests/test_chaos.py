@@ -21,6 +21,7 @@ from chaos.judge.verdict import Verdict
 from chaos.judge.watch import Conditions
 from chaos.ledger import SENT, Ledger
 from chaos.pages import Event
+from chaos.proxy import Link, Quality
 from chaos.readers import Reader
 from tests.services import Missing, do_without, postgres_program, program
 from tests.site import ROOT
@@ -284,6 +285,28 @@ def test_the_judge_notices_what_a_page_missed(told: list[tuple[str, int | None]]
     verdict = Verdict()
     follow(verdict, "page", [Event(kind, GROUP, "one", offset, f"ref-{offset}", 0.0) for kind, offset in told], line)
     assert set(verdict.counts) == set(filter(None, [expected]))
+
+
+async def test_a_link_that_is_stopped_in_one_direction_forwards_in_the_other() -> None:
+    came: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        came.put_nowait(await reader.read(100))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as target:
+        link = Link(target.sockets[0].getsockname()[1])
+        link.ways["to"].set(Quality(is_stopped=True))
+        async with await asyncio.start_server(link.connected, "127.0.0.1", 0) as proxy:
+            reader, writer = await asyncio.open_connection(*proxy.sockets[0].getsockname())
+            writer.write(b"hi")
+            assert await reader.readexactly(5) == b"hello"
+            assert came.empty()
+            link.ways["to"].set(Quality())
+            assert await came.get() == b"hi"
+            assert await reader.read() == b""
+            writer.close()
 
 
 def test_every_client_sees_each_message_once_and_in_order() -> None:
