@@ -101,6 +101,7 @@ class Reader(Client):
 
     def closed(self) -> None:
         self.is_kept_from_hearing()
+        self.welcomed.clear()
 
     def connecting(self) -> None:
         self.welcomed, self.away, self.ended = set(), set(), set()
