@@ -68,6 +68,11 @@ class Trial:
     def welcomed(self, epoch: str, offset: int, recovered: bool = True) -> None:
         self.told("welcome", epoch=epoch, offset=offset, recovered=recovered, ping_ms=1000)
 
+    def passes(self, seconds: float) -> None:
+        """Has begun to count on what is sent so much earlier."""
+        since = self.client.stays.since
+        since.update({group: then - seconds for group, then in since.items()})
+
     def hears(self, *offsets: int | None, key: str = "m", at: float = 0.0) -> None:
         self.client.socket.heard_at = self.clock() + at  # type: ignore[union-attr]
         for offset in offsets:
@@ -225,16 +230,24 @@ def late_while_another_group_is_held(trial: Trial) -> None:
     trial.conditions.add(trial.clock(), trial.clock() + 7, GROUPS[1])
 
 
-def waited_in_vain(trial: Trial) -> None:
-    """It comes again and then has it at once: on the connection before it had waited for too long."""
+def waited_in_vain(trial: Trial, is_away: bool = False) -> None:
+    """It has the message as soon as it comes again: on the connection before it had waited for too long."""
     trial.becomes("one")
     trial.welcomed("one", 0)
-    trial.client.stays.since[0] -= 9
+    if is_away:
+        trial.client.closed()
+        trial.client.socket = None
+        trial.client.go_on()
+    trial.passes(9)
     trial.logs(1, at=-8)
     trial.client.closed()
     trial.connects()
     trial.welcomed("one", 0)
     trial.hears(1)
+
+
+def away_meanwhile(trial: Trial) -> None:
+    waited_in_vain(trial, is_away=True)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +274,7 @@ def waited_in_vain(trial: Trial) -> None:
         (late_for_a_reason, ""),
         (late_while_another_group_is_held, "late"),
         (waited_in_vain, "late"),
+        (away_meanwhile, ""),
     ],
 )
 async def test_the_judge_notices(what_happens: Callable[[Trial], None], expected: str) -> None:
