@@ -26,7 +26,7 @@ from chaos.readers import Reader
 from tests.services import Missing, do_without, postgres_program, program
 from tests.site import ROOT
 
-SECONDS = 15
+SECONDS = 10
 END_TIMEOUT = 240
 GROUP = GROUPS[0]
 SENT_AT = datetime(2026, 3, 1, tzinfo=UTC)
