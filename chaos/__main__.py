@@ -8,6 +8,8 @@ import signal
 import sys
 
 from chaos.fleet import Fleet, World
+from chaos.pages import chromium
+from chaos.report import tell, write_logs
 from chaos.run import Run
 from tests.services import Missing
 
@@ -18,12 +20,16 @@ def world_of(arguments: list[str]) -> tuple[World, bool]:
     parser.add_argument("--seed", default=str(random.randrange(10**6)), help="repeats a run (default: a new one)")
     parser.add_argument("--clients", type=int, default=150, help="how many (150)")
     parser.add_argument("--rate", type=float, default=120, help="messages a second (120)")
+    parser.add_argument("--pages", type=int, default=2, help="in Chromium, where there is one (2)")
     parser.add_argument("--layer", choices=("pubsub", "core"), default="pubsub", help="of channels_redis (pubsub)")
     parser.add_argument("--tutorial", action="store_true", help="try the Channels tutorial's consumer instead")
     parser.add_argument("--keep", action="store_true", help="keep the logs also if all is well")
     options = vars(parser.parse_args(arguments))
     keep = options.pop("keep")
-    return World(is_tutorial=options.pop("tutorial"), **options), keep
+    is_tutorial = options.pop("tutorial")
+    if is_tutorial:
+        options["pages"] = 0
+    return World(is_tutorial=is_tutorial, **options), keep
 
 
 async def played(world: World, fleet: Fleet) -> bool:
@@ -31,13 +37,20 @@ async def played(world: World, fleet: Fleet) -> bool:
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     await asyncio.to_thread(fleet.start)
-    return await Run(world, fleet).play()
+    run = Run(world, fleet)
+    try:
+        await run.play()
+        return tell(run)
+    finally:
+        write_logs(fleet.directory, run.clients, run.ledger)
 
 
 def main() -> int:
     world, keep = world_of(sys.argv[1:])
     fleet = Fleet(world)
     is_well = False
+    if world.pages and not chromium():
+        print("Without pages: they need Chromium on the PATH, and playwright")
     print(f"Chaos, seed {world.seed}: {world.seconds:g} s, {world.clients} clients, Redis ({world.layer}), PostgreSQL")
     try:
         is_well = asyncio.run(played(world, fleet))
@@ -55,7 +68,7 @@ def main() -> int:
         tutorial = " --tutorial" if world.is_tutorial else ""
         print(
             f"To repeat: python -m chaos --seconds {world.seconds:g} --seed {world.seed} "
-            f"--clients {world.clients} --rate {world.rate:g} --layer {world.layer}{tutorial}"
+            f"--clients {world.clients} --rate {world.rate:g} --pages {world.pages} --layer {world.layer}{tutorial}"
         )
     return 0 if is_well else 1
 

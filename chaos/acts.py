@@ -5,47 +5,20 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
 
-from broadcast import send, send_many
 from broadcast.exceptions import BroadcastError, LogUnavailable, OutcomeUnknown
-from chaos import text_of, tutorial
+from chaos.interruptions import cancelled, ctrl_c, frozen, frozen_at_commit, interrupted
+from chaos.ledger import NOT_SENT, SENT, UNKNOWN
+from chaos.sending import Keys, Outcomes, Undone, many, one, user
 
-SENT, NOT_SENT, UNKNOWN = "sent", "not sent", "unknown"
 INSIST_FOR = 30.0  # seconds
 
-Keys = list[str]
 
-
-class Undone(Exception):
-    """Raised to have a transaction rolled back."""
-
-
-def item_of(key: str) -> dict[str, Any]:
-    number = int(key.rpartition("-")[2])
-    return {"body": text_of(key), "data": {"number": number, "url": "/ü"} if number % 5 == 0 else None}
-
-
-def one(group: str, key: str, **options: Any) -> None:
-    if settings.CHAOS_TUTORIAL:
-        tutorial.tell(group, text_of(key))
-    else:
-        send(**item_of(key), group=group, **options)
-
-
-def many(group: str, keys: Iterable[str]) -> None:
-    if settings.CHAOS_TUTORIAL:
-        for key in keys:
-            tutorial.tell(group, text_of(key))
-    else:
-        send_many([item_of(key) for key in keys], group=group)
-
-
-# Each act returns the keys that it sent; an exception means that none was sent, or that nobody knows.
+# Each act returns the keys that it sent, or what became of each; an exception means that none was sent, or that
+# nobody knows.
 
 
 def alone(group: str, keys: Keys) -> Keys:
@@ -71,6 +44,28 @@ def insisted(group: str, keys: Keys) -> Keys:
             close_old_connections()
         else:
             return keys[:1]
+
+
+def signed(group: str, keys: Keys) -> Keys:
+    """Sends as a user, whose row somebody may have locked."""
+    one(group, keys[0], author=user())
+    return keys[:1]
+
+
+def fleeting(group: str, keys: Keys) -> Keys:
+    """Shows something to whoever is live."""
+    many(group, keys, persist=False)
+    return keys
+
+
+def fleeting_undone(group: str, keys: Keys) -> Keys:
+    """The same inside a transaction that is rolled back: it is shown all the same."""
+    try:
+        with transaction.atomic():
+            many(group, keys, persist=False)
+            raise Undone
+    except Undone:
+        return keys
 
 
 def committed(group: str, keys: Keys) -> Keys:
@@ -134,19 +129,23 @@ def say_committed_and_die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-ACTS: dict[str, Callable[[str, Keys], Keys]] = {
-    act.__name__: act for act in (alone, together, insisted, committed, partly, undone, manual, dies, dies_committed)
+ACTS: dict[str, Callable[[str, Keys], Keys | Outcomes]] = {
+    act.__name__: act
+    for act in (
+        *(alone, together, insisted, signed, fleeting, fleeting_undone, committed, partly, undone, manual),
+        *(dies, dies_committed, frozen, frozen_at_commit, interrupted, ctrl_c, cancelled),
+    )
 }
 
 
-def perform(act: str, group: str, keys: Keys) -> dict[str, str]:
+def perform(act: str, group: str, keys: Keys) -> Outcomes:
     """Does one act and returns the outcome of each key."""
     try:
-        sent = set(ACTS[act](group, keys))
+        done = ACTS[act](group, keys)
     except OutcomeUnknown:
         return dict.fromkeys(keys, UNKNOWN)
     except (Undone, BroadcastError):
         return dict.fromkeys(keys, NOT_SENT)
     except (DatabaseError, InterfaceError):  # perhaps in COMMIT
         return dict.fromkeys(keys, NOT_SENT if act == "undone" else UNKNOWN)
-    return {key: SENT if key in sent else NOT_SENT for key in keys}
+    return done if isinstance(done, dict) else {key: SENT if key in done else NOT_SENT for key in keys}

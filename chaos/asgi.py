@@ -1,9 +1,10 @@
-"""The tutorial's consumer beside the site's pages, for daphne."""
+"""The host site for daphne, with a clock that can be set back; or the tutorial's consumer beside its pages."""
 
-from django.core.asgi import get_asgi_application
+from project.asgi import application as site  # isort: skip  (loads the apps, which the tutorial's consumer needs)
 
-django_application = get_asgi_application()
+from chaos.clock import Clock
+from chaos.settings import CHAOS_TUTORIAL
+from chaos.tutorial import with_tutorial
 
-from chaos.tutorial import with_tutorial  # noqa: E402  (needs the apps)
-
-application = with_tutorial(django_application)
+Clock().obey_signals()
+application = with_tutorial(site) if CHAOS_TUTORIAL else site

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 SENT, NOT_SENT, UNKNOWN = "sent", "not sent", "unknown"
+EPHEMERAL = {"fleeting", "fleeting_undone"}  # acts whose messages are in no log
 
 
 @dataclass(slots=True)
@@ -25,9 +26,11 @@ class Ledger:
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
+        self.acts: Counter[str] = Counter()  # how often each was done
         self.surprises: list[str] = []
 
     def begin(self, keys: Iterable[str], group: str, act: str, now: float) -> None:
+        self.acts[act] += 1
         for key in keys:
             self.entries[key] = Entry(group, act, now)
 

@@ -1,27 +1,27 @@
 """The direction of a run: who comes on when, and what is told at the end."""
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from chaos import GROUPS
-from chaos.check import Row, delivered, judge, losses, read_log
+from chaos.book import Book
 from chaos.clients import Client
-from chaos.faults import Faults
+from chaos.faults.injector import Faults
+from chaos.faults.wards import Wards
 from chaos.fleet import Fleet, World
-from chaos.hints import DEAF_AFTER, hint_delays
+from chaos.judge.archive import Now, read_archive, read_groups, read_offsets
+from chaos.judge.court import Case
+from chaos.judge.hints import DEAF_AFTER, hint_delays
+from chaos.judge.watch import Watch, clock_offset
+from chaos.lanes.lane import Lane
+from chaos.lanes.letter import LetterLane, TutorialLetterLane
+from chaos.lanes.script import ScriptLane
+from chaos.lanes.web import AnnounceLane, ViewLane
 from chaos.ledger import SENT, Ledger
-from chaos.publishers import (
-    AnnounceLane,
-    Lane,
-    LetterLane,
-    ScriptLane,
-    TutorialLetterLane,
-    ViewLane,
-)
-from chaos.readers import Book, Reader
-from chaos.tally import counted
+from chaos.pages import Page, keep_reading, opened
+from chaos.readers import Reader
 from chaos.tutorial_readers import TutorialBook, TutorialReader
+from chaos.waiting import until
 
 START_TIMEOUT = 60.0
 SETTLE_TIMEOUT = 90.0
@@ -42,11 +42,28 @@ class Run:
         self.stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda _, context: self.ledger.surprise(repr(context)))
+        self.book = Book(self.ledger)
+        self.tutorial_book = TutorialBook()
+        self.settled_after = 0.0
+        self.hint_delays: dict[int, float] = {}
+        self._ahead = clock_offset(self._loop.time)
+        self.watch = Watch(fleet.database_url, self._loop.time)
         self._journal = (fleet.directory / "faults.log").open("w")
         self.clients: Sequence[Client] = self._clients()
         self.lanes = self._lanes()
         scripts = [lane for lane in self.lanes if isinstance(lane, ScriptLane)]
-        self.faults = Faults(world, fleet, list(self.clients), scripts, self.log)
+        self.pages: list[Page] = []
+        self.wards = Wards(self.book, self.readers())
+        self.faults = Faults(
+            world,
+            fleet,
+            self.clients,
+            scripts,
+            self.wards,
+            self.ledger,
+            self.watch.conditions,
+            self.log,
+        )
 
     def log(self, text: str) -> None:
         print(f"{self._loop.time():.3f} {text}", file=self._journal, flush=True)
@@ -54,9 +71,7 @@ class Run:
     def _clients(self) -> Sequence[Client]:
         ports, numbers = [server.port for server in self.fleet.daphnes], range(self.world.clients)
         if self.world.is_tutorial:
-            self.tutorial_book = TutorialBook()
             return [TutorialReader(number, ports, self.world.seed, self.tutorial_book) for number in numbers]
-        self.book = Book()
         return [Reader(number, ports, self.world.seed, self.book) for number in numbers]
 
     def _lanes(self) -> list[Lane]:
@@ -81,25 +96,33 @@ class Run:
         env = {} if self.world.is_tutorial else {"REDIS_URL": ""}
         return ScriptLane(name, self.world.seed, rate, self.ledger, self.fleet, **env)
 
-    async def play(self) -> bool:
-        """Plays the run and prints what came of it; whether nobody has anything to complain about."""
+    async def play(self) -> None:
+        """Plays the run to its end, when all is healed and everybody has got everything."""
         late, early = self.clients[::LATECOMERS], [c for n, c in enumerate(self.clients) if n % LATECOMERS]
         comings = [asyncio.create_task(client.run()) for client in early]
+        watching = asyncio.create_task(self.watch.run())
         try:
             if not await until(lambda: all(client.has_begun for client in early), START_TIMEOUT):
                 raise AssertionError(f"Not every client was welcomed within {START_TIMEOUT:g} s")
             comings += [asyncio.create_task(self._come_late(client)) for client in late]
-            await self._chaos()
-            await self._settle()
-            for task in comings:
+            async with opened(self.world.pages, [server.port for server in self.fleet.daphnes]) as self.pages:
+                self.wards.all += self.pages
+                reading = asyncio.create_task(keep_reading(self.pages))
+                try:
+                    await self._chaos()
+                    await self._settle()
+                finally:
+                    reading.cancel()
+                    await asyncio.wait([reading])
+            if not reading.cancelled():
+                reading.result()  # raises what ended it
+            for task in (*comings, watching):
                 if task.done():
                     task.result()  # raises what ended it
-            return await (self._tell_tutorial() if self.world.is_tutorial else self._tell())
         finally:
-            for task in comings:
+            for task in (*comings, watching):
                 task.cancel()
-            await asyncio.gather(*comings, return_exceptions=True)
-            self._write_logs()
+            await asyncio.gather(*comings, watching, return_exceptions=True)
             self._journal.close()
 
     async def _come_late(self, client: Client) -> None:
@@ -137,7 +160,7 @@ class Run:
             return
         self.settled_after = await self._last_words()
         lane = ViewLane("probe", self.world.seed, 1.0, self.ledger, [self.fleet.wsgi])
-        self.hint_delays = await hint_delays(lane, self._readers())
+        self.hint_delays = await hint_delays(lane, self.readers())
         for port, delay in self.hint_delays.items():
             if delay > DEAF_AFTER:
                 self.ledger.surprise(f"The server on port {port} hears of messages {delay:.2f} s late, by polling")
@@ -151,85 +174,37 @@ class Run:
                 self.ledger.surprise(f"The last message to {group} was not sent")
         await lane.end()
         begun = self._loop.time()
-        heads, _ = await self._log()
-        await until(lambda: self._are_at(heads), SETTLE_TIMEOUT, self._wake)
+        now = await asyncio.to_thread(read_groups, self.fleet.database_url)
+        await until(lambda: self._are_at(now), SETTLE_TIMEOUT, self._wake)
         self.log("settled")
         return self._loop.time() - begun
 
-    def _readers(self) -> list[Reader]:
+    def readers(self) -> list[Reader]:
         return [client for client in self.clients if isinstance(client, Reader)]
 
-    def _are_at(self, heads: dict[str, int]) -> bool:
+    def _are_at(self, now: dict[str, Now]) -> bool:
         return all(
-            reader.positions[group] >= heads[GROUPS[group]] for reader in self._readers() for group in reader.groups
-        )
+            (reader.epochs.get(group), reader.positions[group]) == now[GROUPS[group]][:2]
+            for reader in self.readers()
+            for group in reader.groups
+        ) and all(page.places.get(name) == group[:2] for page in self.pages for name, group in now.items())
 
     def _wake(self) -> None:
         for client in self.clients:
             client.wake()
 
-    async def _log(self) -> tuple[dict[str, int], list[Row]]:
-        return await asyncio.to_thread(read_log, self.fleet.postgres.database_url("chaos"))
-
-    # What came of it
-
-    async def _tell(self) -> bool:
-        heads, rows = await self._log()
-        readers = self._readers()
-        verdict = judge(self.ledger, readers, self.book, heads, rows)
-        self._tell_faults()
-        print(f"In the log: {len(rows):,} messages in {len(heads)} groups. {self._outcomes()}")
-        print(
-            f"Checked: {delivered(readers):,} deliveries ({len(rows):,} messages to {len(readers)} clients), "
-            f"over {sum(reader.visits for reader in readers):,} connections. "
-            f"Everybody was at the head {self.settled_after:.1f} s after the last message"
+    def case(self) -> Case:
+        """All that is known of the run, for the judge."""
+        url = self.fleet.database_url
+        return Case(
+            self.ledger,
+            self.readers(),
+            self.book,
+            read_archive(url),
+            read_groups(url),
+            read_offsets(url),
+            self.watch.conditions,
+            self._ahead,
+            self.faults.troubles,
+            self.pages,
         )
-        delays = ", ".join(f"{delay * 1000:.0f}" for delay in self.hint_delays.values())
-        print(f"Healed: a message reaches the servers after {delays} ms (median each, by hint)")
-        counts = verdict.counts
-        print(f"Missing {counts['missing']}, doubled or out of order {counts['doubled']}, violations {counts.total()}")
-        for line in verdict.lines():
-            print(f"  {line}")
-        return not verdict.counts
-
-    async def _tell_tutorial(self) -> bool:
-        lost = losses(self.ledger, [client for client in self.clients if isinstance(client, TutorialReader)])
-        self._tell_faults()
-        print(f"The tutorial's consumer, its hints left alone. {self._outcomes()}")
-        print(
-            f"Expected: {lost.expected:,} deliveries. Missing {lost.missing:,} "
-            f"({lost.missing / max(1, lost.expected):.1%}), {lost.missing_connected:,} of them to clients that were "
-            f"connected all the while; doubled {lost.doubled:,}, out of order {lost.disordered:,}. "
-            f"{lost.losers} of {len(self.clients)} clients missed something"
-        )
-        return True
-
-    def _tell_faults(self) -> None:
-        injected, inside = self.faults.injected, counted(self.fleet.tally)
-        print(f"Faults injected: {injected.total()}, and {inside.total()} inside of processes")
-        for kind, count in (*sorted(injected.items()), *sorted(inside.items())):
-            print(f"  {count:>6} {kind}")
-
-    def _outcomes(self) -> str:
-        return "Publishers know of " + ", ".join(f"{n:,} {outcome}" for outcome, n in self.ledger.counts().items())
-
-    def _write_logs(self) -> None:
-        with (self.fleet.directory / "clients.log").open("w") as file:
-            for client in self.clients:
-                print(f"--- {client.name} {dict(client.mistakes)}", *client.events, sep="\n", file=file)
-        with (self.fleet.directory / "messages.log").open("w") as file:
-            for key, entry in self.ledger.entries.items():
-                print(f"{key} {entry}", file=file)
-
-
-async def until(condition: Callable[[], bool], seconds: float, meanwhile: Callable[[], None] | None = None) -> bool:
-    """Waits until the condition holds; false if it does not in time."""
-    deadline, wakes_at = time.monotonic() + seconds, 0.0
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        if meanwhile is not None and time.monotonic() > wakes_at:
-            meanwhile()
-            wakes_at = time.monotonic() + 1
-        await asyncio.sleep(0.05)
-    return True

@@ -1,6 +1,7 @@
 """A plain process that sends: it does what each line of its input asks for and answers with the outcome."""
 
 import json
+import signal
 import sys
 
 import django
@@ -9,6 +10,8 @@ from django.db import close_old_connections
 django.setup()
 
 from chaos.acts import perform  # noqa: E402  (needs the apps)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have switched off
 
 for line in sys.stdin:
     close_old_connections()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from django.db.transaction import Atomic, TransactionManagementError
 from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Group, Message
 from ..system import System
+from .interruptions import interruption_behind
 from .records import VOID, Head
 
 T = TypeVar("T")
@@ -170,6 +172,7 @@ def in_own_transaction(
     own timeout holds). Raises LogUnavailable, or OutcomeUnknown when nobody can say what became of a COMMIT.
     """
     begun = system.monotonic()
+    outer = sys.exc_info()[1]
     uncertain = False
     attempt = 0
     while True:
@@ -185,6 +188,9 @@ def in_own_transaction(
                 committing = True
             return result
         except (DatabaseError, InterfaceError) as error:
+            if (interruption := interruption_behind(error, outer)) is not None:
+                connection.close()
+                raise interruption from None
             # Django has put a new, healthy connection in the place of one that was lost in a transaction.
             replaced = used is not None and connection.connection is not used
             broken = replaced or is_broken(connection, error)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from unittest.mock import patch
 
 import pytest
 from django.db import connection, connections, transaction
@@ -450,3 +451,19 @@ class TestPostgreSQL:
 
         results = together(*[some] * 4)
         assert sorted(offset for offsets in results for offset in offsets) == list(range(1, 41))
+
+
+class TimeLimit(BaseException):
+    """What a task queue raises in a thread that takes too long."""
+
+
+@only_postgresql
+def test_who_is_interrupted_in_its_commit_is_told_so_and_leaves_a_connection_that_works() -> None:
+    def interrupted() -> None:
+        connection.connection.pgconn.send_query(b"COMMIT")
+        raise TimeLimit
+
+    connection.ensure_connection()
+    with patch.object(connections["default"], "_commit", interrupted), pytest.raises(TimeLimit):
+        send("one")
+    assert send("two").offset in (1, 2)  # nobody knows about the first

@@ -6,7 +6,7 @@ from random import Random
 from statistics import median
 
 from chaos import GROUPS
-from chaos.publishers import Lane
+from chaos.lanes.lane import Lane
 from chaos.readers import Reader
 
 PROBES = 15

@@ -1,0 +1,1 @@
+"""Lanes: publishers, each of which sends numbered messages one act after the other."""
