@@ -31,7 +31,8 @@ class Connection:
         self.scheduler = process.scheduler
         self.opened_at = self.begun_at = self.scheduler.now
         self.is_shut = False  # the client reads nothing
-        self.is_cut = False
+        self.is_cut = False  # nothing passes
+        self.is_over = False  # and the server knows
         self.random = self.scheduler.random(f"{client.name} connection {client.connections}")
         self.is_direct = self.random.random() < 0.6
         self.capacity = self.random.choice([600, 2000, 65536])
@@ -70,7 +71,7 @@ class Connection:
 
     async def send(self, event: dict[str, Any]) -> None:
         """ASGI's ``send``: it waits for a client that does not read, unless the server has buffers for it."""
-        if self.is_cut:
+        if self.is_over:
             raise ConnectionError("the client is gone")
         match event["type"]:
             case "websocket.accept":
@@ -79,17 +80,17 @@ class Connection:
                 self._write(event["code"])
             case _:
                 self._write(text_frame(event["text"]))
-        while not self.is_direct and self._buffer and not self.is_cut:
+        while not self.is_direct and self._buffer and not self.is_over:
             room = self.loop.create_future()
             self._room.append(room)
             await room
 
     def is_ready(self) -> bool:
-        self.has_news = self.is_cut or bool(self._buffer)
+        self.has_news = self.is_over or bool(self._buffer)
         return not self.has_news
 
     def send_now(self, data: bytes) -> int:
-        if self.is_cut:
+        if self.is_over:
             raise ConnectionError("the client is gone")
         room = self.capacity - self._held
         if room <= 0:
@@ -103,7 +104,8 @@ class Connection:
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self._on_drained = callback
-        self._fill_kernel()
+        if not self.is_over:
+            self._fill_kernel()
 
     def mute(self) -> None:
         pass
@@ -200,9 +202,13 @@ class Connection:
         delay = self.random.uniform(0, LATENCY if at_once else GONE)
         event = {"type": "websocket.disconnect", "code": 1006}
         self.scheduler.call_at(self.scheduler.now + delay, self._to_server, event)
-        self.scheduler.call_at(self.scheduler.now + delay, self._drained)
+        self.scheduler.call_at(self.scheduler.now + delay, self._see_end)
         if self.random.random() < 0.3:
             self.scheduler.call_at(self.scheduler.now + delay, self._cancel)
+
+    def _see_end(self) -> None:
+        self.is_over = True
+        self._drained()
 
     def _cancel(self) -> None:
         """What servers do with an application that does not end soon after the disconnect."""

@@ -16,7 +16,8 @@ from tests.simulation.process import SimulatedProcess
 from tests.simulation.scheduler import Scheduler, SimulatedThread, current_thread
 
 LOCK_WAIT = 5.0  # seconds that SQLite waits for a lock, as its ``timeout`` says
-LOCK_LOOK = 0.004  # seconds at most between two tries
+LOCK_LOOK = 0.2  # seconds after which it tries again, if nobody has let go of it before
+LOCK_PASSES = 0.004  # seconds at most until who waits has the lock that somebody let go of
 APPENDS = re.compile('UPDATE "broadcast_group" SET head|INSERT INTO "broadcast_message"')
 MOST = 0.3  # seconds that a step takes at most where the database is well
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -34,6 +35,7 @@ class SimulatedDatabase:
         self.appends_from = 0.0  # until then nobody appends
         self.freeze_next_for = 0.0
         self.open: dict[SimulatedThread, tuple[float, set[str]]] = {}  # who has written since when, in which groups
+        self._waiting: dict[SimulatedThread, None] = {}  # for SQLite's lock
         self.lose_next: str = ""  # the next COMMIT that is lost: "before" the database hears of it, or "after"
         self._on_commit = on_commit
         self.locks = None if self.locks_all else Locks(scheduler)
@@ -92,6 +94,8 @@ class SimulatedDatabase:
 
     def _ended(self, thread: SimulatedThread) -> None:
         self.open.pop(thread, None)
+        for each in self._waiting:
+            self.scheduler.schedule(each, self.scheduler.now + each.random.uniform(0, LOCK_PASSES))
         if self.locks is not None:
             self.locks.ended(thread)
 
@@ -117,7 +121,11 @@ class SimulatedDatabase:
             except OperationalError as error:
                 if not is_busy(error) or self.scheduler.now > deadline:
                     raise
-            thread.pause(thread.random.uniform(0, LOCK_LOOK))
+            self._waiting[thread] = None
+            try:
+                thread.pause(LOCK_LOOK)
+            finally:
+                del self._waiting[thread]
         if sql.startswith(WRITES):
             self._wrote(thread, context["connection"], params)
         self._pass(thread)

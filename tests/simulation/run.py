@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import re
 import sys
@@ -42,6 +44,11 @@ def prepare() -> None:
 
     settings.make_database()
     call_command("migrate", verbosity=0)
+    logger = logging.getLogger("broadcast")
+    logger.addHandler(logging.NullHandler())  # what it says belongs to the world that runs
+    logger.propagate = False
+    gc.collect()
+    gc.freeze()
 
 
 def run(seed: int, numbers: Iterable[int] | None = None) -> Outcome:
@@ -53,9 +60,14 @@ def run(seed: int, numbers: Iterable[int] | None = None) -> Outcome:
     made = plan(seed, NAMES)
     if numbers is not None:
         made.acts = [made.acts[number] for number in numbers]
-    world = World(made)
-    violations = world.run()
-    return Outcome(seed, violations, world.digest, made.acts, world.trace if violations else [])
+    gc.disable()  # what is left of one world has no part in the next
+    try:
+        world = World(made)
+        violations = world.run()
+        return Outcome(seed, violations, world.digest, made.acts, world.trace if violations else [])
+    finally:
+        del world
+        gc.collect()
 
 
 def run_some(seeds: range) -> list[Outcome]:

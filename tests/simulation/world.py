@@ -191,7 +191,7 @@ class World:
             for node in process.process.nodes.values():
                 for each in node.hub.streams.values():
                     if not is_bounded(each):
-                        self.judge.complain(f"{process.name} keeps too much of {each.name}")
+                        self.judge.complain(f"{process.name} keeps too much of {each.name} {len(each.ring.frames)} {len(each._pages._pages)} {len(each.out_of_order)}")
             for loop in process.loops:
                 for failure in loop.failures:
                     self.judge.complain(f"{process.name}: {failure}")
@@ -271,12 +271,10 @@ def heard(world: World) -> Iterator[None]:
     logger = logging.getLogger("broadcast")
     ear = Ear(logging.WARNING)
     logger.addHandler(ear)
-    logger.propagate = False
     try:
         yield
     finally:
         logger.removeHandler(ear)
-        logger.propagate = True
 
 
 def empty_tables() -> None:
