@@ -16,7 +16,7 @@ AT_ONCE := --numprocesses 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test matrix mutants bench chaos screenshots lint format clean
+.PHONY: help run admin test simulate matrix mutants bench chaos screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -36,6 +36,10 @@ test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
 	@.ci/system-packages
 	$(PYTEST) $(AT_ONCE) -m 'not alone' --cov --cov-fail-under=95 $(ARGS) || [ $$? -eq 5 ]
 	$(PYTEST) -m alone $(ARGS) || [ $$? -eq 5 ]
+
+simulate: $(INSTALLED) ## see what overlaps in a thousand made-up sites (ARGS='--seeds=1000 --first=1', ARGS=--help for more)
+	@.ci/system-packages
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 matrix: $(INSTALLED) ## run the tests on all versions of Python, Django and the rest (ARGS=--list, ARGS='--session NAME')
 	@.ci/system-packages

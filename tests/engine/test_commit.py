@@ -116,7 +116,9 @@ class Line:
 
 
 def commit_of(log: Log, tell: Callable[[Sequence[NewMessages]], None]) -> GroupCommit:
-    return GroupCommit(log, SimpleNamespace(publish_news=tell), this_process.pruning, this_process.in_flight, this_process.system)
+    return GroupCommit(
+        log, SimpleNamespace(publish_news=tell), this_process.pruning, this_process.in_flight, this_process.system
+    )
 
 
 @pytest.fixture

@@ -11,13 +11,11 @@ import os
 import subprocess
 import sys
 import time
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, BooleanOptionalAction, Namespace
 from contextlib import ExitStack
 
-from tests.simulation.planted import BUGS, planted
-from tests.simulation.run import prepare, run, run_all, shortened
-
-SAID = 60  # lines of a history that are printed
+from tests.simulation.planted import all_bugs, planted
+from tests.simulation.run import Outcome, prepare, run, run_all, shortened
 
 
 def arguments() -> Namespace:
@@ -28,6 +26,7 @@ def arguments() -> Namespace:
     parser.add_argument("--stop-after", type=int, default=3, help="failing seeds after which to stop")
     parser.add_argument("--acts", help="run one seed with only these acts of its plan, by their numbers: 0,3,4")
     parser.add_argument("--trace", action="store_true", help="print all that happened in it")
+    parser.add_argument("--shorten", action=BooleanOptionalAction, default=True, help="look for shorter histories")
     parser.add_argument("--replays", type=int, default=0, help="run each failing seed so often again, and compare")
     parser.add_argument("--postgresql", action="store_true", help="start a PostgreSQL and run on it, not on SQLite")
     parser.add_argument("--plant", nargs="*", metavar="NAME", help="plant these bugs, or all, one at a time")
@@ -58,19 +57,28 @@ def run_seeds(asked: Namespace) -> int:
             print(f"seed {outcome.seed} ({outcome.digest}) {outcome.violations[0]}", flush=True)
             if len(failing) == asked.stop_after:
                 break
-    minutes = (time.monotonic() - begun) / 60
-    print(f"{done} seeds, {len(failing)} failing, {done / minutes:.0f} a minute")
+    print(f"{done} seeds, {len(failing)} failing, {done / (time.monotonic() - begun) * 60:.0f} a minute", flush=True)
     if failing and asked.workers > 1:
         prepare()
     for outcome in failing:
-        best, numbers = shortened(outcome)
-        print(f"\nseed {outcome.seed}, the shortest history found: --first={outcome.seed} --acts={listed(numbers)}")
-        print(*best.acts, *best.violations[:3], sep="\n")
-        for _ in range(asked.replays):
-            again = run(outcome.seed)
-            same = again.digest == outcome.digest
-            print(f"replayed: {again.digest} {'the same' if same else 'NOT the same'}")
+        replay(outcome, asked.replays)
+        if asked.shorten:
+            show_shortened(outcome)
     return 1 if failing else 0
+
+
+def replay(outcome: Outcome, times: int) -> None:
+    """Runs a failing seed again, here, and says whether the same happened, to the letter."""
+    digests = {run(outcome.seed).digest for _ in range(times)}
+    if times:
+        same = "the same each time" if digests == {outcome.digest} else f"NOT the same: {sorted(digests)}"
+        print(f"seed {outcome.seed} replayed {times} times: {same}", flush=True)
+
+
+def show_shortened(outcome: Outcome) -> None:
+    best, numbers = shortened(outcome)
+    print(f"\nseed {outcome.seed}, the shortest history found: --first={outcome.seed} --acts={listed(numbers)}")
+    print(*best.acts, *best.violations[:3], sep="\n", flush=True)
 
 
 def run_again(asked: Namespace) -> int:
@@ -90,16 +98,16 @@ def listed(numbers: list[int]) -> str:
 def find_planted(asked: Namespace) -> int:
     """Runs seeds on copies of the product with a bug each, until one fails."""
     missed = 0
-    for bug in BUGS:
-        if (asked.plant and bug.name not in asked.plant) or bug.on_postgresql != asked.postgresql:
+    for bug in all_bugs():
+        if (asked.plant and bug.name not in asked.plant) or bug.postgresql != asked.postgresql:
             continue
         with planted(bug) as copy:
             command = [sys.executable, "-m", "tests.simulation", f"--seeds={asked.seeds}", f"--first={asked.first}"]
-            command += [f"--workers={asked.workers}", "--stop-after=1"]
-            found = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-        lines = [line for line in found.stdout.splitlines() if line.startswith("seed ")]
+            command += [f"--workers={asked.workers}", "--stop-after=1", "--no-shorten", f"--replays={asked.replays}"]
+            ran = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+        lines = [line for line in ran.stdout.splitlines() if line.startswith("seed ")]
         missed += not lines
-        print(f"{bug.name}: {lines[0][:200] if lines else 'NOT FOUND ' + found.stderr[-400:]}", flush=True)
+        print(f"{bug.name}: {'; '.join(lines) or 'NOT FOUND ' + ran.stderr[-400:]}", flush=True)
     return 1 if missed else 0
 
 

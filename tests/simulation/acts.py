@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import Error, transaction
@@ -65,14 +66,14 @@ class Acts:
 
         def work(process: SimulatedProcess) -> None:
             if way == "many":
-                self.sending(bodies, group, lambda: send_many(bodies, group=group))
+                self.sending(bodies, group, partial(send_many, bodies, group=group))
                 return
             for body in bodies:
                 if way == "typing":
                     self.notices(process, group, 5)
-                message = self.sending([body], group, lambda body=body: send(body, group=group))  # type: ignore[misc]
+                message = self.sending([body], group, partial(send, body, group=group))
                 if way == "again" and message is not None:
-                    self.sending([], group, lambda: send(message.body, group=group, ref=message.ref))
+                    self.sending([], group, partial(send, body, group=group, ref=message.ref))
 
         self.job(who, work)
 
@@ -158,9 +159,9 @@ class Acts:
         if (client := self.client(who)) is not None:
             client.drop(seconds)
 
-    def hurry(self, who: int) -> None:
+    def hurry(self, who: int, times: int) -> None:
         if (client := self.client(who)) is not None:
-            client.hurry()
+            client.hurry(times)
 
     def shut(self, who: int, seconds: float) -> None:
         client = self.client(who)

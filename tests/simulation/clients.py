@@ -61,7 +61,7 @@ class SimulatedClient:
         self.is_gone = False
         self._random = world.scheduler.random(name)
         self._has_ponged = True
-        self._is_leaving = False  # with the next message, at once, for another process
+        self._hurries = 0  # how many times more it leaves with the next message, at once, for another process
 
     def connect(self) -> None:
         if self.connection is not None or self.is_gone:
@@ -103,9 +103,9 @@ class SimulatedClient:
             self._drop(self.connection)
             self.come_back(seconds)
 
-    def hurry(self) -> None:
+    def hurry(self, times: int) -> None:
         """Loses its connection with the next message, and is back at once, where that may not be known yet."""
-        self._is_leaving = True
+        self._hurries = times
 
     def come_back(self, seconds: float = 0.0) -> None:
         most = self._random.choice([COMES_BACK / 20, COMES_BACK])
@@ -163,8 +163,8 @@ class SimulatedClient:
                 if fields["offset"] is not None:
                     place.move(place.epoch, fields["offset"])
                 self._hear(fields)
-            if self._is_leaving and kind != "welcome":
-                self._is_leaving = False
+            if self._hurries and kind != "welcome":
+                self._hurries -= 1
                 self._drop(connection)
                 self.world.scheduler.call_at(self.world.scheduler.now + self._random.uniform(0, 0.01), self.connect)
 

@@ -12,6 +12,7 @@ from broadcast.engine.frames import Dialect, text_frame
 from broadcast.engine.node import Node
 from broadcast.engine.transports.asgi import AsgiTransport, Transport
 from broadcast.engine.transports.direct import DirectTransport
+from tests.simulation.layer import set_done
 from tests.simulation.process import SimulatedProcess
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Connection:
             self.loop.call_soon_threadsafe(callback, context=self.process.process.context())
         rooms, self._room = self._room, []
         for room in rooms:
-            self.loop.call_soon_threadsafe(lambda room=room: room.done() or room.set_result(None))
+            self.loop.call_soon_threadsafe(set_done, room)
 
     def _to_kernel(self, data: bytes | int) -> None:
         self._in_kernel.append(data)

@@ -202,7 +202,7 @@ class Judge:
         """Everything works and some seconds went by: now everybody has everything, and every send has its outcome."""
         for text in self._unfinished():
             self.complain(text)
-        places: dict[str, tuple[float, int]] = {}
+        places: dict[str, tuple[int, int]] = {}
         for group in self.truth.groups.values():
             for number, era in enumerate(group.eras):
                 for offset, entry in era.entries.items():
@@ -231,7 +231,7 @@ class Judge:
         """True if a backup from before it was sent has been restored since, or it was erased as it waited."""
         return any(at >= sent.started_at for at in [*self.restored_at, *self.erased_at.get(sent.group, [])])
 
-    def _conclude_order(self, places: dict[str, tuple[float, int]]) -> None:
+    def _conclude_order(self, places: dict[str, tuple[int, int]]) -> None:
         """Whoever began to send after another send had returned comes later."""
         sent = [each for each in self.sent.values() if each.outcome == "sent" and each.body in places]
         for group in {each.group for each in sent}:

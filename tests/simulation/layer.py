@@ -109,4 +109,9 @@ class SimulatedLayer(BaseChannelLayer):  # type: ignore[misc]
             loop, arrival = receiver
             self.on_arrival(loop.owner, json.loads(text))
             if not loop.is_closed():
-                loop.call_soon_threadsafe(lambda: arrival.done() or arrival.set_result(None))
+                loop.call_soon_threadsafe(set_done, arrival)
+
+
+def set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -106,8 +106,10 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
             return {"who": who, "count": chance.choice([1, 1, 3, 6])}
         case "connect":
             return {"groups": chance.sample(groups, chance.choice([1, 1, 2, 3]))}
-        case "kill" | "interrupt" | "hurry":
+        case "kill" | "interrupt":
             return {"who": who}
+        case "hurry":
+            return {"who": who, "times": chance.choice([1, 3, 8])}
         case "drop" | "shut" | "freeze" | "freeze_in_transaction":
             return {"who": who, "seconds": seconds}
         case "hold":

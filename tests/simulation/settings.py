@@ -4,15 +4,16 @@ import atexit
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from project.settings import *  # noqa: F403
 from project.settings import DATABASES
 
 NAMES = ("a", "b", "c")  # of groups
-BROADCAST = {
+BROADCAST: dict[str, Any] = {  # type: ignore[no-redef]
     "GROUPS": {
         **{name: {"subscribe": "anyone", "publish": "anyone"} for name in NAMES},
-        "c": {"subscribe": "anyone", "publish": "anyone", "keep_messages": 12},
+        "c": {"subscribe": "anyone", "publish": "anyone", "keep_messages": 12},  # of which something is gone, soon
     },
     "MESSAGE_RATE": 1000,
 }

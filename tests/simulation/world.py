@@ -87,6 +87,9 @@ class World:
         self.processes.append(process)
         return process
 
+    def _restart(self, kind: str) -> None:
+        self.start(kind)
+
     def kill(self, process: SimulatedProcess) -> None:
         """Kills a process; another one takes its place."""
         process.kill()
@@ -98,7 +101,7 @@ class World:
             if client.connection is not None and client.connection.process is process:
                 client.drop()
         kind = "daphne" if process.loop is not None else "sender"
-        self.scheduler.call_at(self.scheduler.now + RESTART, self.start, kind)
+        self.scheduler.call_at(self.scheduler.now + RESTART, self._restart, kind)
 
     def some_daphne(self, chance: Random, last: SimulatedProcess | None) -> SimulatedProcess | None:
         """Where a client is sent: rather not where it was."""
@@ -191,7 +194,7 @@ class World:
             for node in process.process.nodes.values():
                 for each in node.hub.streams.values():
                     if not is_bounded(each):
-                        self.judge.complain(f"{process.name} keeps too much of {each.name} {len(each.ring.frames)} {len(each._pages._pages)} {len(each.out_of_order)}")
+                        self.judge.complain(f"{process.name} keeps too much of {each.name}")
             for loop in process.loops:
                 for failure in loop.failures:
                     self.judge.complain(f"{process.name}: {failure}")
