@@ -70,7 +70,7 @@ class Judge:
     def _could_recover(self, group: GroupTruth, place: Place) -> bool:
         """True if all that comes after a place was there, ever since it was asked for."""
         era, floor, offset = group.era, group.era.floor, place.offset or 0
-        if era.went_back:
+        if group.went_back:
             return False
         if (place.epoch, place.offset) == (VOID, 0):
             return floor == 0 and era.begin == 0 and (era.is_current(place.asked_at) or era.epoch == VOID)
@@ -116,7 +116,7 @@ class Judge:
             if place.epoch != VOID or offset != 0 or era.begin != 0:
                 self.complain(f"{place}: told that nothing is lost: {fields}")
         elif era is before:
-            if not era.went_back and not (place.offset or 0) < offset <= era.floor:
+            if not group.went_back and not (place.offset or 0) < offset <= era.floor:
                 self.complain(f"{place}: reset within an epoch, floor {era.floor}: {fields}")
         elif before.ended_at == NEVER:
             self.complain(f"{place}: its epoch goes on, and it was told otherwise: {fields}")

@@ -55,6 +55,11 @@ class GroupTruth:
     def era(self) -> Era:
         return self.eras[-1]
 
+    @property
+    def went_back(self) -> bool:
+        """True if it ever did: then some hubs may know it later than others."""
+        return any(era.went_back for era in self.eras)
+
     def find(self, epoch: str) -> Era | None:
         return next((era for era in reversed(self.eras) if era.epoch == epoch), None)
 

@@ -204,7 +204,7 @@ class World:
 
     @property
     def _went_back(self) -> bool:
-        return any(era.went_back for group in self.judge.truth.groups.values() for era in group.eras)
+        return any(group.went_back for group in self.judge.truth.groups.values())
 
     def _calm_down(self) -> None:
         """Ends every fault."""
