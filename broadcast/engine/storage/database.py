@@ -20,7 +20,7 @@ from django.db import (
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
-from django.db.transaction import Atomic, TransactionManagementError
+from django.db.transaction import TransactionManagementError
 
 from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Group, Message
@@ -47,6 +47,10 @@ class TablesMissing(NoLog):
 
 class EpochEnded(LogUnavailable):
     """The log began anew after its head had been read; whoever looks again goes on in the new epoch."""
+
+
+class RefLocked(Exception):
+    """A transaction that is still open holds a ref: what waits for it must not hold the group's row."""
 
 
 def alias() -> str:
@@ -153,15 +157,6 @@ def in_callers_transaction(connection: BaseDatabaseWrapper) -> bool:
         return True
 
 
-def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
-    """Undoes what fails inside it, so that the transaction around it stays sound.
-
-    With autocommit off, the first savepoint on SQLite would be the transaction, and its end the commit.
-    """
-    usable = connection.vendor != "sqlite" or connection.connection.in_transaction
-    return transaction.atomic(using=connection.alias, savepoint=usable)
-
-
 def in_own_transaction(
     connection: BaseDatabaseWrapper, system: System, work: Callable[[bool], T], patience: float = PATIENCE
 ) -> T:
@@ -249,14 +244,11 @@ def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Call
     A write comes first: SQLite refuses at once a transaction that read before it wrote, and
     PostgreSQL locks the row without waiting for foreign keys. From then on nothing waits for anybody else for long.
     """
-    quoted = connection.ops.quote_name
-    group, message, offset, begin = map(quoted, (Group._meta.db_table, Message._meta.db_table, "offset", "begin"))
-    # By hand: this is part of every commit, and the ORM takes longer to write it than the database to do it.
+    group, fields = group_and_fields(connection)
     reserve = f"UPDATE {group} SET head = head + %s WHERE name = %s"  # noqa: S608 (its own names)
-    waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
     is_timed = connection.vendor == "postgresql" and not connection.savepoint_ids
     hurry = f", set_config('lock_timeout', '{HOLDING_MS}', true)" if is_timed else ""
-    look = f"SELECT epoch, head, {begin}, floor, EXISTS ({waiting}){hurry} FROM {group} WHERE name = %s"  # noqa: S608
+    look = f"SELECT {fields}{hurry} FROM {group} WHERE name = %s"  # noqa: S608
     with connection.cursor() as cursor:
         cursor.execute(reserve, [count, name])
         if not cursor.rowcount:
@@ -267,6 +259,17 @@ def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Call
         cursor.execute(look, [name])
         epoch, head, begins, floor, has_waiting = cursor.fetchone()[:5]
     return Head(epoch, head, begins, floor, bool(has_waiting))
+
+
+def group_and_fields(connection: BaseDatabaseWrapper) -> tuple[str, str]:
+    """The table of groups and what a Head is made of, quoted.
+
+    By hand: it is part of every commit and every poll, and the ORM takes longer to write it than the database to do it.
+    """
+    names = (Group._meta.db_table, Message._meta.db_table, "offset", "begin")
+    group, message, offset, begin = map(connection.ops.quote_name, names)
+    waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
+    return group, f"epoch, head, {begin}, floor, EXISTS ({waiting})"
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from typing import TypeVar
 
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.db.transaction import Atomic
 
 from ...exceptions import LogUnavailable
 from ...models import Group, Message
@@ -18,7 +20,9 @@ from .database import (
     IMPATIENCE,
     PATIENCE,
     EpochEnded,
+    RefLocked,
     TablesMissing,
+    alias,
     groups,
     in_own_transaction,
     is_lock_timeout,
@@ -29,10 +33,10 @@ from .database import (
     open_log,
     patience_for_locks,
     reading,
-    savepoint,
 )
-from .records import VOID, AppendResult, Draft, Head, NewMessages
-from .refs import drafted, find, key_of, told_apart, with_refs
+from .heads import heads_of
+from .records import AppendResult, Draft, Head, NewMessages
+from .refs import Key, find, key_of, with_refs
 
 T = TypeVar("T")
 
@@ -189,16 +193,7 @@ class Log:
 
     def heads(self, names: Iterable[str]) -> dict[str, Head]:
         """The heads of these groups, by one query, and one more for those that are not in the log: they are void."""
-        names = list(names)
-        waiting = Message.objects.filter(group_id=OuterRef("name"), offset=None)
-        rows = groups().filter(name__in=names).annotate(waiting=Exists(waiting))
-        found = self._reading(lambda: list(rows))
-        heads = {row.name: Head(row.epoch, row.head, row.begin, row.floor, row.waiting) for row in found}
-        if void := [name for name in names if name not in heads]:
-            first = messages().filter(group_id__in=void, offset=None).order_by()
-            having = self._reading(lambda: {str(name) for name in first.values_list("group_id", flat=True)})
-            heads.update((name, Head(VOID, 0, 0, 0, name in having)) for name in void)
-        return heads
+        return self._reading(lambda: heads_of(connections[alias()], list(names)))
 
     def groups(self) -> list[str]:
         """The names of all groups that are in the log."""
@@ -224,11 +219,54 @@ class Log:
         return [*found]
 
 
-class RefLocked(Exception):
-    """A transaction that is still open holds a ref: what waits for it must not hold the group's row."""
-
-
 # Rows
+
+
+def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
+    """Undoes what fails inside it, so that the transaction around it stays sound.
+
+    With autocommit off, the first savepoint on SQLite would be the transaction, and its end the commit.
+    """
+    usable = connection.vendor != "sqlite" or connection.connection.in_transaction
+    return transaction.atomic(using=connection.alias, savepoint=usable)
+
+
+def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
+    """The message of each draft, a known one where it repeats that; and those of them that are new."""
+    messages: list[Message] = []
+    new: dict[Key, Message] = {}
+    for draft in drafts:
+        key = (draft.group, draft.source, draft.author, draft.ref)
+        if key in known:
+            message = known[key]
+            message.is_repeated = True
+        else:
+            message = new[key] = new.get(key) or message_of(draft)
+        messages.append(message)
+    return messages, list(new.values())
+
+
+def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages; where one of them stands for a second draft, a copy that is marked as repeated."""
+    told: set[int] = set()
+    for message in messages:
+        if id(message) in told and not message.is_repeated:
+            message = copy(message)
+            message.is_repeated = True
+        told.add(id(message))
+        yield message
+
+
+def message_of(draft: Draft) -> Message:
+    return Message(
+        group_id=draft.group,
+        source=draft.source,
+        author=draft.author,
+        user_id=draft.user_id,
+        body=draft.body,
+        data=draft.data,
+        ref=draft.ref,
+    )
 
 
 def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
+from collections.abc import Sequence
 
 from ...models import Message
 from .database import messages
@@ -32,41 +31,3 @@ def with_refs(name: str, refs: Sequence[uuid.UUID]) -> list[Message]:
     for start in range(0, len(refs), MAX_REFS):
         found += messages().filter(group_id=name, ref__in=refs[start : start + MAX_REFS])
     return found
-
-
-def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
-    """The message of each draft, a known one where it repeats that; and those of them that are new."""
-    messages: list[Message] = []
-    new: dict[Key, Message] = {}
-    for draft in drafts:
-        key = (draft.group, draft.source, draft.author, draft.ref)
-        if key in known:
-            message = known[key]
-            message.is_repeated = True
-        else:
-            message = new[key] = new.get(key) or message_of(draft)
-        messages.append(message)
-    return messages, list(new.values())
-
-
-def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
-    """The messages; where one of them stands for a second draft, a copy that is marked as repeated."""
-    told: set[int] = set()
-    for message in messages:
-        if id(message) in told and not message.is_repeated:
-            message = copy(message)
-            message.is_repeated = True
-        told.add(id(message))
-        yield message
-
-
-def message_of(draft: Draft) -> Message:
-    return Message(
-        group_id=draft.group,
-        source=draft.source,
-        author=draft.author,
-        user_id=draft.user_id,
-        body=draft.body,
-        data=draft.data,
-        ref=draft.ref,
-    )
