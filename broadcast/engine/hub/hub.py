@@ -91,11 +91,18 @@ class Hub:
     async def _read_page(self, stream: GroupStream, after: int) -> list[Frame]:
         """A page of the stream's epoch. Raises EpochEnded if that is over: its readers wait for what is next."""
         try:
-            rows = await self._database.read(self._log.read, stream.name, after, PAGE, stream.epoch)
+            page = await self._read(stream.name, after, stream.epoch)
         except EpochEnded:
             self._start_catching_up(stream)
             raise
-        return [message_frame(row) for row in rows if (row.offset or 0) <= after + PAGE]
+        return [frame for frame in page if (frame.offset or 0) <= after + PAGE]
+
+    async def _read(self, group: str, after: int, epoch: str) -> list[Frame]:
+        """What follows an offset of an epoch. Raises EpochEnded if that is over: then nothing was pruned but erased."""
+        rows = await self._database.read(self._log.read, group, after, PAGE, epoch)
+        if not rows and (await self._database.read(self._log.head, group)).epoch != epoch:
+            raise EpochEnded("The message log starts anew.")
+        return [message_frame(row) for row in rows]
 
     # Hints
 
@@ -200,11 +207,11 @@ class Hub:
         while stream.epoch == head.epoch and stream.head < head.offset:
             asked = stream.head
             try:
-                rows = await self._database.read(self._log.read, stream.name, asked, PAGE, head.epoch)
+                page = await self._read(stream.name, asked, head.epoch)
             except EpochEnded:
                 break  # the next look finds the new one
             if stream.epoch == head.epoch:
-                stream.apply_page([message_frame(row) for row in rows], asked, head.offset)
+                stream.apply_page(page, asked, head.offset)
         stream.notify()
 
     # Polling and leaving

@@ -107,6 +107,24 @@ async def test_a_page_of_a_log_that_has_begun_anew_is_not_told_in_the_old_epoch(
     assert [len(each.resets) for each in (back, client)] == [1, 1]
 
 
+async def test_an_erased_log_is_told_of_once_though_its_head_was_read_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    await append("one")
+    client, hub = await one()
+    await append("two")
+    held = Held(monkeypatch, "heads")
+    looking = asyncio.ensure_future(hub.catch_up(hub.streams["broadcast"]))
+    await until(held.reached.is_set)
+    await elsewhere(this_process.pruning.erase, "broadcast")
+    held.gate.set()
+    await looking
+    hub.on_hint(Hint("broadcast", [frame(None, "typing")]))
+    await until(lambda: client.bodies == ["typing"])
+    await hub.tick()
+    new = await publish("three")
+    await until(lambda: client.bodies == ["typing", "three"])
+    assert [(reset["epoch"], reset["offset"]) for reset in client.resets] == [(new.epoch, 2)]
+
+
 async def test_a_frame_that_came_early_in_an_epoch_that_ended_is_not_told_in_the_next() -> None:
     old = await append("one")
     client, hub = await one()
