@@ -232,17 +232,27 @@ class Acts:
     def prune(self, who: int, group: str, keep: int) -> None:
         self.alone(who, lambda process: process.process.pruning.prune(group, keep, None))
 
-    def renew(self, who: int, group: str) -> None:
-        self.alone(who, lambda process: process.process.log.renew(group))
+    def renew(self, who: int, group: str, count: int) -> None:
+        def work(process: SimulatedProcess) -> None:
+            process.process.log.renew(group)
+            self.say_more(group, count)
 
-    def erase(self, who: int, group: str) -> None:
+        self.alone(who, work)
+
+    def erase(self, who: int, group: str, count: int) -> None:
         def work(process: SimulatedProcess) -> None:
             erased = self.world.judge.erased_at.setdefault(group, [])
             erased.append(self.now)
             process.process.pruning.erase(group)
             erased.append(self.now)
+            self.say_more(group, count)
 
         self.alone(who, work)
+
+    def say_more(self, group: str, count: int) -> None:
+        """Goes on at once in a new epoch, of which the hubs do not know yet."""
+        for body in [self.body() for _ in range(count)]:
+            self.sending([body], group, partial(send, body, group=group))
 
     def delete(self, who: int, group: str) -> None:
         """Somebody deletes a group with all its messages by hand."""

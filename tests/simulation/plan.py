@@ -74,12 +74,13 @@ def plan(seed: int, groups: tuple[str, ...]) -> Plan:
     if chance.random() < 0.4:  # some of it at once
         middle = chance.uniform(1, ACTIVE)
         times = sorted(middle + chance.uniform(0, 0.3) if chance.random() < 0.6 else at for at in times)
-    # A few kinds of things, so that they meet more often than by chance among all.
+    # Mostly in one group, and only a few kinds of things, so that they meet more often than by chance among all.
+    places = groups + 4 * (chance.choice(groups),)
     kinds = chance.sample([*WEIGHTS], chance.randint(3, len(WEIGHTS)))
     kinds += ["send"]
     for at in times:
         name = chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
-        made.acts.append(Act(round(at, 4), name, arguments(name, chance, groups)))
+        made.acts.append(Act(round(at, 4), name, arguments(name, chance, places)))
     return made
 
 
@@ -105,7 +106,7 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
         case "say":
             return {"who": who, "count": chance.choice([1, 1, 3, 6])}
         case "connect":
-            return {"groups": chance.sample(groups, chance.choice([1, 1, 2, 3]))}
+            return {"groups": chance.sample(sorted({*groups}), chance.choice([1, 1, 2, 3]))}
         case "kill" | "interrupt":
             return {"who": who}
         case "hurry":
@@ -120,6 +121,8 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
             return {"seconds": seconds, "hangs": chance.random() < 0.5, "forgets": chance.random() < 0.5}
         case "lose_commit":
             return {"when": chance.choice(["before", "after"])}
+        case "erase" | "renew":
+            return {"who": who, "group": group, "count": chance.choice([0, 1, 4])}
         case "prune":
             return {"who": who, "group": group, "keep": chance.choice([1, 3, 10])}
         case "restore":

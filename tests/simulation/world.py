@@ -244,8 +244,12 @@ class World:
 def is_bounded(group: stream.GroupStream) -> bool:
     """True if a hub keeps no more of a group than it may."""
     frames = ring.MAX_FRAMES * ring.BURST_FACTOR
-    is_small = len(group.ring.frames) <= frames and len(group._pages._pages) <= pages.MAX_PAGES
-    return is_small and len(group.out_of_order) <= stream.MAX_OUT_OF_ORDER
+    read = [page for page in group._pages._pages.values() if page.done()]
+    return (
+        len(group.ring.frames) <= frames
+        and len(read) <= pages.MAX_PAGES
+        and len(group.out_of_order) <= stream.MAX_OUT_OF_ORDER
+    )
 
 
 def transport_for(node: Any, send: Any, dialect: Any) -> Any:
