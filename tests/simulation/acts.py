@@ -264,9 +264,18 @@ class Acts:
             Message.objects.filter(group_id=group).delete()
             Group.objects.filter(name=group).delete()
 
-    def restore(self, back: float, is_told: bool) -> None:
-        """An older backup is restored. Where no look would notice it, or it is told anyway, epochs are renewed."""
-        self.quietly(lambda: self.world.backups.restore(self.now - back, is_told))
+    def restore(self, who: int, group: str, back: float, is_told: bool, count: int) -> None:
+        """An older backup is restored. Where no look would notice it, or it is told anyway, epochs are renewed.
+
+        After that it is sent on at once; where it is to be noticed, not before that.
+        """
+
+        def work() -> None:
+            self.world.backups.restore(self.now - back, is_told)
+            if is_told:
+                self.job(who, lambda process: self.say_more(group, count))
+
+        self.quietly(work)
 
     def quietly(self, work: Callable[[], None]) -> None:
         """Does something by hand, when nobody has a transaction open."""

@@ -62,7 +62,8 @@ class Backups:
                         ),
                         [epoch, name],
                     )
-        self.world.database.appends_from = now + NOTICED
+        if not is_told:
+            self.world.database.appends_from = now + NOTICED
 
     def _adapted(self, row: tuple[Any, ...]) -> list[Any]:
         return list(row)

@@ -29,7 +29,7 @@ WEIGHTS = {
     "layer_away": 4,
     "prune": 4,
     "erase": 3,
-    "restore": 2,
+    "restore": 4,
     "renew": 1,
     "delete": 1,
     "set_clock": 2,
@@ -126,7 +126,8 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
         case "prune":
             return {"who": who, "group": group, "keep": chance.choice([1, 3, 10])}
         case "restore":
-            return {"back": round(chance.uniform(0.2, 5), 3), "is_told": chance.random() < 0.5}
+            back, is_told = round(chance.uniform(0.2, 5), 3), chance.random() < 0.7
+            return {"who": who, "group": group, "back": back, "is_told": is_told, "count": chance.choice([0, 1, 8])}
         case "set_clock":
             return {"who": who, "seconds": chance.choice([-3600.0, -2.0, 90.0])}
         case _:
