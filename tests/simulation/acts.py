@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import Error, transaction
 
 from broadcast import send, send_many
+from broadcast.engine.process import current_process
 from broadcast.exceptions import LogUnavailable, OutcomeUnknown
 from broadcast.models import Group, Message
 from tests.simulation.clients import SimulatedClient
@@ -26,6 +27,10 @@ RETRY = 0.1  # seconds until what cannot be done now is tried again
 
 def pick(things: list[T], number: int) -> T | None:
     return things[number % len(things)] if things else None
+
+
+def void(_: object) -> None:
+    pass
 
 
 class RolledBack(Exception):
@@ -155,6 +160,20 @@ class Acts:
     def connect(self, groups: list[str]) -> None:
         self.world.add_client(groups)
 
+    def arrive(self, who: int, group: str, count: int) -> None:
+        """Somebody comes while something is said."""
+        self.send(who, group, count, "single")
+        self.connect([group])
+
+    def part(self, who: int, group: str, seconds: float) -> None:
+        """Of two in a group one does not read and the other is away, while something is typed and said."""
+        there = [client for client in self.world.clients if not client.is_gone and group in client.places]
+        if (first := pick(there, who)) is not None:
+            self.shut_for(first, seconds)
+        if len(there) > 1 and (other := pick(there, who + 1)) is not None:
+            other.drop(seconds)
+        self.send(who, group, 1, "typing")
+
     def drop(self, who: int, seconds: float) -> None:
         if (client := self.client(who)) is not None:
             client.drop(seconds)
@@ -164,8 +183,11 @@ class Acts:
             client.hurry(times)
 
     def shut(self, who: int, seconds: float) -> None:
-        client = self.client(who)
-        if client is not None and (connection := client.connection) is not None:
+        if (client := self.client(who)) is not None:
+            self.shut_for(client, seconds)
+
+    def shut_for(self, client: SimulatedClient, seconds: float) -> None:
+        if (connection := client.connection) is not None:
             connection.shut()
             self.world.scheduler.call_at(self.now + seconds, connection.open)
 
@@ -232,31 +254,39 @@ class Acts:
     def prune(self, who: int, group: str, keep: int) -> None:
         self.alone(who, lambda process: process.process.pruning.prune(group, keep, None))
 
-    def renew(self, who: int, group: str, count: int) -> None:
+    def renew(self, who: int, group: str, count: int, prunes: bool) -> None:
         def work(process: SimulatedProcess) -> None:
             process.process.log.renew(group)
-            self.say_more(group, count)
+            self.say_more(group, count, prunes)
 
         self.alone(who, work)
 
-    def erase(self, who: int, group: str, count: int) -> None:
+    def erase(self, who: int, group: str, count: int, prunes: bool) -> None:
         def work(process: SimulatedProcess) -> None:
             erased = self.world.judge.erased_at.setdefault(group, [])
             erased.append(self.now)
             process.process.pruning.erase(group)
             erased.append(self.now)
-            self.say_more(group, count)
+            self.say_more(group, count, prunes)
 
         self.alone(who, work)
 
-    def say_more(self, group: str, count: int) -> None:
+    def say_more(self, group: str, count: int, prunes: bool = False) -> None:
         """Goes on at once in a new epoch, of which the hubs do not know yet."""
         for body in [self.body() for _ in range(count)]:
             self.sending([body], group, partial(send, body, group=group))
+        if prunes:
+            current_process().pruning.prune(group, 1, None)
 
     def delete(self, who: int, group: str) -> None:
         """Somebody deletes a group with all its messages by hand."""
         self.quietly(lambda: self._delete(group))
+
+    def spoil(self, who: int, group: str) -> None:
+        """One table is put back without the other: nothing can be appended to this group, and to others as ever."""
+        if self.world.judge.spoilt is None:
+            self.world.judge.spoilt = group
+            self.quietly(lambda: void(Group.objects.filter(name=group).update(head=0)))
 
     def _delete(self, group: str) -> None:
         self.world.judge.erased_at.setdefault(group, []).append(self.now)

@@ -176,7 +176,8 @@ class SimulatedClient:
         """Tries again what was not taken."""
         now = self.world.scheduler.now
         after = now + (fields.get("retry_after_ms") or 500) / 1000
-        if fields["code"] not in ("unavailable", "rate_limited"):
+        is_spoilt = self.world.judge.spoilt is not None
+        if fields["code"] not in ("unavailable", "rate_limited") and not is_spoilt:
             self.world.judge.complain(f"{self.name}: refused: {fields}")
         elif fields.get("ref") in self.outbox:
             self.world.scheduler.call_at(after, self._say_again, connection, fields["ref"])

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SOON = 3.0  # seconds after the commit, with the database well, whatever the layer does
-AT_ONCE = 0.8  # seconds, where the layer is well too
+AT_ONCE = 0.5  # seconds, where the layer is well too
+LINGERS = 0.25  # seconds from the arrival of an event until it has been taken in
 WENT_BACK = 30.0  # seconds after which a log that went back is noticed
 SEND_PATIENCE = 12.0  # seconds after which a send has returned or raised
 JOIN_PATIENCE = 6.0  # seconds after which whoever connects is welcomed
@@ -42,6 +43,7 @@ class Judge:
         self.sent: dict[str, Sent] = {}
         self.restored_at: list[float] = []
         self.erased_at: dict[str, list[float]] = {}
+        self.spoilt: str | None = None  # the group that is beyond help
 
     def complain(self, text: str) -> None:
         self.violations.append(f"at {self.now:.4f}: {text}")
@@ -54,6 +56,8 @@ class Judge:
     # Frames
 
     def on_welcome(self, place: Place, fields: dict[str, Any]) -> None:
+        if place.group == self.spoilt:
+            return
         group, epoch, offset = self.truth.of(place.group), fields["epoch"], fields["offset"]
         era = group.find(epoch)
         if offset is None or era is None or offset > max(era.head, *era.entries, 0, 0):
@@ -77,6 +81,8 @@ class Judge:
         return era.epoch == place.epoch and era.is_current(place.asked_at) and floor <= offset <= era.head
 
     def on_message(self, place: Place, fields: dict[str, Any]) -> None:
+        if place.group == self.spoilt:
+            return
         offset, body = fields["offset"], fields["body"]
         if offset is None:
             self._on_ephemeral(place, body)
@@ -97,7 +103,7 @@ class Judge:
             self.complain(f"{place}: {body!r}, which is ephemeral, came twice on one connection")
         place.ephemerals.add(body)
         arrival = sent.arrivals.get(place.connection.process, NEVER)
-        if max(arrival, place.connection.process.frozen_until) + 1 < place.connection.begun_at:
+        if max(arrival, place.connection.process.frozen_until) + LINGERS < place.connection.begun_at:
             self.complain(f"{place}: {body!r}, which is ephemeral, is from before it came")
 
     def on_arrival(self, process: Any, event: dict[str, Any]) -> None:
@@ -108,6 +114,8 @@ class Judge:
                 sent.arrivals[process] = self.now
 
     def on_reset(self, place: Place, fields: dict[str, Any]) -> None:
+        if place.group == self.spoilt:
+            return
         group, epoch, offset = self.truth.of(place.group), fields["epoch"], fields["offset"]
         era, before = group.find(epoch), group.find(place.epoch)
         if era is None or before is None:
@@ -145,6 +153,8 @@ class Judge:
                 self.complain(f"the send of {sent.body!r} does not return")
 
     def _look_at(self, place: Place, since: float) -> None:
+        if place.group == self.spoilt:
+            return
         if not place.is_live:
             if self.now > max(since, place.asked_at) + JOIN_PATIENCE:
                 self.complain(f"{place}: not welcomed since {place.asked_at:.3f}")
@@ -188,10 +198,15 @@ class Judge:
 
     def _unfinished(self) -> list[str]:
         """What clients have not got, and what they said and were not told of."""
-        found = [f"{client.name}: never told of {client.outbox}" for client in self.world.clients if client.outbox]
+        found = []
+        for client in self.world.clients:
+            if any(group != self.spoilt for group, _ in client.outbox.values()):
+                found.append(f"{client.name}: never told of {client.outbox}")
         for client in self.world.clients:
             for place in client.places.values():
                 group = self.truth.of(place.group)
+                if place.group == self.spoilt:
+                    continue
                 if not place.is_live or (place.epoch, place.offset) != (group.era.epoch, group.era.head):
                     found.append(f"{place}: in the end {place.group} is at {group.era.epoch} {group.era.head}")
                 if group.waiting:
@@ -210,7 +225,7 @@ class Judge:
                         places[entry.body] = (number, offset)
                     elif entry.by is not None:  # else it is kept from an epoch before
                         self._complain_of_double(entry.body, group.eras[places[entry.body][0]], places[entry.body][1])
-        for sent in self.sent.values():
+        for sent in [each for each in self.sent.values() if each.group != self.spoilt]:
             self._conclude_sent(sent, sent.body in places)
         self._conclude_order(places)
 
@@ -233,7 +248,8 @@ class Judge:
 
     def _conclude_order(self, places: dict[str, tuple[int, int]]) -> None:
         """Whoever began to send after another send had returned comes later."""
-        sent = [each for each in self.sent.values() if each.outcome == "sent" and each.body in places]
+        known = [each for each in self.sent.values() if each.group != self.spoilt]
+        sent = [each for each in known if each.outcome == "sent" and each.body in places]
         for group in {each.group for each in sent}:
             members = [each for each in sent if each.group == group]
             for later in members:

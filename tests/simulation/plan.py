@@ -17,6 +17,8 @@ WEIGHTS = {
     "connect": 10,
     "drop": 14,
     "hurry": 8,
+    "arrive": 8,
+    "part": 8,
     "shut": 6,
     "freeze": 4,
     "freeze_in_transaction": 4,
@@ -32,6 +34,7 @@ WEIGHTS = {
     "restore": 4,
     "renew": 1,
     "delete": 1,
+    "spoil": 1,
     "set_clock": 2,
 }
 
@@ -122,7 +125,11 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
         case "lose_commit":
             return {"when": chance.choice(["before", "after"])}
         case "erase" | "renew":
-            return {"who": who, "group": group, "count": chance.choice([0, 1, 4])}
+            return {"who": who, "group": group, "count": chance.choice([0, 1, 4]), "prunes": chance.random() < 0.4}
+        case "arrive":
+            return {"who": who, "group": group, "count": chance.choice([1, 3])}
+        case "part":
+            return {"who": who, "group": group, "seconds": round(chance.uniform(0.3, 2), 3)}
         case "prune":
             return {"who": who, "group": group, "keep": chance.choice([1, 3, 10])}
         case "restore":

@@ -80,6 +80,7 @@ class Truth:
         return self.groups[group]
 
     def refresh(self, now: float, by: Any) -> None:
+        """Sees what a COMMIT of a process, or of nobody's, has changed."""
         rows = {row[0]: row[1:] for row in self._ask("SELECT name, epoch, head, begin, floor FROM broadcast_group")}
         for name, group in self.groups.items():
             if name not in rows and group.era.epoch != VOID:

@@ -209,7 +209,8 @@ class Hub:
             try:
                 page = await self._read(stream.name, asked, head.epoch)
             except EpochEnded:
-                break  # the next look finds the new one
+                await self._compare_with_log([stream])
+                return
             if stream.epoch == head.epoch:
                 stream.apply_page(page, asked, head.offset)
         stream.notify()

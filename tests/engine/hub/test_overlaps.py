@@ -94,6 +94,20 @@ async def test_whoever_knows_an_epoch_that_is_new_to_the_hub_lets_it_look() -> N
     assert [reset["offset"] for reset in client.resets] == [1]
 
 
+async def test_whoever_is_ahead_while_an_epoch_ends_goes_on_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await append("one")
+    await one()
+    await append("two", "three")  # told by another hub, to a client that comes here now
+    held = Held(monkeypatch, "heads")
+    back = Client()
+    joining = asyncio.ensure_future(back.join(after=3, epoch=first.epoch))
+    await until(held.reached.is_set)
+    await elsewhere(this_process.log.renew, "broadcast")
+    held.gate.set()
+    await joining
+    assert back.welcome == ((await elsewhere(this_process.log.head, "broadcast")).epoch, 3)
+
+
 async def test_a_page_of_a_log_that_has_begun_anew_is_not_told_in_the_old_epoch() -> None:
     old = await append(*[f"old {number}" for number in range(1, 31)])
     client, _ = await one()
