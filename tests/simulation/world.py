@@ -33,7 +33,7 @@ from tests.simulation.scheduler import Scheduler, SimulatedThread, current_threa
 LOOK = 0.25  # seconds between two looks of the judge
 CALM = 1.5  # seconds that everything works before the end
 SETTLES = 20.0  # seconds at most until then nothing is left to do
-LEAVES = 9.0  # seconds after which nothing goes on where nobody is connected
+LEAVES = 15.0  # seconds after which nothing goes on where nobody is connected
 RESTART = 0.5  # seconds until a process that was killed is there again
 
 # Small, so that a short history meets every edge.
