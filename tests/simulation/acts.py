@@ -284,8 +284,8 @@ class Acts:
 
     def spoil(self, who: int, group: str) -> None:
         """One table is put back without the other: nothing can be appended to this group, and to others as ever."""
-        if self.world.judge.spoilt is None:
-            self.world.judge.spoilt = group
+        if self.world.judge.truth.spoilt is None:
+            self.world.judge.truth.spoilt = group
             self.quietly(lambda: void(Group.objects.filter(name=group).update(head=0)))
 
     def _delete(self, group: str) -> None:

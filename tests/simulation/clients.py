@@ -178,7 +178,7 @@ class SimulatedClient:
         """Tries again what was not taken."""
         now = self.world.scheduler.now
         after = now + (fields.get("retry_after_ms") or 500) / 1000
-        is_spoilt = self.world.judge.spoilt is not None
+        is_spoilt = self.world.judge.truth.spoilt is not None
         if fields["code"] not in ("unavailable", "rate_limited") and not is_spoilt:
             self.world.judge.complain(f"{self.name}: refused: {fields}")
         elif fields.get("ref") in self.outbox:

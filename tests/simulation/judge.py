@@ -43,7 +43,6 @@ class Judge:
         self.sent: dict[str, Sent] = {}
         self.restored_at: list[float] = []
         self.erased_at: dict[str, list[float]] = {}
-        self.spoilt: str | None = None  # the group that is beyond help
 
     def complain(self, text: str) -> None:
         self.violations.append(f"at {self.now:.4f}: {text}")
@@ -56,7 +55,7 @@ class Judge:
     # Frames
 
     def on_welcome(self, place: Place, fields: dict[str, Any]) -> None:
-        if place.group == self.spoilt:
+        if place.group == self.truth.spoilt:
             return
         group, epoch, offset = self.truth.of(place.group), fields["epoch"], fields["offset"]
         era = group.find(epoch)
@@ -81,7 +80,7 @@ class Judge:
         return era.epoch == place.epoch and era.is_current(place.asked_at) and floor <= offset <= era.head
 
     def on_message(self, place: Place, fields: dict[str, Any]) -> None:
-        if place.group == self.spoilt:
+        if place.group == self.truth.spoilt:
             return
         offset, body = fields["offset"], fields["body"]
         if offset is None:
@@ -114,7 +113,7 @@ class Judge:
                 sent.arrivals[process] = self.now
 
     def on_reset(self, place: Place, fields: dict[str, Any]) -> None:
-        if place.group == self.spoilt:
+        if place.group == self.truth.spoilt:
             return
         group, epoch, offset = self.truth.of(place.group), fields["epoch"], fields["offset"]
         era, before = group.find(epoch), group.find(place.epoch)
@@ -153,7 +152,7 @@ class Judge:
                 self.complain(f"the send of {sent.body!r} does not return")
 
     def _look_at(self, place: Place, since: float) -> None:
-        if place.group == self.spoilt:
+        if place.group == self.truth.spoilt:
             return
         if not place.is_live:
             if self.now > max(since, place.asked_at) + JOIN_PATIENCE:
@@ -200,12 +199,12 @@ class Judge:
         """What clients have not got, and what they said and were not told of."""
         found = []
         for client in self.world.clients:
-            if any(group != self.spoilt for group, _ in client.outbox.values()):
+            if any(group != self.truth.spoilt for group, _ in client.outbox.values()):
                 found.append(f"{client.name}: never told of {client.outbox}")
         for client in self.world.clients:
             for place in client.places.values():
                 group = self.truth.of(place.group)
-                if place.group == self.spoilt:
+                if place.group == self.truth.spoilt:
                     continue
                 if not place.is_live or (place.epoch, place.offset) != (group.era.epoch, group.era.head):
                     found.append(f"{place}: in the end {place.group} is at {group.era.epoch} {group.era.head}")
@@ -225,7 +224,7 @@ class Judge:
                         places[entry.body] = (number, offset)
                     elif entry.by is not None:  # else it is kept from an epoch before
                         self._complain_of_double(entry.body, group.eras[places[entry.body][0]], places[entry.body][1])
-        for sent in [each for each in self.sent.values() if each.group != self.spoilt]:
+        for sent in [each for each in self.sent.values() if each.group != self.truth.spoilt]:
             self._conclude_sent(sent, sent.body in places)
         self._conclude_order(places)
 
@@ -248,7 +247,7 @@ class Judge:
 
     def _conclude_order(self, places: dict[str, tuple[int, int]]) -> None:
         """Whoever began to send after another send had returned comes later."""
-        known = [each for each in self.sent.values() if each.group != self.spoilt]
+        known = [each for each in self.sent.values() if each.group != self.truth.spoilt]
         sent = [each for each in known if each.outcome == "sent" and each.body in places]
         for group in {each.group for each in sent}:
             members = [each for each in sent if each.group == group]

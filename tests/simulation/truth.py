@@ -69,6 +69,7 @@ class Truth:
 
     def __init__(self, complain: Callable[[str], None]) -> None:
         self.groups: dict[str, GroupTruth] = {}
+        self.spoilt: str | None = None  # the group that is beyond help
         self.went_back = False  # set while somebody restores a backup or deletes rows
         self._complain = complain
         self._database = connections["default"]
@@ -107,11 +108,13 @@ class Truth:
             era.floors.append((now, floor))
         if head > era.head:
             found = self._read(name, era.head)
-            if [offset for offset, _ in found] != list(range(max(era.head, floor) + 1, head + 1)):
+            if name != self.spoilt and [offset for offset, _ in found] != list(
+                range(max(era.head, floor) + 1, head + 1)
+            ):
                 self._complain(f"{name}: after {era.head}, with the head at {head}, the log has {found}")
             era.entries.update((offset, Entry(body, now, by)) for offset, body in found)
         elif head < era.head:
-            if not self.went_back:
+            if not self.went_back and name != self.spoilt:
                 self._complain(f"{name}: the head went back from {era.head} to {head}")
             era.went_back = True
         era.head = head

@@ -272,7 +272,7 @@ def heard(world: World) -> Iterator[None]:
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             world.note("log:", record.levelname, record.getMessage())
-            if record.exc_info and not record.args and world.judge.spoilt is None:
+            if record.exc_info and not record.args and world.judge.truth.spoilt is None:
                 world.judge.complain(f"{record.getMessage()}: {record.exc_info[1]!r}")
 
     logger = logging.getLogger("broadcast")
