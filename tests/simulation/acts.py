@@ -160,6 +160,16 @@ class Acts:
     def connect(self, groups: list[str]) -> None:
         self.world.add_client(groups)
 
+    def subscribe_again(self, who: int) -> None:
+        if (client := self.client(who)) is not None:
+            client.subscribe_again()
+
+    def say_and_go(self, who: int, count: int) -> None:
+        """Somebody's connection ends while what they said is on its way."""
+        if (client := self.client(who)) is not None:
+            self.say(who, count)
+            self.world.scheduler.call_at(self.now + 0.001 * (who % 20), client.drop)
+
     def arrive(self, who: int, group: str, count: int) -> None:
         """Somebody comes while something is said."""
         self.send(who, group, count, "single")
@@ -222,9 +232,14 @@ class Acts:
         if not self.is_being_restored:
             self.world.database.go_away(seconds)
 
-    def lose_commit(self, when: str) -> None:
-        """The next COMMIT loses its connection. SQLite has none."""
-        self.world.database.lose_next = when
+    def lose_commit(self, when: str, seconds: float) -> None:
+        """The next COMMIT loses its connection, and then the database is away. SQLite has no connection to lose."""
+        self.world.database.lose_next = when, seconds
+
+    def away_after_commit(self, seconds: float) -> None:
+        """The database is away from the next COMMIT on."""
+        if not self.is_being_restored:
+            self.world.database.away_next_for = seconds
 
     def layer_away(self, seconds: float, hangs: bool, forgets: bool) -> None:
         self.world.layer.go_away(seconds, hangs, forgets)

@@ -26,6 +26,7 @@ class Place:
         self.offset: int | None = None
         self.is_live = False
         self.asked_at = 0.0
+        self.asked: tuple[str, int | None] = ("", None)
         self.live_at = 0.0
         self.ephemerals: set[str] = set()
 
@@ -40,6 +41,7 @@ class Place:
     def ask(self) -> dict[str, Any]:
         """What it asks for when it joins."""
         self.is_live, self.asked_at = False, self.client.world.scheduler.now
+        self.asked = self.epoch, self.offset
         self.ephemerals.clear()
         return {} if self.offset is None else {"after": self.offset, "epoch": self.epoch}
 
@@ -102,6 +104,12 @@ class SimulatedClient:
         if self.connection is not None:
             self._drop(self.connection)
             self.come_back(seconds)
+
+    def subscribe_again(self) -> None:
+        """Asks once more for what it has, on the same connection."""
+        if self.connection is not None:
+            for place in self.places.values():
+                self._subscribe_again(self.connection, place)
 
     def hurry(self, times: int) -> None:
         """Loses its connection with the next message, and is back at once, where that may not be known yet."""

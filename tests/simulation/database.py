@@ -36,7 +36,9 @@ class SimulatedDatabase:
         self.freeze_next_for = 0.0
         self.open: dict[SimulatedThread, tuple[float, set[str]]] = {}  # who has written since when, in which groups
         self._waiting: dict[SimulatedThread, None] = {}  # for SQLite's lock
-        self.lose_next: str = ""  # the next COMMIT that is lost: "before" the database hears of it, or "after"
+        # The next COMMIT that is lost, "before" the database hears of it or "after", and how long it is away then.
+        self.lose_next = ("", 0.0)
+        self.away_next_for = 0.0
         self._on_commit = on_commit
         self.locks = None if self.locks_all else Locks(scheduler)
         connection_created.connect(self.install)
@@ -80,6 +82,9 @@ class SimulatedDatabase:
             self._on_commit(thread.owner)
             self._pass(thread)
             self._lose_commit(connection, "after")
+            if self.away_next_for:
+                self.go_away(self.away_next_for)
+                self.away_next_for = 0.0
 
         def rolling_back() -> None:
             rollback()
@@ -101,8 +106,9 @@ class SimulatedDatabase:
 
     def _lose_commit(self, connection: Any, when: str) -> None:
         """The connection is lost in the middle of a COMMIT. SQLite has none that could be."""
-        if self.lose_next == when and self.locks is not None:
-            self.lose_next = ""
+        if self.lose_next[0] == when and self.locks is not None:
+            self.go_away(self.lose_next[1])
+            self.lose_next = ("", 0.0)
             connection.connection.close()
             raise OperationalError("the connection is closed")
 

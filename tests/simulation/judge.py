@@ -17,7 +17,7 @@ AT_ONCE = 0.5  # seconds, where the layer is well too
 LINGERS = 0.25  # seconds from the arrival of an event until it has been taken in
 WENT_BACK = 30.0  # seconds after which a log that went back is noticed
 SEND_PATIENCE = 12.0  # seconds after which a send has returned or raised
-JOIN_PATIENCE = 6.0  # seconds after which whoever connects is welcomed
+JOIN_PATIENCE = 5.0  # seconds after which whoever connects is welcomed
 
 
 @dataclass
@@ -61,23 +61,23 @@ class Judge:
         era = group.find(epoch)
         if offset is None or era is None or offset > max(era.head, *era.entries, 0, 0):
             self.complain(f"{place}: welcomed to a place that never was: {fields}")
-        elif place.offset is None:
+        elif place.asked[1] is None:
             pass
         elif fields["recovered"]:
-            stays = epoch == place.epoch or (place.epoch, place.offset) == (VOID, 0)
-            if not stays or offset != place.offset:
+            stays = epoch == place.asked[0] or place.asked == (VOID, 0)
+            if not stays or offset != place.asked[1]:
                 self.complain(f"{place}: recovered, but elsewhere: {fields}")
         elif self._could_recover(group, place):
             self.complain(f"{place}: told of a loss, and nothing is lost: {fields}")
 
     def _could_recover(self, group: GroupTruth, place: Place) -> bool:
         """True if all that comes after a place was there, ever since it was asked for."""
-        era, floor, offset = group.era, group.era.floor, place.offset or 0
-        if group.went_back:
+        (epoch, offset), era, floor = place.asked, group.era, group.era.floor
+        if group.went_back or offset is None:
             return False
-        if (place.epoch, place.offset) == (VOID, 0):
+        if (epoch, offset) == (VOID, 0):
             return floor == 0 and era.begin == 0 and (era.is_current(place.asked_at) or era.epoch == VOID)
-        return era.epoch == place.epoch and era.is_current(place.asked_at) and floor <= offset <= era.head
+        return era.epoch == epoch and era.is_current(place.asked_at) and floor <= offset <= era.head
 
     def on_message(self, place: Place, fields: dict[str, Any]) -> None:
         if place.group == self.truth.spoilt:
@@ -230,7 +230,8 @@ class Judge:
 
     def _complain_of_double(self, body: str, era: Era, offset: int) -> None:
         """A ref is known for as long as its message is kept."""
-        if offset > era.floor and not self._was_lost(self.sent[body]):
+        sent = self.sent.get(body)  # None for what was there in the beginning
+        if offset > era.floor and not (sent is None or sent.group == self.truth.spoilt or self._was_lost(sent)):
             self.complain(f"{body!r} is in the log twice")
 
     def _conclude_sent(self, sent: Sent, is_there: bool) -> None:

@@ -14,6 +14,8 @@ WEIGHTS = {
     "ephemeral": 8,
     "transaction": 10,
     "say": 12,
+    "say_and_go": 6,
+    "subscribe_again": 4,
     "connect": 10,
     "drop": 14,
     "hurry": 8,
@@ -27,6 +29,7 @@ WEIGHTS = {
     "hold": 4,
     "slow": 2,
     "away": 3,
+    "away_after_commit": 3,
     "lose_commit": 3,
     "layer_away": 4,
     "prune": 4,
@@ -106,11 +109,11 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
         case "transaction":
             more = chance.choice(groups)
             return {"who": who, "groups": [group, more], "commits": chance.random() < 0.8, "seconds": min(seconds, 1.5)}
-        case "say":
+        case "say" | "say_and_go":
             return {"who": who, "count": chance.choice([1, 1, 3, 6])}
         case "connect":
             return {"groups": chance.sample(sorted({*groups}), chance.choice([1, 1, 2, 3]))}
-        case "kill" | "interrupt":
+        case "kill" | "interrupt" | "subscribe_again":
             return {"who": who}
         case "hurry":
             return {"who": who, "times": chance.choice([1, 3, 8])}
@@ -118,12 +121,12 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
             return {"who": who, "seconds": seconds}
         case "hold":
             return {"who": who, "group": group, "seconds": seconds}
-        case "slow" | "away":
+        case "slow" | "away" | "away_after_commit":
             return {"seconds": seconds}
         case "layer_away":
             return {"seconds": seconds, "hangs": chance.random() < 0.5, "forgets": chance.random() < 0.5}
         case "lose_commit":
-            return {"when": chance.choice(["before", "after"])}
+            return {"when": chance.choice(["before", "after"]), "seconds": chance.choice([0.0, seconds])}
         case "erase" | "renew":
             return {"who": who, "group": group, "count": chance.choice([0, 1, 4]), "prunes": chance.random() < 0.4}
         case "arrive":

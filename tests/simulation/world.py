@@ -209,7 +209,8 @@ class World:
     def _calm_down(self) -> None:
         """Ends every fault."""
         self.database.away_until = self.database.slow_until = 0.0
-        self.database.freeze_next_for, self.database.lose_next = 0.0, ""
+        self.database.freeze_next_for = self.database.away_next_for = 0.0
+        self.database.lose_next = ("", 0.0)
         self.layer.away_until, self.layer.losses = 0.0, 0.0
         for client in self.clients:
             if client.connection is not None and client.connection.is_shut:
