@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SOON = 3.0  # seconds after the commit, with the database well, whatever the layer does
 AT_ONCE = 0.5  # seconds, where the layer is well too
+GONE = 2.0  # seconds after which a hub knows what was pruned
 LINGERS = 0.25  # seconds from the arrival of an event until it has been taken in
 WENT_BACK = 30.0  # seconds after which a log that went back is noticed
 SEND_PATIENCE = 12.0  # seconds after which a send has returned or raised
@@ -127,6 +128,8 @@ class Judge:
                 self.complain(f"{place}: reset within an epoch, floor {era.floor}: {fields}")
         elif before.ended_at == NEVER:
             self.complain(f"{place}: its epoch goes on, and it was told otherwise: {fields}")
+        elif offset < era.floor_at(self.now - GONE) and place.connection.opened_at < self.now - GONE:
+            self.complain(f"{place}: reset to a place that is gone, the floor being {era.floor}: {fields}")
         elif not era.begin <= offset <= max(era.begin, era.floor):
             self.complain(f"{place}: what is kept from {max(era.begin, era.floor)} on is skipped: {fields}")
 

@@ -39,6 +39,9 @@ class Era:
     def floor(self) -> int:
         return self.floors[-1][1] if self.floors else 0
 
+    def floor_at(self, time: float) -> int:
+        return max((floor for at, floor in self.floors if at <= time), default=0)
+
     def is_current(self, since: float) -> bool:
         """True if it has been, all the time since."""
         return self.started_at <= since and self.ended_at == NEVER
