@@ -205,7 +205,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     # Leaving
 
     async def bye(self, code: int, reason: str, after: float | None) -> None:
-        """Tells the client why it has to go, and in how many seconds to come back, if at all; then closes."""
+        """Tells the client why it has to go, and in how many seconds to come back, if at all; then closes. Once."""
+        if self.closing:
+            return
         self.closing = True
         self.transport.unfollow_all()
         if self.transport.dialect is Dialect.V1:
@@ -244,11 +246,13 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             if wait:
                 reason = f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment."
                 raise commands.unread(text, reason, "rate_limited", wait)
-            await self.perform(commands.command(text), len(text or ""))
+            asked = commands.command(text)
+            await self.perform(asked, len(text or ""))
         except Refused as error:
             await self.refuse(error)
         else:
-            self.strikes = 0
+            if not isinstance(asked, Publish):  # of which it is not known yet
+                self.strikes = 0
 
     async def refuse(self, error: Refused) -> None:
         self.strikes += is_strike(error)
@@ -288,8 +292,10 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             if isinstance(outcome, Refused):
                 await self.refuse(outcome)
             elif isinstance(outcome, Exception):
+                self.closing = True
                 await self.transport.fail(outcome)
             else:
+                self.strikes = 0
                 await self.transport.acknowledge(outcome, draft.has_client_ref)
 
 

@@ -50,12 +50,12 @@ def user_saved(sender: Any, instance: Any, created: bool, using: str, update_fie
 
 def user_deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
     """Leaves what the user said under their name and no account, and ends what their connections may do."""
+    revalidate_soon([instance.pk], using)
     log = router.db_for_write(Message)
     if log == using:
         separate(log, instance.pk)
     else:  # where a rollback here would leave it done
-        transaction.on_commit(partial(separate_if_possible, log, instance.pk), using=using)
-    revalidate_soon([instance.pk], using)
+        transaction.on_commit(partial(separate_if_possible, log, instance.pk), using=using, robust=True)
 
 
 def separate(log: str, key: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from .storage.records import Draft
 
 if TYPE_CHECKING:
     from .node import Node
+
+logger = logging.getLogger("broadcast")
 
 MAX_LAG = 2.0  # seconds that a commit may take before the client is told to wait
 PONG_SECONDS = 1.0  # that a pong waits for what was said before the ping
@@ -33,7 +36,7 @@ class Inbox:
     is told of each draft what became of it: its message, or the error for which it was not sent, as a rule a Refused.
     """
 
-    __slots__ = ("_answer", "_begun", "_committing", "_node", "_size", "_waiting")
+    __slots__ = ("_answer", "_begun", "_committing", "_is_cancelled", "_node", "_size", "_waiting")
 
     def __init__(self, node: Node, answer: Callable[[Draft, Outcome], Awaitable[None]]) -> None:
         self._node = node
@@ -42,6 +45,7 @@ class Inbox:
         self._size = 0  # bytes of what waits and what is being committed
         self._begun = 0.0  # when the commit that is under way began
         self._committing: asyncio.Task[None] | None = None
+        self._is_cancelled = False
 
     async def put(self, draft: Draft, size: int) -> None:
         """Takes what the client said, in a frame of so many characters. Raises Refused where the log is too slow.
@@ -52,6 +56,8 @@ class Inbox:
             await self.settle()
         elif self._committing is not None and self._left_of(MAX_LAG) < 0:
             raise unavailable(TOO_SLOW)
+        if self._is_cancelled:  # while permission was asked, or what came before was waited for
+            return
         self._waiting.append(draft)
         self._size += DRAFT_COST + size
         if self._committing is None:
@@ -75,7 +81,8 @@ class Inbox:
             await asyncio.wait([self._committing], timeout=LAST_SECONDS)
 
     def cancel(self) -> None:
-        """Takes back what is not yet being committed."""
+        """Takes back what is not yet being committed, and takes nothing more."""
+        self._is_cancelled = True
         self._waiting = []
         if self._committing is not None:
             self._committing.cancel()
@@ -110,7 +117,10 @@ class Inbox:
                 return
             outcomes = [refusal_of(error, draft) for draft in drafts]
         for draft, outcome in zip(drafts, outcomes, strict=True):
-            await self._answer(draft, outcome)
+            try:
+                await self._answer(draft, outcome)
+            except Exception:  # what waits is sent all the same
+                logger.exception("A client could not be told what became of its message")
 
 
 def by_group(drafts: Sequence[Draft]) -> list[list[Draft]]:

@@ -91,7 +91,8 @@ def log_errors(connection: BaseDatabaseWrapper) -> Iterator[None]:
     except TransactionManagementError:
         raise
     except (IntegrityError, DataError) as error:
-        raise InvalidMessage(f"The database does not accept the message: {error}") from error
+        # In its own words: a stranger may read this.
+        raise InvalidMessage("The database does not accept the message.") from error
     except (DatabaseError, InterfaceError) as error:
         if connection.in_atomic_block and is_conflict(error):
             raise
@@ -183,7 +184,7 @@ def in_own_transaction(
                 committing = True
             return result
         except (DatabaseError, InterfaceError) as error:
-            if (interruption := interruption_behind(error, outer)) is not None:
+            if (interruption := interruption_behind(error, outer, connection)) is not None:
                 connection.close()
                 raise interruption from None
             # Django has put a new, healthy connection in the place of one that was lost in a transaction.

@@ -79,7 +79,7 @@ def work_once(system: System = NO_NAPS) -> list[bool]:
 
 
 UNAVAILABLE = "The message log cannot be used right now: x"
-NOT_ACCEPTED = "The database does not accept the message: x"
+NOT_ACCEPTED = "The database does not accept the message."
 
 
 @pytest.mark.parametrize(
@@ -458,13 +458,20 @@ class TimeLimit(BaseException):
     """What a task queue raises in a thread that takes too long."""
 
 
+class SoftTimeLimit(Exception):
+    """The same of other task queues."""
+
+
 @only_postgresql
-def test_who_is_interrupted_in_its_commit_is_told_so_and_leaves_a_connection_that_works() -> None:
+@pytest.mark.parametrize("limit", [TimeLimit, SoftTimeLimit])
+def test_who_is_interrupted_in_its_commit_is_told_so_and_leaves_a_connection_that_works(
+    limit: type[BaseException],
+) -> None:
     def interrupted() -> None:
         connection.connection.pgconn.send_query(b"COMMIT")
-        raise TimeLimit
+        raise limit
 
     connection.ensure_connection()
-    with patch.object(connections["default"], "_commit", interrupted), pytest.raises(TimeLimit):
+    with patch.object(connections["default"], "_commit", interrupted), pytest.raises(limit):
         send("one")
     assert send("two").offset in (1, 2)  # nobody knows about the first
