@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SOON = 3.0  # seconds after the commit, with the database well, whatever the layer does
 AT_ONCE = 0.5  # seconds, where the layer is well too
-GONE = 2.0  # seconds after which a hub knows what was pruned
+GONE = 0.5  # seconds that a look takes at most, with the database well
 LINGERS = 0.25  # seconds from the arrival of an event until it has been taken in
 WENT_BACK = 30.0  # seconds after which a log that went back is noticed
 SEND_PATIENCE = 12.0  # seconds after which a send has returned or raised
@@ -32,6 +32,7 @@ class Sent:
     returned_at: float = NEVER
     outcome: str = "under way"  # sent, unknown, not sent
     arrivals: dict[Any, float] = field(default_factory=dict)  # of an ephemeral one, in each process
+    turn: tuple[int, int] | None = None  # in which transaction, and where in it
 
 
 class Judge:
@@ -68,6 +69,8 @@ class Judge:
             stays = epoch == place.asked[0] or place.asked == (VOID, 0)
             if not stays or offset != place.asked[1]:
                 self.complain(f"{place}: recovered, but elsewhere: {fields}")
+            elif offset < era.floor_at(place.asked_at - self.gone):
+                self.complain(f"{place}: recovered, and what follows is gone up to {era.floor}: {fields}")
         elif self._could_recover(group, place):
             self.complain(f"{place}: told of a loss, and nothing is lost: {fields}")
 
@@ -128,12 +131,17 @@ class Judge:
                 self.complain(f"{place}: reset within an epoch, floor {era.floor}: {fields}")
         elif before.ended_at == NEVER:
             self.complain(f"{place}: its epoch goes on, and it was told otherwise: {fields}")
-        elif offset < era.floor_at(self.now - GONE) and place.connection.opened_at < self.now - GONE:
+        elif offset < era.floor_at(self.now - self.gone) and place.connection.opened_at < self.now - self.gone:
             self.complain(f"{place}: reset to a place that is gone, the floor being {era.floor}: {fields}")
         elif not era.begin <= offset <= max(era.begin, era.floor):
             self.complain(f"{place}: what is kept from {max(era.begin, era.floor)} on is skipped: {fields}")
 
     # Time
+
+    @property
+    def gone(self) -> float:
+        """After so long a hub that tells of an epoch knows what was pruned of it."""
+        return GONE if self.world.plan.pace == 1 else 4 * GONE
 
     @property
     def soon(self) -> float:
@@ -257,6 +265,13 @@ class Judge:
             members = [each for each in sent if each.group == group]
             for later in members:
                 for earlier in members:
-                    if earlier.returned_at < later.started_at and places[earlier.body] > places[later.body]:
+                    if comes_first(earlier, later) and places[earlier.body] > places[later.body]:
                         self.complain(f"{later.body!r} was sent after {earlier.body!r} and comes before it")
                         return
+
+
+def comes_first(earlier: Sent, later: Sent) -> bool:
+    """True if the one was sent before the other, as far as anybody can tell."""
+    if earlier.turn and later.turn and earlier.turn[0] == later.turn[0]:
+        return earlier.turn < later.turn
+    return earlier.returned_at < later.started_at

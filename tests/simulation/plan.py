@@ -44,7 +44,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class Act:
-    """Something that is done to the world, by the name of a method of Acts."""
+    """Something that is done to the world, by the name of a method of Mishaps."""
 
     at: float
     name: str

@@ -88,6 +88,8 @@ class Truth:
         rows = {row[0]: row[1:] for row in self._ask("SELECT name, epoch, head, begin, floor FROM broadcast_group")}
         for name, group in self.groups.items():
             if name not in rows and group.era.epoch != VOID:
+                if not self.went_back:
+                    self._complain(f"the row of {name} is gone, and nobody deleted it by hand")
                 self._begin(name, group, VOID, 0, now)
         for name, (epoch, head, begin, floor) in sorted(rows.items()):
             group = self.of(name)

@@ -20,19 +20,19 @@ from broadcast.engine.hints import hint, layer_thread
 from broadcast.engine.hub import hub, pages, ring, stream
 from broadcast.engine.storage import pruning
 from broadcast.engine.storage.records import Draft
-from tests.simulation.acts import Acts
 from tests.simulation.backups import Backups
 from tests.simulation.clients import SimulatedClient
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.judge import WENT_BACK, Judge
 from tests.simulation.layer import SimulatedLayer
+from tests.simulation.mishaps import Mishaps
 from tests.simulation.plan import ACTIVE, Act, Plan
 from tests.simulation.process import OneThread, SimulatedProcess
 from tests.simulation.scheduler import Scheduler, SimulatedThread, current_thread
 
 LOOK = 0.25  # seconds between two looks of the judge
 CALM = 1.5  # seconds that everything works before the end
-SETTLES = 20.0  # seconds at most until then nothing is left to do
+SETTLES = 40.0  # seconds at most until then nothing is left to do
 LEAVES = 15.0  # seconds after which nothing goes on where nobody is connected
 RESTART = 0.5  # seconds until a process that was killed is there again
 
@@ -65,7 +65,7 @@ class World:
         self.processes: list[SimulatedProcess] = []
         self.dead: list[SimulatedProcess] = []
         self.locked_until: dict[str, float] = {}
-        self.acts = Acts(self)
+        self.acts = Mishaps(self)
         self._senders: dict[tuple[SimulatedProcess, int], OneThread] = {}
         self._started = 0
 
