@@ -29,7 +29,7 @@ def test_nor_where_locks_are_locks_of_rows(postgres_server: Postgres) -> None:
 
 
 def test_a_bug_is_found_and_is_the_same_when_it_is_replayed() -> None:
-    ran = simulate("--plant", "a position stands still behind ephemerals", "--seeds=60", "--replays=2")
+    ran = simulate("--plant", "what waits is sequenced newest first", "--seeds=60", "--replays=2")
     assert ran.returncode == 0, ran.stdout
     assert "replayed 2 times: the same each time" in ran.stdout
 
