@@ -72,6 +72,7 @@ class SimulatedDatabase:
             return
         connection.execute_wrappers.append(self._execute)
         commit, rollback, connect = connection._commit, connection._rollback, connection.get_new_connection
+        set_autocommit = connection._set_autocommit
 
         def committing() -> None:
             self._pass(thread)
@@ -94,7 +95,15 @@ class SimulatedDatabase:
             self._reach(connection)
             return connect(parameters)
 
+        def setting_autocommit(autocommit: bool) -> None:
+            """After an interrupted COMMIT this is one, where there still is a transaction."""
+            set_autocommit(autocommit)
+            if thread in self.open:
+                self._ended(thread)
+                self._on_commit(thread.owner)
+
         connection._commit, connection._rollback = committing, rolling_back
+        connection._set_autocommit = setting_autocommit
         connection.get_new_connection = connecting
 
     def _ended(self, thread: SimulatedThread) -> None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SOON = 3.0  # seconds after the commit, with the database well, whatever the layer does
-AT_ONCE = 0.5  # seconds, where the layer is well too
+AT_ONCE = 0.8  # seconds, where the layer is well too
+POLL = 1.5  # seconds in which each hub has compared itself with the log
 GONE = 0.5  # seconds that a look takes at most, with the database well
 LINGERS = 0.25  # seconds from the arrival of an event until it has been taken in
 WENT_BACK = 30.0  # seconds after which a log that went back is noticed
@@ -69,7 +70,7 @@ class Judge:
             stays = epoch == place.asked[0] or place.asked == (VOID, 0)
             if not stays or offset != place.asked[1]:
                 self.complain(f"{place}: recovered, but elsewhere: {fields}")
-            elif offset < era.floor_at(place.asked_at - self.gone):
+            elif offset < era.floor_at(place.asked_at - self.gone - POLL):
                 self.complain(f"{place}: recovered, and what follows is gone up to {era.floor}: {fields}")
         elif self._could_recover(group, place):
             self.complain(f"{place}: told of a loss, and nothing is lost: {fields}")
@@ -186,7 +187,9 @@ class Judge:
         entry = era.entries.get(offset)
         begun = entry.visible_at if entry is not None else max(at for at, _ in era.floors)
         patience = WENT_BACK if era.went_back else self.soon
-        if self.world.is_prompt and entry is not None and not (entry.by.is_dead or entry.by.frozen_until > begun):
+        is_well = max(self.world.database.unwell_until, since) < begun
+        is_told = entry is not None and not (entry.by.is_dead or entry.by.frozen_until > begun - POLL)
+        if self.world.is_prompt and is_well and is_told:
             patience = AT_ONCE
         if self.now > max(since, begun) + patience:
             self.complain(f"{place}: {offset}, committed at {begun:.3f}, has not come by {self.now:.3f}")
@@ -235,8 +238,9 @@ class Judge:
                         places[entry.body] = (number, offset)
                     elif entry.by is not None:  # else it is kept from an epoch before
                         self._complain_of_double(entry.body, group.eras[places[entry.body][0]], places[entry.body][1])
+        waiting = {body for group in self.truth.groups.values() for body, _ in group.waiting.values()}
         for sent in [each for each in self.sent.values() if each.group != self.truth.spoilt]:
-            self._conclude_sent(sent, sent.body in places)
+            self._conclude_sent(sent, sent.body in places or sent.body in waiting)
         self._conclude_order(places)
 
     def _complain_of_double(self, body: str, era: Era, offset: int) -> None:
