@@ -246,7 +246,9 @@ class Judge:
     def _complain_of_double(self, body: str, era: Era, offset: int) -> None:
         """A ref is known for as long as its message is kept."""
         sent = self.sent.get(body)  # None for what was there in the beginning
-        if offset > era.floor and not (sent is None or sent.group == self.truth.spoilt or self._was_lost(sent)):
+        if offset > max(era.floor, self.truth.of(sent.group).era.floor if sent else 0) and not (
+            sent is None or sent.group == self.truth.spoilt or self._was_lost(sent)
+        ):
             self.complain(f"{body!r} is in the log twice")
 
     def _conclude_sent(self, sent: Sent, is_there: bool) -> None:
