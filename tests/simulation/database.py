@@ -98,7 +98,7 @@ class SimulatedDatabase:
         def setting_autocommit(autocommit: bool) -> None:
             """After an interrupted COMMIT this is one, where there still is a transaction."""
             set_autocommit(autocommit)
-            if thread in self.open:
+            if self.locks is None and thread in self.open:
                 self._ended(thread)
                 self._on_commit(thread.owner)
 
