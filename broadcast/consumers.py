@@ -28,7 +28,9 @@ from .engine.frames import (
     USER_CHANGED,
     Dialect,
     Fields,
+    bye_fields,
     error_fields,
+    welcome_fields,
 )
 from .engine.hub.stream import Position
 from .engine.inbox import MAX_LAG, PONG_SECONDS, Inbox, Outcome
@@ -37,7 +39,6 @@ from .engine.storage.database import reading
 from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
-from .engine.validation import SERVER
 from .exceptions import LogUnavailable, Refused
 from .groups import DEFAULT_GROUP
 
@@ -77,6 +78,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                 self.transport.unfollow_all()
                 await self.inbox.finish()
             finally:
+                self.closing = True  # also where it was cancelled: nobody has anything more to tell
                 self.inbox.cancel()
                 del self.inbox  # it and this consumer would keep each other
                 if self.transport.drain is not None:
@@ -139,17 +141,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             self.transport.follow(position)
 
     def welcome(self, position: Position, recovered: bool) -> Fields:
-        return {
-            "type": "welcome",
-            "author": SERVER,
-            "body": self.greeting,
-            "group": position.stream.name,
-            "epoch": position.epoch,
-            "offset": position.offset if position.stream.is_logged else None,
-            "recovered": recovered,
-            "user": self.user.get_username() if self.user is not None else None,
-            "ping_ms": round(conf.PING_INTERVAL * 1000),
-        }
+        offset = position.offset if position.stream.is_logged else None
+        user = self.user.get_username() if self.user is not None else None
+        return welcome_fields(position.stream.name, position.epoch, offset, recovered, user, self.greeting)
 
     def note_name(self, group: str, name: str) -> None:
         """Keeps a signed name for as long as its group is followed: it has to hold until then."""
@@ -211,10 +205,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.closing = True
         self.transport.unfollow_all()
         if self.transport.dialect is Dialect.V1:
-            fields: Fields = {"type": "bye", "code": code, "reason": reason}
-            fields["reconnect"] = after is not None
-            fields["after_ms"] = None if after is None else round(after * 1000)
-            await self.transport.write(fields)
+            await self.transport.write(bye_fields(code, reason, after))
         await self.transport.disconnect(code)
 
     async def go_away(self, after: float) -> None:

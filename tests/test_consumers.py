@@ -26,6 +26,7 @@ from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, Bro
 from broadcast.engine import inbox
 from broadcast.engine.frames import INTERNAL_ERROR
 from broadcast.engine.process import this_process
+from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.exceptions import InvalidMessage, OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
@@ -646,6 +647,46 @@ async def test_what_waits_of_one_who_is_killed_or_signed_out_is_taken_back(slow_
     slow_log.gate.set()
     await asend("d")
     assert [message.body async for message in Message.objects.order_by("offset")] == ["a", "d"]
+
+
+async def test_nothing_is_taken_that_was_looked_into_when_its_sender_was_signed_out(browser, transactional_db):
+    ann = await browser(V1, user=User(pk=1, username="ann"))
+    [consumer] = revalidator().connections
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def require(action: str, name: str) -> str:
+        asked.set()
+        await answer.wait()
+        return name
+
+    consumer.require = require
+    await ann.say(body="late")
+    await asked.wait()
+    await consumer.sign_out(0)
+    answer.set()
+    await ann.line.send_input({"type": "websocket.disconnect", "code": 1000})
+    await asyncio.wait([ann.line.future])
+    await asend("d")
+    assert [message.body async for message in Message.objects.order_by("offset")] == ["d"]
+
+
+async def test_what_waits_is_sent_though_its_sender_cannot_be_told(browser, slow_log, monkeypatch):
+    ann, bob = await browser(V1), await browser(V1)
+    monkeypatch.setattr(AsgiTransport, "acknowledge", Mock(side_effect=RuntimeError("closed")))
+    await slow_log.begin(ann)
+    for body in "bc":
+        await ann.say(body=body)
+    slow_log.gate.set()
+    assert [(await bob.hear())["body"] for _ in range(3)] == ["a", "b", "c"]
+
+
+async def test_what_the_log_refuses_counts_like_other_bad_frames(browser, transactional_db, monkeypatch):
+    monkeypatch.setattr(this_process.log, "append", Mock(side_effect=InvalidMessage("no")))
+    ann = await browser(V1)
+    for _ in range(MAX_STRIKES):
+        assert (await ann.ask(body="hi"))["code"] == "invalid"
+    assert (await ann.hear())["type"] == "bye"
+    await ann.is_closed(TOO_MANY_BAD_FRAMES)
 
 
 async def test_of_what_is_committed_together_one_that_will_not_do_fails_alone(browser, slow_log, monkeypatch):

@@ -17,6 +17,7 @@ from typing import Any
 
 from django.utils.timezone import is_naive, make_aware
 
+from ..conf import conf
 from ..exceptions import BroadcastError, InvalidMessage
 from ..models import Message
 from .validation import SERVER, shown
@@ -132,6 +133,28 @@ def message_frame(message: Message) -> Frame:
 def reset_fields(group: str, epoch: str, offset: int | None, reason: str, is_lost: bool = True) -> Fields:
     fields: Fields = {"type": "reset", "group": group, "epoch": epoch, "offset": offset, "reason": reason}
     return fields if is_lost else fields | {"lost": False}
+
+
+def welcome_fields(
+    group: str, epoch: str, offset: int | None, recovered: bool, user: str | None, greeting: str
+) -> Fields:
+    return {
+        "type": "welcome",
+        "author": SERVER,
+        "body": greeting,
+        "group": group,
+        "epoch": epoch,
+        "offset": offset,
+        "recovered": recovered,
+        "user": user,
+        "ping_ms": round(conf.PING_INTERVAL * 1000),
+    }
+
+
+def bye_fields(code: int, reason: str, after: float | None) -> Fields:
+    """Why a client has to go, and in how many seconds to come back, if at all."""
+    fields: Fields = {"type": "bye", "code": code, "reason": reason, "reconnect": after is not None}
+    return fields | {"after_ms": None if after is None else round(after * 1000)}
 
 
 def error_fields(error: BroadcastError) -> Fields:

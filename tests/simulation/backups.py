@@ -50,23 +50,16 @@ class Backups:
                 names = ", ".join(map(quote, columns))
                 places = ", ".join(["%s"] * len(columns))
                 for row in found:
-                    cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", self._adapted(row))
+                    cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", row)
             for row in rows["broadcast_group"]:
                 fields = dict(zip(self._columns["broadcast_group"], row, strict=True))
                 name = fields["name"]
                 if is_told or fields["epoch"] != before[name] or not self._would_be_noticed(name, fields["head"]):
                     epoch = f"renewed{len(judge.restored_at)}{name}"
-                    cursor.execute(
-                        "UPDATE broadcast_group SET epoch = %s, begin_ = head WHERE name = %s".replace(
-                            "begin_", quote("begin")
-                        ),
-                        [epoch, name],
-                    )
+                    anew = f"UPDATE broadcast_group SET epoch = %s, {quote('begin')} = head WHERE name = %s"
+                    cursor.execute(anew, [epoch, name])
         if not is_told:
             self.world.database.appends_from = now + NOTICED
-
-    def _adapted(self, row: tuple[Any, ...]) -> list[Any]:
-        return list(row)
 
     def _would_be_noticed(self, group: str, head: int) -> bool:
         """True if the log has lost nothing, or some hub that will look has got beyond it."""

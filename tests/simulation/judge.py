@@ -245,10 +245,11 @@ class Judge:
 
     def _complain_of_double(self, body: str, era: Era, offset: int) -> None:
         """A ref is known for as long as its message is kept."""
-        sent = self.sent.get(body)  # None for what was there in the beginning
-        if offset > max(era.floor, self.truth.of(sent.group).era.floor if sent else 0) and not (
-            sent is None or sent.group == self.truth.spoilt or self._was_lost(sent)
-        ):
+        sent = self.sent.get(body)
+        if sent is None or sent.group == self.truth.spoilt:
+            return  # it was there in the beginning, or is where nothing holds
+        is_kept = offset > max(era.floor, self.truth.of(sent.group).era.floor)
+        if is_kept and not self._was_lost(sent):
             self.complain(f"{body!r} is in the log twice")
 
     def _conclude_sent(self, sent: Sent, is_there: bool) -> None:
@@ -271,7 +272,9 @@ class Judge:
             members = [each for each in sent if each.group == group]
             for later in members:
                 for earlier in members:
-                    if comes_first(earlier, later) and places[earlier.body] > places[later.body]:
+                    is_wrong = comes_first(earlier, later) and places[earlier.body] > places[later.body]
+                    # A backup may take back the later one, and bring back the earlier, which waited then.
+                    if is_wrong and not any(at > later.started_at for at in self.restored_at):
                         self.complain(f"{later.body!r} was sent after {earlier.body!r} and comes before it")
                         return
 

@@ -18,10 +18,6 @@ from tests.simulation.process import SimulatedProcess
 RETRY = 0.1  # seconds until what cannot be done now is tried again
 
 
-def void(_: object) -> None:
-    pass
-
-
 class Mishaps(Acts):
     """All acts of a plan."""
 
@@ -125,7 +121,7 @@ class Mishaps(Acts):
         """One table is put back without the other: nothing can be appended to this group, and to others as ever."""
         if self.world.judge.truth.spoilt is None:
             self.world.judge.truth.spoilt = group
-            self.quietly(lambda: void(Group.objects.filter(name=group).update(head=0)))
+            self.quietly(lambda: Group.objects.filter(name=group).update(head=0))
 
     def _delete(self, group: str) -> None:
         self.world.judge.erased_at.setdefault(group, []).append(self.now)
@@ -146,7 +142,7 @@ class Mishaps(Acts):
 
         self.quietly(work)
 
-    def quietly(self, work: Callable[[], None]) -> None:
+    def quietly(self, work: Callable[[], object]) -> None:
         """Does something by hand, when nobody has a transaction open."""
         database, processes = self.world.database, self.world.processes
         is_well = self.now > max(database.unwell_until, *(process.frozen_until for process in processes))

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -101,7 +100,6 @@ def kind_of(violation: str) -> str:
 
 def shortened(outcome: Outcome) -> tuple[Outcome, list[int]]:
     """The shortest history found that still breaks a promise, and the numbers of its acts in the plan."""
-    fails = partial(run, outcome.seed)
     numbers = list(range(len(outcome.acts)))
     kind = kind_of(outcome.violations[0])
     best, runs, size = outcome, 0, max(1, len(numbers) // 2)
@@ -109,7 +107,7 @@ def shortened(outcome: Outcome) -> tuple[Outcome, list[int]]:
         for start in range(0, len(numbers), size):
             runs += 1
             fewer = numbers[:start] + numbers[start + size :]
-            found = fails(fewer)
+            found = run(outcome.seed, fewer)
             if found.violations and kind_of(found.violations[0]) == kind:
                 best, numbers = found, fewer
                 break

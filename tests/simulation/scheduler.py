@@ -58,7 +58,7 @@ class Scheduler:
         actor.entry = [max(at, self.now), next(self._numbers), actor]
         heapq.heappush(self._queue, actor.entry)
 
-    def call_at(self, at: float, function: Callable[..., None], *args: Any) -> None:
+    def call_at(self, at: float, function: Callable[..., object], *args: Any) -> None:
         """Calls a function of the world around the processes at a time."""
         heapq.heappush(self._queue, [max(at, self.now), next(self._numbers), Call(function, args)])
 
@@ -94,7 +94,7 @@ class Call:
     owner = None
     entry: list[Any] | None = None
 
-    def __init__(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         self.function, self.args = function, args
 
     def step(self) -> None:

@@ -87,9 +87,6 @@ class World:
         self.processes.append(process)
         return process
 
-    def _restart(self, kind: str) -> None:
-        self.start(kind)
-
     def kill(self, process: SimulatedProcess) -> None:
         """Kills a process; another one takes its place."""
         process.kill()
@@ -101,7 +98,7 @@ class World:
             if client.connection is not None and client.connection.process is process:
                 client.drop()
         kind = "daphne" if process.loop is not None else "sender"
-        self.scheduler.call_at(self.scheduler.now + RESTART, self._restart, kind)
+        self.scheduler.call_at(self.scheduler.now + RESTART, self.start, kind)
 
     def some_daphne(self, chance: Random, last: SimulatedProcess | None) -> SimulatedProcess | None:
         """Where a client is sent: rather not where it was."""

@@ -55,7 +55,8 @@ class Position:
     def passed(self, batch: Batch, count: int) -> None:
         """Moves behind the first ``count`` frames of a chunk."""
         self.index, self.offset = batch.marks[count - 1]
-        self.epoch = batch.epoch
+        if self.epoch != batch.epoch:
+            self.epoch, self.joined_at = batch.epoch, self.offset
 
     def leave(self) -> None:
         """Ends the position; the stream forgets it."""

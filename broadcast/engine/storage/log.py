@@ -193,7 +193,8 @@ class Log:
 
     def heads(self, names: Iterable[str]) -> dict[str, Head]:
         """The heads of these groups, by one query, and one more for those that are not in the log: they are void."""
-        return self._reading(lambda: heads_of(connections[alias()], list(names)))
+        names = list(names)
+        return self._reading(lambda: heads_of(connections[alias()], names)) if names else {}
 
     def groups(self) -> list[str]:
         """The names of all groups that are in the log."""

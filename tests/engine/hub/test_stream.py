@@ -293,3 +293,12 @@ async def test_what_comes_while_a_page_is_read_that_is_pruned_is_not_skipped() -
     log.gate.set()
     batch = await reading
     assert [each.fields["offset"] for each in batch.frames] == [39]
+
+
+async def test_a_position_that_goes_on_in_another_epoch_has_joined_where_that_begins() -> None:
+    stream = stream_at(9)
+    position = follow(stream)
+    stream.restart("older", 4, 0)
+    stream.apply_hint(hint(5, epoch="older"))
+    assert await everything(position) == [("reset", 4), 5]
+    assert position.joined_at == 4

@@ -157,6 +157,7 @@ class TestSequencing:
             "b": (1, 0, True),
             "unknown": (0, 0, False),
         }
+        assert log.heads([]) == {}
 
 
 @pytest.mark.django_db
