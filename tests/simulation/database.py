@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.db import OperationalError, connections
@@ -72,7 +73,7 @@ class SimulatedDatabase:
             return
         connection.execute_wrappers.append(self._execute)
         commit, rollback, connect = connection._commit, connection._rollback, connection.get_new_connection
-        set_autocommit = connection._set_autocommit
+        set_autocommit, close = connection._set_autocommit, connection._close
 
         def committing() -> None:
             self._pass(thread)
@@ -102,8 +103,12 @@ class SimulatedDatabase:
                 self._ended(thread)
                 self._on_commit(thread.owner)
 
+        def closing() -> None:
+            self._sever(connection)
+            close()
+
         connection._commit, connection._rollback = committing, rolling_back
-        connection._set_autocommit = setting_autocommit
+        connection._set_autocommit, connection._close = setting_autocommit, closing
         connection.get_new_connection = connecting
 
     def _ended(self, thread: SimulatedThread) -> None:
@@ -118,7 +123,7 @@ class SimulatedDatabase:
         if self.lose_next[0] == when and self.locks is not None:
             self.go_away(self.lose_next[1])
             self.lose_next = ("", 0.0)
-            connection.connection.close()
+            self._sever(connection)
             raise OperationalError("the connection is closed")
 
     def _execute(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
@@ -166,9 +171,18 @@ class SimulatedDatabase:
 
     def _reach(self, connection: Any) -> None:
         if self.scheduler.now < self.away_until:
-            if self.locks is not None and connection.connection is not None:
-                connection.connection.close()
+            self._sever(connection)
             raise OperationalError("the database is away")
+
+    def _sever(self, connection: Any) -> None:
+        """Ends the connection, and what it holds before that: the server would let go of it some time later."""
+        if self.locks is None or connection.connection is None:
+            return
+        with suppress(connection.Database.Error):
+            connection.connection.rollback()
+        connection.connection.close()
+        if (thread := current_thread()) is not None:
+            self._ended(thread)
 
     def _pass(self, thread: SimulatedThread) -> None:
         """Time goes by, and others go on."""

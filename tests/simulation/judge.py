@@ -188,7 +188,8 @@ class Judge:
         begun = entry.visible_at if entry is not None else max(at for at, _ in era.floors)
         patience = WENT_BACK if era.went_back else self.soon
         is_well = max(self.world.database.unwell_until, since) < begun
-        is_told = entry is not None and not (entry.by.is_dead or entry.by.frozen_until > begun - POLL)
+        by = entry.by if entry is not None else None  # of whom nobody is told what nobody's process has put there
+        is_told = by is not None and not (by.is_dead or by.frozen_until > begun - POLL)
         if self.world.is_prompt and is_well and is_told:
             patience = AT_ONCE
         if self.now > max(since, begun) + patience:
