@@ -76,7 +76,8 @@ class Acts:
 
     def sending(self, bodies: list[str], group: str, work: Callable[[], T]) -> T | None:
         """Sends, and notes what the sender is told became of it."""
-        sent = [Sent(body, group, self.now) for body in bodies]
+        thread = current_thread()
+        sent = [Sent(body, group, self.now, by=thread and thread.owner) for body in bodies]
         self.world.judge.sent.update((each.body, each) for each in sent)
         outcome = "unknown"
         try:

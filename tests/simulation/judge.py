@@ -18,6 +18,7 @@ POLL = 1.5  # seconds in which each hub has compared itself with the log
 GONE = 0.5  # seconds that a look takes at most, with the database well
 LINGERS = 0.25  # seconds from the arrival of an event until it has been taken in
 WENT_BACK = 30.0  # seconds after which a log that went back is noticed
+OTHERS_PATIENCE = 2.0  # seconds after which a send is through where nobody holds its group: half of one is promised
 SEND_PATIENCE = 12.0  # seconds after which a send has returned or raised
 JOIN_PATIENCE = 5.0  # seconds after which whoever connects is welcomed
 
@@ -34,6 +35,7 @@ class Sent:
     outcome: str = "under way"  # sent, unknown, not sent
     arrivals: dict[Any, float] = field(default_factory=dict)  # of an ephemeral one, in each process
     turn: tuple[int, int] | None = None  # in which transaction, and where in it
+    by: Any = None  # the process, where nothing but the log keeps the sender
 
 
 class Judge:
@@ -158,10 +160,21 @@ class Judge:
             since = max(well_since, client.connection.opened_at, client.connection.process.frozen_until)
             for place in client.places.values():
                 self._look_at(place, since)
+        for group in self.truth.groups:
+            if self.world.database.is_held(group, 0.05):
+                self.world.locked_until[group] = self.now
         for sent in self.sent.values():
-            if sent.outcome == "under way" and self.now > max(sent.started_at, well_since) + SEND_PATIENCE:
-                sent.outcome = "for ever"
-                self.complain(f"the send of {sent.body!r} does not return")
+            if sent.outcome == "under way":
+                self._look_at_sender(sent, max(well_since, sent.started_at))
+
+    def _look_at_sender(self, sent: Sent, since: float) -> None:
+        if self.now > since + SEND_PATIENCE:
+            sent.outcome = "for ever"
+            self.complain(f"the send of {sent.body!r} does not return")
+        elif sent.by is not None and not sent.by.is_dead and self.world.plan.pace == 1:
+            since = max(since, sent.by.frozen_until, self.world.locked_until.get(sent.group, 0.0))
+            if self.now > since + OTHERS_PATIENCE:
+                self.complain(f"the send of {sent.body!r} waits, and nobody holds {sent.group}")
 
     def _look_at(self, place: Place, since: float) -> None:
         if place.group == self.truth.spoilt:
@@ -197,8 +210,6 @@ class Judge:
 
     def _look_at_waiting(self, place: Place, group: GroupTruth, since: float) -> None:
         """Who sees to what waits in a group may have to wait for whoever holds it."""
-        if self.world.database.is_held(place.group, 0.1):
-            self.world.locked_until[place.group] = self.now
         body, begun = next(iter(group.waiting.values()))
         if self.now > max(since, begun, self.world.locked_until.get(place.group, 0.0)) + self.soon + 0.5:
             self.complain(f"{place}: {body!r}, committed at {begun:.3f}, still waits for an offset")

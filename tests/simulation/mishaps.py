@@ -75,6 +75,14 @@ class Mishaps(Acts):
 
         self.alone(who, work)
 
+    def besiege(self, who: int, group: str, seconds: float) -> None:
+        """A group's row is held while messages of it come to wait, and others are sent to."""
+        self.hold(who, group, seconds)
+        later = self.world.scheduler.call_at
+        later(self.now + 0.1, self.transaction, who + 1, [group], True, 0.0)
+        for number, other in enumerate(sorted(self.world.plan.history)):
+            later(self.now + 0.3 + number / 10, self.send, who + 2 + number, other, 1, "single")
+
     def alone(self, who: int, work: Callable[[SimulatedProcess], Any]) -> None:
         def guarded(process: SimulatedProcess) -> None:
             try:

@@ -27,6 +27,7 @@ WEIGHTS = {
     "kill": 4,
     "interrupt": 3,
     "hold": 4,
+    "besiege": 2,
     "slow": 2,
     "away": 3,
     "away_after_commit": 3,
@@ -121,6 +122,8 @@ def arguments(name: str, chance: random.Random, groups: tuple[str, ...]) -> dict
             return {"who": who, "seconds": seconds}
         case "hold":
             return {"who": who, "group": group, "seconds": seconds}
+        case "besiege":
+            return {"who": who, "group": group, "seconds": round(chance.uniform(4, 8), 3)}
         case "slow" | "away" | "away_after_commit":
             return {"seconds": seconds}
         case "layer_away":
