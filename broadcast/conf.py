@@ -53,6 +53,10 @@ class Setting(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> Setting[T] | T:
         if instance is None:
             return self
+        return self.read()
+
+    def read(self) -> T:
+        """The value as it is written, or the default."""
         value: T = user_settings().get(self.name, self.default)
         return value
 
@@ -100,8 +104,9 @@ class Settings:
     POLICY = Setting[Policy | str | None](None, "a function, or the dotted path to one", is_policy_or_none)
     MAX_BODY = Setting[int](4000, "a positive whole number of characters", is_count)
     MAX_DATA = Setting[int](16384, "a positive whole number of bytes", is_count)
-    MESSAGE_RATE = Setting[float](20, "a positive number of frames a second", is_positive)
-    MESSAGE_BURST = Setting[int](60, "a positive whole number of frames", is_count)
+    LIMITS = Setting[Mapping[str, Any]]({}, "a dict of limits", lambda value: isinstance(value, Mapping))
+    MESSAGE_RATE = Setting[float](20, "a positive number of messages a second", is_positive)
+    MESSAGE_BURST = Setting[int](60, "a positive whole number of messages", is_count)
     MAX_GROUPS = Setting[int](50, "a positive whole number of groups", is_count)
     KEEP_MESSAGES = Setting[int | None](
         10_000, "a positive whole number of messages, or None for no limit", is_count_or_none
@@ -123,6 +128,25 @@ class Settings:
 conf = Settings()
 
 
-def known_settings() -> dict[str, Setting[Any]]:
-    """Each setting by its name, in the order in which they are declared."""
-    return {name: value for name, value in vars(Settings).items() if isinstance(value, Setting)}
+class Limit(Setting[T]):
+    """One key of ``LIMITS``; where it is left out, what ``BROADCAST`` itself has under its name holds."""
+
+    def read(self) -> T:
+        written = conf.LIMITS if isinstance(conf.LIMITS, Mapping) else {}
+        value: T = written.get(self.name, user_settings().get(self.name, self.default))
+        return value
+
+
+class Limits:
+    """What visitors may do at most. The site's own code, the admin and the command are never limited."""
+
+    MESSAGE_RATE = Limit[float](20, "a positive number of messages a second", is_positive)
+    MESSAGE_BURST = Limit[int](60, "a positive whole number of messages", is_count)
+
+
+limits = Limits()
+
+
+def known_settings(of: type = Settings) -> dict[str, Setting[Any]]:
+    """Each setting by its name, in the order in which they are declared; or each limit, of ``Limits``."""
+    return {name: value for name, value in vars(of).items() if isinstance(value, Setting)}

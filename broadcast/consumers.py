@@ -16,7 +16,7 @@ from .access.policy import Action
 from .access.refusals import arequire, reload_user
 from .access.revalidation import Revalidator, has_something_to_lose
 from .access.signed_names import is_signed, plain_name
-from .conf import conf
+from .conf import conf, limits
 from .engine import commands
 from .engine.commands import Command, Publish, Subscribe, Unsubscribe, dialect_in, name_in, position_in, query_in
 from .engine.frames import (
@@ -228,14 +228,14 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     @cached_property
     def bucket(self) -> TokenBucket:
         """The rate limit of this client's frames; made lazily, for most connections never send."""
-        return TokenBucket(conf.MESSAGE_RATE, conf.MESSAGE_BURST, self.node.process.system.monotonic)
+        return TokenBucket(limits.MESSAGE_RATE, limits.MESSAGE_BURST, self.node.process.system.monotonic)
 
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""
         try:
             wait = self.bucket.take()
             if wait:
-                reason = f"You may send {conf.MESSAGE_RATE:g} frames a second. Wait a moment."
+                reason = f"You may send {limits.MESSAGE_RATE:g} frames a second. Wait a moment."
                 raise commands.unread(text, reason, "rate_limited", wait)
             asked = commands.command(text)
             await self.perform(asked, len(text or ""))
