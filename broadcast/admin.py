@@ -105,6 +105,7 @@ class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
             "group": written["group"],
             "author": self.user if as_user else SERVER,
             "data": written["data"],
+            "by": None if as_user else self.user,
         }
 
 
@@ -131,10 +132,10 @@ class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     form = MessageForm
     exclude = ["group", "author"]  # of the model: the form has fields of its own under these names
-    list_display = ["offset", "group_name", "author", "source", "sent_at", "beginning"]
+    list_display = ["offset", "group_name", "author", "source", "by", "sent_at", "beginning"]
     list_display_links = ["offset", "beginning"]
     list_filter = [GroupFilter, "source", "sent_at"]
-    search_fields = ["body", "author"]
+    search_fields = ["body", "author", "by"]
     show_full_result_count = False
 
     @admin.display(description=_("group"), ordering="group_id")
@@ -148,7 +149,7 @@ class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_fields(self, request: HttpRequest, obj: Message | None = None) -> Any:
         if obj is None:
             return ["group", "author", "body", "data"]
-        return ["group", "offset", "author", "source", "user", "sent_at", "body", "data", "ref"]
+        return ["group", "offset", "author", "source", "user", "by", "sent_at", "body", "data", "ref"]
 
     def has_change_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
         return False

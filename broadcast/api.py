@@ -26,9 +26,9 @@ UNSET: Any = object()
 """The default of ``to``. None is no audience: it is what a relation that leads nowhere gives."""
 
 Item = str | Mapping[str, Any]
-"""One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref)."""
+"""One of many messages: its body, or a dict of ``send``'s arguments (body, group, to, author, data, ref, by)."""
 
-ITEM_KEYS = {"body", "group", "to", "author", "data", "ref"}
+ITEM_KEYS = {"body", "group", "to", "author", "data", "ref", "by"}
 
 
 def send(
@@ -39,6 +39,7 @@ def send(
     author: Any = "Server",
     data: Mapping[str, Any] | None = None,
     ref: uuid.UUID | str | None = None,
+    by: Any = None,
     persist: bool = True,
 ) -> Message:
     """Sends one message to everyone who listens to ``group``, now or when they come back.
@@ -54,8 +55,9 @@ def send(
     ``body`` is text, at most ``MAX_BODY`` characters. ``author`` is a name, or a user, whose name
     then is the author. ``data`` is a JSON object of at most ``MAX_DATA`` bytes. ``ref`` is a UUID:
     the same author's second message with it in the same group is not sent again, and the first is
-    returned. With ``persist=False`` the message is not logged but only shown to whoever is live
-    right now, transaction or not: for typing notices and progress.
+    returned. ``by`` says who had it sent, where that is not the author: a user or a name, kept with the
+    message and shown in the admin, never to visitors. With ``persist=False`` the message is not logged
+    but only shown to whoever is live right now, transaction or not: for typing notices and progress.
 
     Where there is no log (before ``migrate``, in a test without database access) messages are
     delivered live only, with ``offset`` None; the log of the process says so once.
@@ -69,7 +71,7 @@ def send(
     from .engine.validation import checked_draft
 
     process = current_process()
-    draft = checked_draft(process, body, audience(group, to), identity(author), data, ref)
+    draft = checked_draft(process, body, audience(group, to), identity(author), data, ref, name_of(by))
     return publish(process, [draft], persist)[0]
 
 
@@ -81,6 +83,7 @@ async def asend(
     author: Any = "Server",
     data: Mapping[str, Any] | None = None,
     ref: uuid.UUID | str | None = None,
+    by: Any = None,
     persist: bool = True,
 ) -> Message:
     """``send`` for async code. Like the async ORM, it works in the thread of thread-sensitive calls.
@@ -91,8 +94,9 @@ async def asend(
         from .engine.process import current_process
 
         if asyncio.get_running_loop() in current_process().nodes:
-            return send(body, group=group, to=to, author=author, data=data, ref=ref, persist=False)
-    return await sync_to_async(send)(body, group=group, to=to, author=author, data=data, ref=ref, persist=persist)
+            return send(body, group=group, to=to, author=author, data=data, ref=ref, by=by, persist=False)
+    work = sync_to_async(send)
+    return await work(body, group=group, to=to, author=author, data=data, ref=ref, by=by, persist=persist)
 
 
 def send_many(
@@ -102,6 +106,7 @@ def send_many(
     to: Any = UNSET,
     author: Any = "Server",
     data: Mapping[str, Any] | None = None,
+    by: Any = None,
     persist: bool = True,
 ) -> list[Message]:
     """Sends many messages in one transaction: all of them or none, in the order given.
@@ -113,7 +118,7 @@ def send_many(
     from .engine.publish import publish
 
     process = current_process()
-    return publish(process, drafts_of(process, messages, audience(group, to), author, data), persist)
+    return publish(process, drafts_of(process, messages, audience(group, to), author, data, by), persist)
 
 
 async def asend_many(
@@ -123,21 +128,23 @@ async def asend_many(
     to: Any = UNSET,
     author: Any = "Server",
     data: Mapping[str, Any] | None = None,
+    by: Any = None,
     persist: bool = True,
 ) -> list[Message]:
     """``send_many`` for async code."""
-    return await sync_to_async(send_many)(messages, group=group, to=to, author=author, data=data, persist=persist)
+    work = sync_to_async(send_many)
+    return await work(messages, group=group, to=to, author=author, data=data, by=by, persist=persist)
 
 
-def drafts_of(process: Process, messages: Iterable[Item], group: str, author: Any, data: Any) -> list[Draft]:
+def drafts_of(process: Process, messages: Iterable[Item], group: str, author: Any, data: Any, by: Any) -> list[Draft]:
     from .engine.validation import checked_draft, shown
 
     if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InvalidMessage(f"send_many expects a list of messages; it came as {shown(messages)}.")
-    return [checked_draft(process, **arguments_of(item, group, author, data)) for item in messages]
+    return [checked_draft(process, **arguments_of(item, group, author, data, by)) for item in messages]
 
 
-def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, Any]:
+def arguments_of(item: Item, group: str, author: Any, data: Any, by: Any) -> dict[str, Any]:
     from .engine.validation import shown
 
     given = {"body": item} if isinstance(item, str) else item
@@ -150,8 +157,9 @@ def arguments_of(item: Item, group: str, author: Any, data: Any) -> dict[str, An
     if "to" in given:
         given = {**given, "group": audience(given.get("group", "broadcast"), given["to"])}
     wanted = {key: value for key, value in given.items() if key != "to"}
-    asked = {"body": None, "group": group, "author": author, "data": data, "ref": None, **wanted}
+    asked = {"body": None, "group": group, "author": author, "data": data, "ref": None, "by": by, **wanted}
     asked["identity"] = identity(asked.pop("author"))
+    asked["by"] = name_of(asked["by"])
     return asked
 
 
@@ -174,3 +182,12 @@ def identity(author: Any) -> Identity:
     from .access.identity import identity_of
 
     return identity_of(author)
+
+
+def name_of(by: Any) -> str:
+    """The name that is kept of whoever had a message sent."""
+    if by is None:
+        return ""
+    from .access.identity import sender_name
+
+    return sender_name(by)

@@ -75,6 +75,8 @@ class Message(models.Model):
         editable=False,
         related_name="+",
     )
+    # The default is the database's too: a release that knows nothing of the column may write beside this one.
+    by = models.CharField(_("sent by"), max_length=255, default="", db_default="", blank=True, editable=False)
     body = models.TextField(_("body"))
     data = models.JSONField(_("data"), null=True, blank=True)
     ref = models.UUIDField(_("ref"), default=uuid.uuid4, editable=False)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import ceil
+from typing import Any
+from urllib.parse import urlencode
 
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods
 from django.views.decorators.vary import vary_on_headers
 
-from .access.identity import draft_by, visitor
-from .access.origins import is_from_another_site, is_prefetch
-from .access.refusals import require
+from .access.identity import draft_by, proves_itself, visitor
+from .access.origins import is_from_another_site, is_part_of_a_page, is_prefetch
+from .access.refusals import may, require
 from .api import send
 from .conf import conf
 from .elements.markup import feed_context
 from .elements.texts import translated
 from .engine.commands import checked_name, publish_of
 from .engine.frames import checked_epoch, checked_offset, message_fields
-from .engine.history import latest, since
+from .engine.history import announcement, latest, since
 from .engine.process import current_process
 from .engine.publish import publish
-from .engine.validation import shown
-from .exceptions import BroadcastError, InvalidMessage, Refused
+from .engine.validation import checked_body, checked_ref, shown
+from .exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
 from .forms import FORMS, JSON, fields_in, is_announcement, posted
 from .groups import DEFAULT_GROUP
 from .models import Message
@@ -34,6 +39,11 @@ from .models import Message
 MAX_LIMIT = 500  # messages in one answer
 
 HTML, TEXT = "text/html", "text/plain"
+
+HOW_TO_ANNOUNCE = (
+    "A GET announces nothing by what a browser adds to it by itself. POST to this address, with the CSRF token where "
+    "there are cookies; or send an Authorization header with a token, and no cookie."
+)
 
 STATUS = {"invalid": 400, "too_large": 400, "forbidden": 403, "not_found": 404, "unavailable": 503}
 """The HTTP status of each code with which a request is refused."""
@@ -62,34 +72,89 @@ def page(request: HttpRequest) -> HttpResponse:
     try:
         require(visitor(request), "subscribe", DEFAULT_GROUP)
         context = feed_context(request, DEFAULT_GROUP, conf.PAGE_MESSAGES, write=True, title=DEFAULT_GROUP)
+        context["announced"] = announced(request.GET.get("announced"))
     except BroadcastError as error:
         return refused(request, error)
     return render(request, "broadcast/chat.html", context)
 
 
-@csrf_exempt  # nothing here changes by an unsafe method, and a 405 says so better than a 403
+def announced(ref: str | None) -> Message | None:
+    """The announcement that a form has just sent, by its ref, for the page to say so."""
+    try:
+        return None if ref is None else announcement(DEFAULT_GROUP, checked_ref(ref))
+    except InvalidMessage:
+        return None
+
+
+@csrf_exempt  # what a GET sends borrows nothing, and a POST checks for itself
 @transaction.non_atomic_requests
 @never_cache
-@require_GET
+@xframe_options_deny
+@vary_on_headers("Accept")
+@require_http_methods(["GET", "POST"])
 def announce(request: HttpRequest, msg: str) -> HttpResponse:
     """Pushes ``msg`` to everyone in the default group as "Server", and says so.
 
-    It answers to ``GET``, so that it works from an address bar and from curl. Therefore it asks who
-    comes and from where: 403 for those who may not announce, for prefetches and for other sites'
-    pages; 400 for a message that is empty or too long; 503 if the log cannot be written.
+    It answers to ``GET``, so that it works from an address bar and from curl; but never by authority that a browser
+    adds by itself, for a browser does so whoever's page makes the request. Where that is all there is, it asks: a page
+    with a form that posts to the same address.
+
+    200 when it is sent or asked; 302 to the log's page after the form; 403 for those who may not announce, for
+    prefetches, for parts of pages and for other sites' pages; 400 for a message that is empty or too long; 503 if the
+    log cannot be written. Addresses that begin with ``-/`` are the app's own: 404.
     """
+    if msg.startswith("-/"):
+        raise Http404
     try:
-        if is_prefetch(request):
-            raise Refused("A prefetch announces nothing. Open the address itself.", "forbidden")
-        if is_from_another_site(request):
-            raise Refused("A page of another site may not announce here. Open the address itself.", "forbidden")
-        require(visitor(request), "announce", DEFAULT_GROUP)
-        message = send(msg)
+        return confirmed(request, msg) if request.method == "POST" else typed(request, msg)
     except BroadcastError as error:
         return refused(request, error)
+
+
+def typed(request: HttpRequest, msg: str) -> HttpResponse:
+    """Sends at once where guests may announce, or where the request proves itself; else asks, and sends nothing."""
+    if is_prefetch(request) or is_part_of_a_page(request):
+        raise Refused("A prefetch or a part of a page announces nothing. Open the address itself.", "forbidden")
+    by_guests = may(None, "announce", DEFAULT_GROUP)
+    if by_guests or proves_itself(request):
+        return pushed(request, send_as_site(request, msg, None if by_guests else visitor(request)))
+    require(visitor(request), "announce", DEFAULT_GROUP)
+    if not accepts_by_name(request, HTML):
+        raise Refused(HOW_TO_ANNOUNCE, "forbidden")
+    return render(request, "broadcast/announce.html", {"body": checked_body(msg)})
+
+
+def confirmed(request: HttpRequest, msg: str) -> HttpResponse:
+    """Sends what a form, or a program, posts; a browser is led on, so that a reload does not send it again."""
+    forged = csrf_refusal(request)
+    if forged is not None:
+        return forged
+    message = send_as_site(request, msg, visitor(request))
+    if accepts_by_name(request, HTML):
+        return redirect(f"{reverse('broadcast:log')}?{urlencode({'announced': message.ref})}")
+    return pushed(request, message)
+
+
+def send_as_site(request: HttpRequest, msg: str, user: Any) -> Message:
+    """Sends ``msg`` as the site, if ``user`` (None: a guest) may have that. Raises BroadcastError."""
+    if is_prefetch(request) or is_from_another_site(request):
+        raise Refused("A page of another site may not announce here. Open the address itself.", "forbidden")
+    require(user, "announce", DEFAULT_GROUP)
+    return send(msg, by=sender(request))
+
+
+def sender(request: HttpRequest) -> Any:
+    """Who makes the request, as far as it can be known: the user, or a word for a guest."""
+    with suppress(LogUnavailable):
+        if user := visitor(request):
+            return user
+    return "a guest"
+
+
+def pushed(request: HttpRequest, message: Message) -> HttpResponse:
     if preferred(request, TEXT, JSON) == JSON:
         return JsonResponse(message_fields(message))
-    return HttpResponse(f"Broadcasting {msg}", content_type="text/plain; charset=utf-8")
+    return HttpResponse(f"Broadcasting {message.body}", content_type="text/plain; charset=utf-8")
 
 
 # Reading
@@ -171,7 +236,7 @@ def sent(request: HttpRequest) -> Message:
     require(user, "announce", group, unknown="not_found")
     if said.author is not None:
         raise InvalidMessage("The author of an announcement is the site itself. Leave author out.")
-    return send(said.body, group=group, data=said.data, ref=said.ref)
+    return send(said.body, group=group, data=said.data, ref=said.ref, by=sender(request))
 
 
 def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
@@ -212,6 +277,13 @@ def preferred(request: HttpRequest, *kinds: str) -> str:
     if request.GET.get("format") == "json":
         return JSON
     return request.get_preferred_type(kinds) or kinds[0]
+
+
+def accepts_by_name(request: HttpRequest, kind: str) -> bool:
+    """True if the request names this kind of answer among those that it accepts, as browsers name HTML."""
+    return request.GET.get("format") != "json" and any(
+        f"{each.main_type}/{each.sub_type}" == kind for each in request.accepted_types
+    )
 
 
 def refused(request: HttpRequest, error: BroadcastError) -> HttpResponse:

@@ -192,7 +192,7 @@ def test_messages_are_listed_newest_first_and_cut(admin_client):
     response = admin_client.get(LIST)
     assert rows(response) == ["long " * 100, "first"]
     shown = re.findall(r'class="field-(\w+)[^>]*>(?:<a[^>]*>)?([^<]*)<', response.content.decode())
-    assert [name for name, _ in shown[:6]] == ["offset", "group_name", "author", "source", "sent_at", "beginning"]
+    assert [name for name, _ in shown[:7]] == ["offset", "group_name", "author", "source", "by", "sent_at", "beginning"]
     assert {("group_name", "staff"), ("author", "Ann")} <= set(shown)
     assert max(len(text) for name, text in shown if name == "beginning") == 80
 

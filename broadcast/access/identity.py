@@ -39,6 +39,20 @@ def visitor(request: HttpRequest) -> Any:
         raise LogUnavailable(f"Who you are cannot be looked up right now: {error}") from error
 
 
+ADDED_BY_BROWSERS = {"basic", "digest", "negotiate", "ntlm"}
+"""The schemes of ``Authorization`` that browsers answer by themselves (RFC 7617, 7616 and 4559)."""
+
+
+def proves_itself(request: HttpRequest) -> bool:
+    """True if a request says who makes it in a way that no browser adds by itself, whoever's page makes the request.
+
+    That is ``Authorization`` in another scheme, such as ``Bearer``, and no cookie: a page of another site cannot add
+    it without being asked first (WHATWG Fetch, CORS-safelisted request-header).
+    """
+    scheme = request.headers.get("Authorization", "").strip().partition(" ")[0].lower()
+    return bool(scheme) and scheme not in ADDED_BY_BROWSERS and not request.headers.get("Cookie")
+
+
 def sign_in_url(request: HttpRequest) -> str:
     """The address where a guest signs in and is led back; empty if ``LOGIN_URL`` leads nowhere in this site."""
     try:
@@ -70,6 +84,12 @@ def draft_by(user: Any, said: Publish, group: str) -> Draft:
         user_id=None if user is None else user.pk,
         has_client_ref=said.ref is not None,
     )
+
+
+def sender_name(by: Any) -> str:
+    """The name of whoever had a message sent: a user, or a name such as that of a program. Raises InvalidMessage."""
+    name = by.get_username() if hasattr(by, "get_username") and not isinstance(by, type) else by
+    return checked_author(str(name)[:MAX_AUTHOR] if isinstance(name, str) else name)
 
 
 def identity_of(author: Any) -> Identity:

@@ -61,6 +61,11 @@ def is_prefetch(request: HttpRequest) -> bool:
     return any(word in purposes for word in ("prefetch", "prerender", "preview"))
 
 
+def is_part_of_a_page(request: HttpRequest) -> bool:
+    """True if a browser fetches a picture, a script, a frame or the like, as it says in ``Sec-Fetch-Dest`` (W3C)."""
+    return request.headers.get("Sec-Fetch-Dest", "empty") not in ("document", "empty")
+
+
 def is_of_this_site(page: str, host: str, schemes: Collection[str] = DEFAULT_PORTS) -> bool:
     """True if a page's address, or its origin, is one of this site, which was asked for as ``host``.
 

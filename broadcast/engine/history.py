@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from ..models import Message
 from .frames import utc
 from .hub.stream import resume_point
 from .process import current_process
-from .storage.database import EpochEnded, in_callers_transaction, open_log
+from .storage.database import EpochEnded, in_callers_transaction, open_log, reading
 from .storage.log import Log
 from .storage.records import VOID, Head
+from .storage.refs import with_refs
 
 TRIES = 3  # of a read, while a log begins anew again and again
 
@@ -62,6 +64,15 @@ def since(group: str, after: int, epoch: str | None, limit: int) -> History:
     # Messages may have been pruned since the head was read.
     follows = messages[0].offset == start + 1 if messages else start == head.offset
     return History(head.epoch, end_of(messages, head), messages, recovered and follows)
+
+
+def announcement(group: str, ref: uuid.UUID) -> Message | None:
+    """What the site itself said under a ref, if the log has it. Raises LogUnavailable if the log cannot be read."""
+    try:
+        found = reading(lambda: with_refs(group, [ref]))
+    except NoLog:
+        return None
+    return next((message for message in found if message.source == Message.Source.SERVER), None)
 
 
 def heads(groups: Sequence[str]) -> list[Head]:

@@ -17,8 +17,7 @@ from .frames import Frame, message_frame
 from .health import SENDING
 from .hints.hint import ephemeral_hints
 from .storage.database import PATIENCE, in_callers_transaction, open_log
-from .storage.log import message_of
-from .storage.records import Draft
+from .storage.records import Draft, message_of
 from .storage.threads import OwnThreads
 from .validation import shown
 

@@ -30,7 +30,7 @@ Identity = tuple[str, str, Any]
 
 
 def checked_draft(
-    process: Process, body: object, group: object, identity: Identity, data: object, ref: object
+    process: Process, body: object, group: object, identity: Identity, data: object, ref: object, by: str = ""
 ) -> Draft:
     """A message to be sent by code, made of the arguments of ``send``. Raises InvalidMessage."""
     name, source, user_id = identity
@@ -45,6 +45,7 @@ def checked_draft(
         data=None if data is None else checked_data(data),
         ref=process.system.uuid() if ref is None else checked_ref(ref),
         has_client_ref=ref is not None,
+        by=by,
     )
 
 

@@ -167,7 +167,10 @@ class TestManyAtOnce:
         [
             (5, "A message must be text or a dict; it came as a number"),
             ({"author": "Ann"}, "it came as nothing"),
-            ({"body": "a", "persist": False, 5: 6}, "may have author, body, data, group, ref, to; it came with 'pers"),
+            (
+                {"body": "a", "persist": False, 5: 6},
+                "may have author, body, by, data, group, ref, to; it came with 'pers",
+            ),
         ],
     )
     def test_what_is_no_message(self, item, text):

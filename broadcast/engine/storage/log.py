@@ -35,7 +35,7 @@ from .database import (
     reading,
 )
 from .heads import heads_of
-from .records import AppendResult, Draft, Head, NewMessages
+from .records import AppendResult, Draft, Head, NewMessages, message_of
 from .refs import Key, find, key_of, with_refs
 
 T = TypeVar("T")
@@ -256,18 +256,6 @@ def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
             message.is_repeated = True
         told.add(id(message))
         yield message
-
-
-def message_of(draft: Draft) -> Message:
-    return Message(
-        group_id=draft.group,
-        source=draft.source,
-        author=draft.author,
-        user_id=draft.user_id,
-        body=draft.body,
-        data=draft.data,
-        ref=draft.ref,
-    )
 
 
 def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:

@@ -16,7 +16,8 @@ VOID = "void"
 class Draft:
     """A message that was checked and not yet written.
 
-    ``has_client_ref`` says that the sender chose the ``ref``, so there may be a message with it already.
+    ``has_client_ref`` says that the sender chose the ``ref``, so there may be a message with it already. ``by`` says
+    who had it sent, where that is not the author.
     """
 
     group: str
@@ -27,6 +28,20 @@ class Draft:
     data: dict[str, Any] | None = None
     user_id: Any = None
     has_client_ref: bool = False
+    by: str = ""
+
+
+def message_of(draft: Draft) -> Message:
+    return Message(
+        group_id=draft.group,
+        source=draft.source,
+        author=draft.author,
+        user_id=draft.user_id,
+        body=draft.body,
+        data=draft.data,
+        ref=draft.ref,
+        by=draft.by,
+    )
 
 
 @dataclass(slots=True, frozen=True)

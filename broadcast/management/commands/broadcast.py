@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
 import sys
@@ -72,7 +73,7 @@ class Command(BaseCommand):
     def send(self, text: str, group: str, user: str | None, author: str, data: Any, **options: Any) -> None:
         body = typed_in() if text == "-" else text
         audience: dict[str, Any] = {"group": group} if user is None else {"to": user_named(user)}
-        message = send(body, **audience, author=author, data=data)
+        message = send(body, **audience, author=author, data=data, by=f"command: {login_name()}")
         self.stdout.write(outcome(message))
 
     # tail
@@ -124,6 +125,14 @@ class Command(BaseCommand):
                 self.stdout.write(f"{'':<8} {finding.fix}")
         if errors:
             raise CommandError(f"{errors} things are wrong." if errors > 1 else "One thing is wrong.")
+
+
+def login_name() -> str:
+    """The name of the operating system's user; their number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        return str(os.getuid())
 
 
 def user_named(name: str) -> Any:
