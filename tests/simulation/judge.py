@@ -160,7 +160,7 @@ class Judge:
             since = max(well_since, client.connection.opened_at, client.connection.process.frozen_until)
             for place in client.places.values():
                 self._look_at(place, since)
-        for group in self.truth.groups:
+        for group in self.world.plan.history:
             if self.world.database.is_held(group, 0.05):
                 self.world.locked_until[group] = self.now
         for sent in self.sent.values():
@@ -168,12 +168,12 @@ class Judge:
                 self._look_at_sender(sent, max(well_since, sent.started_at))
 
     def _look_at_sender(self, sent: Sent, since: float) -> None:
-        if self.now > since + SEND_PATIENCE:
+        let_go = max(since, self.world.locked_until.get(sent.group, 0.0))
+        if self.now > (since if sent.turn is None else let_go) + SEND_PATIENCE:  # each statement of a transaction waits
             sent.outcome = "for ever"
             self.complain(f"the send of {sent.body!r} does not return")
         elif sent.by is not None and not sent.by.is_dead and self.world.plan.pace == 1:
-            since = max(since, sent.by.frozen_until, self.world.locked_until.get(sent.group, 0.0))
-            if self.now > since + OTHERS_PATIENCE:
+            if self.now > max(let_go, sent.by.frozen_until) + OTHERS_PATIENCE:
                 self.complain(f"the send of {sent.body!r} waits, and nobody holds {sent.group}")
 
     def _look_at(self, place: Place, since: float) -> None:
