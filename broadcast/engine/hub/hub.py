@@ -159,10 +159,11 @@ class Hub:
         failures: list[Exception] = []
         for stream, (epoch, delivered) in known.items():
             head = heads[stream.name]
-            if stream.epoch != epoch:
-                continue  # it has heard newer things meanwhile
             try:
-                await self._reconcile(stream, head, delivered)
+                if stream.epoch == epoch:
+                    await self._reconcile(stream, head, delivered)
+                else:  # another look has gone over to another epoch meanwhile, and may still read what is in it
+                    await self._go_on(stream, head)
             except Exception as error:
                 failures.append(error)
                 continue
@@ -185,6 +186,13 @@ class Hub:
             report(error)
         finally:
             del self._sequencing[group]
+
+    async def _go_on(self, stream: GroupStream, head: Head) -> None:
+        """Brings a stream of another epoch than it was up to the log: to this head, or to that of a newer look."""
+        if head.epoch == stream.epoch:
+            await self._fill(stream, head)
+        else:
+            await self._compare_with_log([stream])
 
     async def _reconcile(self, stream: GroupStream, head: Head, delivered: int) -> None:
         if head.epoch != stream.epoch:

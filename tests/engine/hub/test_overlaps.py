@@ -82,6 +82,23 @@ async def test_whoever_is_ahead_waits_for_a_look_that_began_after_it_came(monkey
     await until(lambda: back.offsets == [3])
 
 
+async def test_whoever_is_ahead_waits_for_what_another_look_has_begun_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, hub = await one()
+    first = await append("one")  # the first of its log, told by another hub
+    heads = Held(monkeypatch, "heads")
+    polling = asyncio.ensure_future(hub.tick())
+    await until(heads.reached.is_set)
+    back = Client()
+    joining = asyncio.ensure_future(back.join(after=1, epoch=first.epoch))
+    await until(lambda: hub.streams["broadcast"] in hub._catching_up)
+    page = Held(monkeypatch, "read")
+    heads.gate.set()
+    await until(page.reached.is_set)
+    page.gate.set()
+    await asyncio.gather(polling, joining)
+    assert (back.welcome, back.recovered) == ((first.epoch, 1), True)
+
+
 async def test_whoever_knows_an_epoch_that_is_new_to_the_hub_lets_it_look() -> None:
     await append("old")
     client, _ = await one()
