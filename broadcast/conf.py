@@ -73,6 +73,14 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def is_count_or_zero(value: Any) -> bool:
+    return is_count(value) or (value == 0 and is_number(value))
+
+
+def is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
 def is_count_or_none(value: Any) -> bool:
     return value is None or is_count(value)
 
@@ -142,6 +150,13 @@ class Limits:
 
     MESSAGE_RATE = Limit[float](20, "a positive number of messages a second", is_positive)
     MESSAGE_BURST = Limit[int](60, "a positive whole number of messages", is_count)
+    ANNOUNCEMENTS_PER_MINUTE = Limit[float](60, "a positive number of announcements", is_positive)
+    CONNECTIONS_PER_USER = Limit[int](100, "a positive whole number of connections", is_count)
+    CONNECTIONS_PER_ADDRESS = Limit[int](1000, "a positive whole number of connections", is_count)
+    SUBSCRIBE_RATE = Limit[float](5, "a positive number of groups a second", is_positive)
+    SUBSCRIBE_BURST = Limit[int](100, "a positive whole number of groups", is_count)
+    PROXIES = Limit[int](0, "a whole number of proxies, 0 for none", is_count_or_zero)
+    REDIS_URL = Limit[str | None](None, "the URL of a Redis, empty for none, or None", is_text_or_none)
 
 
 limits = Limits()

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from channels.consumer import AsyncConsumer
 
+from .access.addresses import address_in
 from .access.identity import draft_by, is_signed_in
+from .access.limits import ConnectionLimits, subject, take_message
 from .access.origins import accepts_handshake
 from .access.policy import Action
 from .access.refusals import arequire, reload_user
@@ -24,6 +26,7 @@ from .engine.frames import (
     RESTARTING,
     SUBPROTOCOL,
     TOO_MANY_BAD_FRAMES,
+    TOO_MANY_CONNECTIONS,
     UNAVAILABLE,
     USER_CHANGED,
     Dialect,
@@ -43,6 +46,7 @@ from .exceptions import LogUnavailable, Refused
 from .groups import DEFAULT_GROUP
 
 MAX_STRIKES = 20  # bad or refused frames in a row
+AFTER_TOO_MANY = 30.0  # seconds after which a client comes back that was one too many
 RECHECKS_PER_SECOND, RECHECKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
 
 T = TypeVar("T")
@@ -81,6 +85,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                 self.closing = True  # also where it was cancelled: nobody has anything more to tell
                 self.inbox.cancel()
                 del self.inbox  # it and this consumer would keep each other
+                self.limits.leave()
                 if self.transport.drain is not None:
                     self.transport.drain.connections.discard(self)
                 self.node.part(Revalidator).unwatch(self)
@@ -92,6 +97,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         user = scope.get("user")
         self.user: Any = user if is_signed_in(user) else None
         self.session: Any = scope.get("session")
+        self.limits = ConnectionLimits(self.node.process, subject(self.user, address_in(scope)))
         self.strikes = 0
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))
@@ -217,7 +223,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def listen(self, scope: Scope, receive: Receive) -> None:
         """Serves the client until it goes or is told to."""
         await self.accept(scope)
-        if not self.joins_nothing:
+        if not self.limits.enter():
+            await self.bye(TOO_MANY_CONNECTIONS, "You have too many connections open.", AFTER_TOO_MANY)
+        elif not self.joins_nothing:
             await self.join(scope)
         while not self.closing:
             event = await receive()
@@ -225,16 +233,10 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                 return
             await self.answer(event.get("text"))
 
-    @cached_property
-    def bucket(self) -> TokenBucket:
-        """The rate limit of this client's frames; made lazily, for most connections never send."""
-        return TokenBucket(limits.MESSAGE_RATE, limits.MESSAGE_BURST, self.node.process.system.monotonic)
-
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""
         try:
-            wait = self.bucket.take()
-            if wait:
+            if wait := self.limits.take_frame():
                 reason = f"You may send {limits.MESSAGE_RATE:g} frames a second. Wait a moment."
                 raise commands.unread(text, reason, "rate_limited", wait)
             asked = commands.command(text)
@@ -258,8 +260,11 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             match asked:
                 case Publish():
                     group = await self.require("publish", asked.group or self.group)
+                    take_message(self.limits.whom)
                     await self.inbox.put(draft_by(self.user, asked, group), size)
                 case Subscribe():
+                    if plain_name(asked.name) not in self.transport.positions:
+                        self.limits.take_group()
                     await self.inbox.settle()
                     await self.subscribe(asked.name, asked.after, asked.epoch)
                 case Unsubscribe():

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from .testing import Captured
 
 
+def pytest_runtest_setup() -> None:
+    """Begins each test with nothing counted: what visitors of one test did limits nobody in the next."""
+    from django.conf import settings
+
+    if settings.configured and "broadcast" in settings.INSTALLED_APPS:
+        from .engine.process import current_process
+
+        current_process().limits.forget()
+
+
 @pytest.fixture
 def broadcasts() -> Iterator[Captured]:
     """The messages that were sent during the test, as `broadcast.testing.capture_broadcasts()` collects them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.db import transaction
@@ -18,7 +18,9 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 from django.views.decorators.vary import vary_on_headers
 
+from .access.addresses import address_behind
 from .access.identity import draft_by, proves_itself, visitor
+from .access.limits import subject, take_announcement, take_message
 from .access.origins import is_from_another_site, is_part_of_a_page, is_prefetch
 from .access.refusals import may, require
 from .api import send
@@ -38,6 +40,8 @@ from .models import Message
 
 MAX_LIMIT = 500  # messages in one answer
 
+Response = TypeVar("Response", bound=HttpResponse)
+
 HTML, TEXT = "text/html", "text/plain"
 
 HOW_TO_ANNOUNCE = (
@@ -45,7 +49,7 @@ HOW_TO_ANNOUNCE = (
     "there are cookies; or send an Authorization header with a token, and no cookie."
 )
 
-STATUS = {"invalid": 400, "too_large": 400, "forbidden": 403, "not_found": 404, "unavailable": 503}
+STATUS = {"invalid": 400, "too_large": 400, "forbidden": 403, "not_found": 404, "rate_limited": 429, "unavailable": 503}
 """The HTTP status of each code with which a request is refused."""
 
 
@@ -140,6 +144,7 @@ def send_as_site(request: HttpRequest, msg: str, user: Any) -> Message:
     if is_prefetch(request) or is_from_another_site(request):
         raise Refused("A page of another site may not announce here. Open the address itself.", "forbidden")
     require(user, "announce", DEFAULT_GROUP)
+    take_announcement(subject(user, address_behind(request)))
     return send(msg, by=sender(request))
 
 
@@ -232,10 +237,12 @@ def sent(request: HttpRequest) -> Message:
     user = visitor(request)
     if not is_announcement(fields):
         require(user, "publish", group, unknown="not_found")
+        take_message(subject(user, address_behind(request)))
         return publish(current_process(), [draft_by(user, said, group)])[0]
     require(user, "announce", group, unknown="not_found")
     if said.author is not None:
         raise InvalidMessage("The author of an announcement is the site itself. Leave author out.")
+    take_announcement(subject(user, address_behind(request)))
     return send(said.body, group=group, data=said.data, ref=said.ref, by=sender(request))
 
 
@@ -290,11 +297,16 @@ def refused(request: HttpRequest, error: BroadcastError) -> HttpResponse:
     """A refusal as a sentence, or as JSON when JSON is asked for."""
     if preferred(request, TEXT, JSON) == JSON:
         return refusal(error)
-    return HttpResponse(f"{error}\n", status=STATUS[error.code], content_type="text/plain; charset=utf-8")
+    response = HttpResponse(f"{error}\n", status=STATUS[error.code], content_type="text/plain; charset=utf-8")
+    return with_retry_after(response, error)
 
 
 def refusal(error: BroadcastError) -> JsonResponse:
     response = JsonResponse({"code": error.code, "body": str(error)}, status=STATUS[error.code])
+    return with_retry_after(response, error)
+
+
+def with_retry_after(response: Response, error: BroadcastError) -> Response:
     if error.retry_after is not None:
         response["Retry-After"] = str(ceil(error.retry_after))
     return response
@@ -310,4 +322,4 @@ def refusal_page(request: HttpRequest, error: BroadcastError) -> HttpResponse:
         "next": page_before(request),
         "texts": translated(),
     }
-    return render(request, "broadcast/refused.html", shown, status=STATUS[error.code])
+    return with_retry_after(render(request, "broadcast/refused.html", shown, status=STATUS[error.code]), error)

@@ -33,9 +33,11 @@ LOGIN_REDIRECT_URL = "home"
 
 # With the demo closed, the app's own safe defaults hold.
 OPEN_DEMO = env.bool("OPEN_DEMO", default=DEBUG)
-BROADCAST = (
+BROADCAST: dict[str, Any] = (
     {"GROUPS": {"broadcast": {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}}} if OPEN_DEMO else {}
 )
+if env.str("PROXIES", default=""):
+    BROADCAST["LIMITS"] = {"PROXIES": env.int("PROXIES")}
 
 # What it is made of
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What the host site reads. A process of a test sees only those that the test gives it.
 SITE_VARIABLES = {
     *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL", "DEBUG", "DJANGO_SETTINGS_MODULE", "LOG_LEVEL"),
-    *("OPEN_DEMO", "REDIS_LAYER", "REDIS_SENTINEL", "REDIS_URL", "SECRET_KEY", "STATIC_ROOT"),
+    *("OPEN_DEMO", "PROXIES", "REDIS_LAYER", "REDIS_SENTINEL", "REDIS_URL", "SECRET_KEY", "STATIC_ROOT"),
 }
 START_SECONDS = 60
 STOP_SECONDS = 20

@@ -164,6 +164,12 @@ WRONG = [
     *(({"GROUPS": {"news": {"publish": who}}}, "E007", "") for who in ("Staff", "perm:add_message", None)),
     ({"GROUPS": {"user.*": {"announce": "self"}}}, "E008", ""),
     ({"GROUPS": {"news": {"keep_seconds": "1h"}}}, "E009", ""),
+    ({"LIMITS": 5}, "E003", "must be a dict of limits, not 5 (int)"),
+    ({"LIMITS": {"PROXY": 1}}, "E013", """has no key 'PROXY'. Did you mean 'PROXIES'?"""),
+    *(
+        ({"LIMITS": {name: value}}, "E014", f'["{name}"] must be ')
+        for name, value in (("PROXIES", -1), ("PROXIES", True), ("MESSAGE_RATE", 0), ("REDIS_URL", 6379))
+    ),
     ({"POLICY": "tests.test_checks.nothing"}, "E012", "cannot be imported: Module"),
     ({"POLICY": "may"}, "E012", "cannot be imported: may doesn't look like a module path"),
     ({"POLICY": "tests.test_checks.IN_MEMORY"}, "E012", "which cannot be called"),
@@ -185,6 +191,15 @@ def test_open_groups_are_told_of_when_deploying_alone(settings):
     assert issues() == []
     told = the_issue(include_deployment_checks=True).msg
     assert '["news"]["announce"] is "anyone": every visitor may announce' in told
+
+
+def test_proxies_are_asked_for_when_deploying_alone(settings):
+    settings.USE_X_FORWARDED_HOST = True
+    settings.BROADCAST = {}
+    assert issues() == []
+    assert the_issue(include_deployment_checks=True).id == "broadcast.W006"
+    settings.BROADCAST = {"LIMITS": {"PROXIES": 1}}
+    assert issues(include_deployment_checks=True) == []
 
 
 def test_every_rule_has_an_id_of_its_own():

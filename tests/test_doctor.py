@@ -441,11 +441,11 @@ def test_what_fails_is_a_finding_and_the_rest_is_looked_at_all_the_same(monkeypa
         raise ValueError("no hands")
 
     well = lambda: iter([Finding("ok", "Fine.")])  # noqa: E731
-    for name in ("system_checks", "log", "layer", "application", "static_files", "round_trip"):
+    for name in ("system_checks", "log", "layer", "visitors", "application", "static_files", "round_trip"):
         monkeypatch.setattr(doctor, name, well)
     monkeypatch.setattr(doctor, "clock", clock)
     findings = list(examine())
-    assert [finding.level for finding in findings] == ["ok", "ok", "error", "ok", "ok", "ok", "ok"]
+    assert [finding.level for finding in findings] == ["ok", "ok", "error", "ok", "ok", "ok", "ok", "ok"]
     assert findings[2].text == "Looking at the clock failed: ValueError('no hands')."
 
 

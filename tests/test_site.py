@@ -50,6 +50,7 @@ def test_without_environment_the_site_is_an_open_demo_on_this_machine(settings_w
     assert settings["DATABASES"]["default"]["NAME"] == ROOT / "db.sqlite3"
     assert settings["CHANNEL_LAYERS"]["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
     assert settings_with(OPEN_DEMO="off")["BROADCAST"] == {}
+    assert settings_with(OPEN_DEMO="off", PROXIES="0")["BROADCAST"] == {"LIMITS": {"PROXIES": 0}}
 
 
 def test_with_debug_off_the_safe_defaults_of_the_app_hold_unless_the_demo_is_opened(settings_with):

@@ -11,11 +11,12 @@ from django.conf import settings as django_settings
 from django.core import checks
 
 from ..access.policy import ACTIONS, WORDS, is_word, policy
-from ..conf import Setting, Settings, conf, known_settings, user_settings
+from ..conf import Limits, Setting, Settings, conf, known_settings, user_settings
 from ..groups import is_group_name, is_group_pattern
 
-LIMITS: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
-RULE_KEYS = (*ACTIONS, *LIMITS)
+KEPT: dict[str, Setting[Any]] = {"keep_messages": Settings.KEEP_MESSAGES, "keep_seconds": Settings.KEEP_SECONDS}
+SET_BEHIND_PROXIES = ("USE_X_FORWARDED_HOST", "USE_X_FORWARDED_PORT", "SECURE_PROXY_SSL_HEADER")
+RULE_KEYS = (*ACTIONS, *KEPT)
 
 
 @checks.register("broadcast")
@@ -56,6 +57,49 @@ def settings_have_their_types(**kwargs: Any) -> list[checks.CheckMessage]:
         )
         for name, setting in known_settings().items()
         if name in written and not setting.accepts(written[name])
+    ]
+
+
+@checks.register("broadcast")
+def limits_are_known(**kwargs: Any) -> list[checks.CheckMessage]:
+    known = known_settings(Limits)
+    return [
+        checks.Error(
+            f'BROADCAST["LIMITS"] has no key {key!r}.',
+            hint=suggestion(str(key).upper(), known),
+            id="broadcast.E013",
+        )
+        for key in written_limits()
+        if key not in known
+    ]
+
+
+@checks.register("broadcast")
+def limits_have_their_types(**kwargs: Any) -> list[checks.CheckMessage]:
+    written = written_limits()
+    return [
+        checks.Error(
+            f'BROADCAST["LIMITS"]["{name}"] must be {limit.expected}, not {described(written[name])}.',
+            hint=f"Correct it, or leave it out for the default, {limit.default!r}.",
+            id="broadcast.E014",
+        )
+        for name, limit in known_settings(Limits).items()
+        if name in written and not limit.accepts(written[name])
+    ]
+
+
+@checks.register("broadcast", checks.Tags.security, deploy=True)
+def proxies_are_counted(**kwargs: Any) -> list[checks.CheckMessage]:
+    behind_one = any(getattr(django_settings, name, None) for name in SET_BEHIND_PROXIES)
+    if "PROXIES" in written_limits() or not behind_one:
+        return []
+    return [
+        checks.Warning(
+            'BROADCAST["LIMITS"]["PROXIES"] does not say how many proxies are in front of this site, '
+            "so limits for guests' addresses do not apply.",
+            hint="Set it to their number, such as 1 behind nginx.",
+            id="broadcast.W006",
+        )
     ]
 
 
@@ -136,7 +180,7 @@ def rules_keep_what_can_be_kept(**kwargs: Any) -> list[checks.CheckMessage]:
             id="broadcast.E009",
         )
         for name, rule in rules()
-        for key, setting in LIMITS.items()
+        for key, setting in KEPT.items()
         if key in rule and not setting.accepts(rule[key])
     ]
 
@@ -186,6 +230,10 @@ def groups_are_guarded(**kwargs: Any) -> list[checks.CheckMessage]:
         for name, action, who in grants()
         if who == "anyone" and action != "subscribe"
     ]
+
+
+def written_limits() -> Mapping[Any, Any]:
+    return conf.LIMITS if isinstance(conf.LIMITS, Mapping) else {}
 
 
 def groups() -> Mapping[Any, Any]:

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 from channels.layers import InMemoryChannelLayer
 from channels.routing import get_default_application
@@ -27,7 +26,9 @@ from ..engine.hints.layer import current_layer
 from ..engine.process import current_process
 from ..engine.storage.database import alias, log_access
 from ..exceptions import BroadcastError, LogUnavailable, NoLog
+from .finding import Finding, Level
 from .probe import ProbeResult, probe_websocket
+from .visitors import visitors
 
 GROUP = "broadcast-doctor"
 PATIENCE = 5.0  # seconds
@@ -38,18 +39,6 @@ MIN_GROUP_EXPIRY = 60  # seconds
 STATIC_FILE = "broadcast/feed.js"
 
 
-Level = Literal["ok", "warning", "error"]
-
-
-@dataclass(slots=True, frozen=True)
-class Finding:
-    """One thing that was looked at: how it is, and what to do if it is not well."""
-
-    level: Level
-    text: str
-    fix: str = ""
-
-
 def examine() -> Iterator[Finding]:
     """Looks at everything, one thing after another. Nothing in it raises; what fails is a finding.
 
@@ -58,7 +47,7 @@ def examine() -> Iterator[Finding]:
     disabled = logging.root.manager.disable
     logging.disable()
     try:
-        for examination in (system_checks, log, clock, layer, application, static_files, round_trip):
+        for examination in (system_checks, log, clock, layer, visitors, application, static_files, round_trip):
             try:
                 yield from examination()
             except Exception as error:

@@ -15,6 +15,7 @@ from .commit import GroupCommit
 from .health import Health
 from .hints.publisher import HintPublisher
 from .hints.site import SiteMarks
+from .limits import ConnectionCounts, RateLimits
 from .node import Node
 from .publish import InFlightSends
 from .storage.log import Log
@@ -54,6 +55,9 @@ class Process:
         self.in_flight = InFlightSends(self.system)
         self.hints = HintPublisher(self)
         self.commit = GroupCommit(self.log, self.hints, self.pruning, self.in_flight, self.system)
+        self.limits = RateLimits(self.system)
+        self.connections = ConnectionCounts()
+        self.believes_claims = False  # the server takes the client's claim of an address for its address
         self.nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self.own_channels: set[str] = set()  # of the nodes, in the channel layer
         self.captured_sends: list[Any] | None = None  # each ASGI send as it arrives at a consumer, for a probe

@@ -17,6 +17,11 @@ class TokenBucket:
         self.tokens = float(burst)
         self.filled_at = monotonic()
 
+    @property
+    def is_full(self) -> bool:
+        """True if it is as if nothing had ever been taken."""
+        return self.tokens + (self.monotonic() - self.filled_at) * self.rate >= self.burst
+
     def take(self) -> float:
         """Takes a token and returns 0.0; or, if there is none, returns the seconds until there is."""
         now = self.monotonic()

@@ -172,9 +172,10 @@ class Judge:
         if self.now > (since if sent.turn is None else let_go) + SEND_PATIENCE:  # each statement of a transaction waits
             sent.outcome = "for ever"
             self.complain(f"the send of {sent.body!r} does not return")
-        elif sent.by is not None and not sent.by.is_dead and self.world.plan.pace == 1:
-            if self.now > max(let_go, sent.by.frozen_until) + OTHERS_PATIENCE:
-                self.complain(f"the send of {sent.body!r} waits, and nobody holds {sent.group}")
+        elif sent.by is None or sent.by.is_dead or self.world.plan.pace != 1:
+            return
+        elif self.now > max(let_go, sent.by.frozen_until) + OTHERS_PATIENCE:
+            self.complain(f"the send of {sent.body!r} waits, and nobody holds {sent.group}")
 
     def _look_at(self, place: Place, since: float) -> None:
         if place.group == self.truth.spoilt:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from ...conf import conf
 from ..frames import Dialect
 from ..node import Node
+from ..process import Process
 from .asgi import AsgiTransport, Send, Transport
 from .daphne.drain import drain_for
 from .daphne.internals import DaphneConnection, backpressure_of, daphne_behind, socket_of
@@ -30,6 +32,7 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
     if daphne is None:
         say(node, BY_ASGI)
         return AsgiTransport(send, dialect)
+    note_claims(node.process, daphne.server)
     throttle_handshakes(daphne.server)
     limit_unread(daphne.protocol)
     transport = daphne_transport(node, send, dialect, daphne)
@@ -44,6 +47,12 @@ def daphne_transport(node: Node, send: Send, dialect: Dialect, daphne: DaphneCon
         return AsgiTransport(send, dialect, backpressure_of(daphne))
     say(node, DIRECTLY)
     return DirectTransport(send, dialect, socket, node.scheduler)
+
+
+def note_claims(process: Process, server: Any) -> None:
+    """Notes that a daphne takes what its clients claim of their address for it (``--proxy-headers``)."""
+    if getattr(server, "proxy_forwarded_address_header", None):
+        process.believes_claims = True
 
 
 def say(node: Node, way: str) -> None:

@@ -1,0 +1,81 @@
+"""What visitors may do at most, by ``BROADCAST["LIMITS"]``: each user, or each address for guests, whatever the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..conf import conf, limits
+from ..engine.limits import Rate
+from ..engine.process import Process, current_process
+from ..engine.throttle import TokenBucket
+from ..exceptions import Refused
+
+USER = "user "
+
+
+def subject(user: Any, address: str | None) -> str | None:
+    """By which name the limits know a visitor; None for a guest whose address is nobody's own."""
+    if user is not None:
+        return f"{USER}{user.pk}"
+    return f"address {address}" if address else None
+
+
+def take_message(whom: str | None) -> None:
+    """Counts a message of a visitor. Raises Refused, with the seconds to wait, if there were too many."""
+    rate = limits.MESSAGE_RATE
+    take("message", whom, Rate(rate, limits.MESSAGE_BURST), f"You may send {rate:g} messages a second. Wait a moment.")
+
+
+def take_announcement(whom: str | None) -> None:
+    """Counts an announcement of a visitor. Raises Refused, with the seconds to wait, if there were too many."""
+    most = limits.ANNOUNCEMENTS_PER_MINUTE
+    text = f"You may announce {most:g} times a minute. Wait a moment."
+    take("announcement", whom, Rate(most / 60, max(1, round(most))), text)
+
+
+def take(what: str, whom: str | None, rate: Rate, text: str) -> None:
+    wait = current_process().limits.take(what, whom, rate) if whom is not None else 0.0
+    if wait:
+        raise Refused(text, "rate_limited", retry_after=wait)
+
+
+class ConnectionLimits:
+    """What one connection may do at most, by itself and among those of its user or address."""
+
+    __slots__ = ("_frames", "_groups", "_is_counted", "_process", "whom")
+
+    def __init__(self, process: Process, whom: str | None) -> None:
+        self.whom = whom
+        self._process = process
+        self._is_counted = False
+        self._frames: TokenBucket | None = None  # most connections never send
+        self._groups: TokenBucket | None = None
+
+    def enter(self) -> bool:
+        """Counts the connection; False if too many of the same user or address are open already."""
+        if self.whom is not None:
+            is_user = self.whom.startswith(USER)
+            most = limits.CONNECTIONS_PER_USER if is_user else limits.CONNECTIONS_PER_ADDRESS
+            self._is_counted = self._process.connections.enter(self.whom, most)
+            return self._is_counted
+        return True
+
+    def leave(self) -> None:
+        if self._is_counted and self.whom is not None:
+            self._is_counted = False
+            self._process.connections.leave(self.whom)
+
+    def take_frame(self) -> float:
+        """Takes a frame; the seconds to wait if there were too many."""
+        if self._frames is None:
+            monotonic = self._process.system.monotonic
+            self._frames = TokenBucket(limits.MESSAGE_RATE, limits.MESSAGE_BURST, monotonic)
+        return self._frames.take()
+
+    def take_group(self) -> None:
+        """Counts a group that is newly asked for. Raises Refused, with the seconds to wait, if there were too many."""
+        if self._groups is None:
+            burst = max(limits.SUBSCRIBE_BURST, conf.MAX_GROUPS)  # who comes back asks for all of them at once
+            self._groups = TokenBucket(limits.SUBSCRIBE_RATE, burst, self._process.system.monotonic)
+        if wait := self._groups.take():
+            raise Refused("You ask for new groups too often. Wait a moment.", "rate_limited", retry_after=wait)
