@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -13,20 +14,21 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_http_methods
 from django.views.decorators.vary import vary_on_headers
 
-from .access.identity import draft_by, visitor
+from .access.identity import UserUnknown, draft_by, visitor
 from .access.origins import is_from_another_site, is_prefetch
 from .access.refusals import require
+from .access.sentences import detail_of, told
 from .api import send
 from .conf import conf
 from .elements.markup import feed_context
 from .elements.texts import translated
 from .engine.commands import checked_name, publish_of
-from .engine.frames import checked_epoch, checked_offset, message_fields
+from .engine.frames import Fields, checked_epoch, checked_offset, message_fields
 from .engine.history import latest, since
 from .engine.process import current_process
 from .engine.publish import publish
 from .engine.validation import shown
-from .exceptions import BroadcastError, InvalidMessage, Refused
+from .exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
 from .forms import FORMS, JSON, fields_in, is_announcement, posted
 from .groups import DEFAULT_GROUP
 from .models import Message
@@ -96,7 +98,10 @@ def announce(request: HttpRequest, msg: str) -> HttpResponse:
 
 
 def get(request: HttpRequest) -> HttpResponse:
-    """Messages of ``?group=``: those after ``?after=`` of ``?epoch=``, or else the latest, up to ``?limit=``."""
+    """Messages of ``?group=``: those after ``?after=`` of ``?epoch=``, or else the latest, up to ``?limit=``.
+
+    Fewer, if these would make the answer long: whoever reads on from its ``offset`` gets the others.
+    """
     try:
         user, name = visitor(request), checked_name(request.GET.get("group", DEFAULT_GROUP))
         group = require(user, "subscribe", name, unknown="not_found")
@@ -106,8 +111,8 @@ def get(request: HttpRequest) -> HttpResponse:
         else:
             history = latest(group, limit)
     except BroadcastError as error:
-        return refusal(error)
-    return JsonResponse(
+        return refusal(request, error)
+    return json_answer(
         {
             "group": group,
             "epoch": history.epoch,
@@ -152,10 +157,10 @@ def post(request: HttpRequest) -> HttpResponse:
     try:
         message = sent(request)
     except BroadcastError as error:
-        return refusal_page(request, error) if is_form_of_a_page(request) else refusal(error)
+        return refusal_page(request, error) if is_form_of_a_page(request) else refusal(request, error)
     if is_form_of_a_page(request):
         return redirect(page_before(request))
-    return JsonResponse(message_fields(message), status=200 if message.is_repeated else 201)
+    return json_answer(message_fields(message), 200 if message.is_repeated else 201)
 
 
 def sent(request: HttpRequest) -> Message:
@@ -188,7 +193,7 @@ def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
     if is_form_of_a_page(request):
         return answer
     text = "A request with cookies needs the CSRF token: the form's csrfmiddlewaretoken, or the header X-CSRFToken."
-    return refusal(Refused(text, "forbidden"))
+    return refusal(request, Refused(text, "forbidden"))
 
 
 def is_form_of_a_page(request: HttpRequest) -> bool:
@@ -217,12 +222,14 @@ def preferred(request: HttpRequest, *kinds: str) -> str:
 def refused(request: HttpRequest, error: BroadcastError) -> HttpResponse:
     """A refusal as a sentence, or as JSON when JSON is asked for."""
     if preferred(request, TEXT, JSON) == JSON:
-        return refusal(error)
-    return HttpResponse(f"{error}\n", status=STATUS[error.code], content_type="text/plain; charset=utf-8")
+        return refusal(request, error)
+    sentence = told(error, reader(request, error))
+    return HttpResponse(f"{sentence}\n", status=STATUS[error.code], content_type="text/plain; charset=utf-8")
 
 
-def refusal(error: BroadcastError) -> JsonResponse:
-    response = JsonResponse({"code": error.code, "body": str(error)}, status=STATUS[error.code])
+def refusal(request: HttpRequest, error: BroadcastError) -> JsonResponse:
+    sentence = told(error, reader(request, error))
+    response = json_answer({"code": error.code, "body": sentence}, STATUS[error.code])
     if error.retry_after is not None:
         response["Retry-After"] = str(ceil(error.retry_after))
     return response
@@ -232,10 +239,23 @@ def refusal_page(request: HttpRequest, error: BroadcastError) -> HttpResponse:
     """The reason, and what was written, to be sent again; but nothing that another site's page has written."""
     form = None if is_from_another_site(request) else posted(request)
     shown = {
-        "reason": str(error),
+        "reason": told(error, reader(request, error)),
         "form": form,
         "kept": {name: value for name, value in (form or {}).items() if name in ("group", "data", "ref", "announce")},
         "next": page_before(request),
         "texts": translated(),
     }
     return render(request, "broadcast/refused.html", shown, status=STATUS[error.code])
+
+
+def reader(request: HttpRequest, error: BroadcastError) -> Any:
+    """The user who reads of an error; None for a guest, and where nobody knows, or need know, who it is."""
+    try:
+        return None if isinstance(error, UserUnknown) or not detail_of(error) else visitor(request)
+    except LogUnavailable:
+        return None
+
+
+def json_answer(fields: Fields, status: int = 200) -> JsonResponse:
+    """JSON in UTF-8 and without spaces: escaped to ASCII, many a text is three times as long."""
+    return JsonResponse(fields, status=status, json_dumps_params={"ensure_ascii": False, "separators": (",", ":")})

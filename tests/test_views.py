@@ -148,13 +148,15 @@ def test_only_a_get_pushes(db, method):
 # Who may push
 
 
-def test_by_default_it_takes_the_permission(client, db, settings):
+def test_by_default_it_takes_the_permission(client, db, settings, caplog):
     settings.BROADCAST = {}
     refused = client.get(PUSH)
     assert refused.status_code == 403
     assert "no-store" in refused["Cache-Control"]
+    said = "You may not announce to 'broadcast', or there is no such group. Sign in if you have an account."
+    assert refused.content.decode().strip() == said
     setting = 'BROADCAST["GROUPS"]["broadcast"]["announce"] is "perm:broadcast.add_message".'
-    assert refused.content.decode().strip() == f"You may not announce to 'broadcast': {setting}"
+    assert f"Refused a guest (forbidden): {said} {setting}" in caplog.text
 
     ann = User.objects.create_user("ann")
     client.force_login(ann)
@@ -169,7 +171,7 @@ def test_a_group_that_the_settings_do_not_name_is_closed(client, db, settings):
     for address in (PUSH, *PAGES):
         response = client.get(address)
         assert response.status_code == 403
-        assert b"There is no group 'broadcast' here" in response.content
+        assert b"'broadcast', or there is no such group." in response.content
 
 
 def test_it_asks_for_no_user_where_the_site_knows_none(client, db, settings):
@@ -201,13 +203,14 @@ def test_text_for_everyone_else(client, db, accept):
 
 
 @pytest.mark.usefixtures("away")
-def test_a_log_that_cannot_be_reached_is_said(client):
+def test_a_log_that_cannot_be_reached_is_said_and_its_cause_is_for_the_log(client, caplog):
     for address in (PUSH, *PAGES):
         response = client.get(address)
         assert response.status_code == 503
-        assert response.content.startswith(b"The message log cannot be reached")
+        assert response.content == b"Messages can neither be read nor sent right now. Try again in a moment.\n"
     in_json = [client.get(PUSH, headers=JSON), client.get(PAGES[1], headers=JSON), client.post(PAGES[1], {"body": "x"})]
     assert [(answer.status_code, answer.json()["code"]) for answer in in_json] == [(503, "unavailable")] * 3
+    assert "The message log cannot be reached" in caplog.text
 
 
 @pytest.mark.usefixtures("away")
@@ -236,7 +239,7 @@ def test_a_page_whose_visitor_cannot_be_looked_up_is_said(client, transactional_
     settings.SESSION_ENGINE = __name__
     response = client.get("/")
     assert response.status_code == 503
-    assert response.content == b"Who you are cannot be looked up right now: no sessions today\n"
+    assert response.content == b"Who you are cannot be looked up right now. Try again in a moment.\n"
 
 
 class SessionStore(SessionBase):

@@ -15,6 +15,7 @@ from .commit import GroupCommit
 from .health import Health
 from .hints.publisher import HintPublisher
 from .hints.site import SiteMarks
+from .log_lines import LogThrottle
 from .node import Node
 from .publish import InFlightSends
 from .storage.log import Log
@@ -48,6 +49,7 @@ class Process:
         """Begins anew, as a child does after a fork: nothing is under way, no node runs, nothing is known to fail."""
         self.origin = self.system.uuid().hex  # by which the nodes of a process know its own hints
         self.site = SiteMarks()  # by which it knows events of the site's other processes
+        self.log_throttle = LogThrottle(self.system.monotonic)
         self.health = Health()
         self.log = Log(self.system)
         self.pruning = Pruning(self.log, self.system, self.health)
