@@ -140,8 +140,8 @@ def test_no_more_rows_are_read_than_are_likely_to_fit(client, db, monkeypatch, a
     reading, rows = Log._read_in, []
     monkeypatch.setattr(Log, "_read_in", lambda *args: rows.append(reading(*args)) or rows[-1])
     answer = read(client, limit=500, **ask)
-    assert [len(found) for found in rows] == [history.STEP]
-    assert 10 < len(answer["messages"]) < history.STEP
+    assert 10 < len(answer["messages"]) < 20
+    assert sum(map(len, rows)) <= len(answer["messages"]) + 1
 
 
 def test_what_goes_between_two_steps_ends_the_answer_before_it(client, transactional_db, monkeypatch):

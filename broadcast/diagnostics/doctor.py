@@ -21,12 +21,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..access import policy
 from ..api import asend
 from ..conf import conf
 from ..engine.hints.layer import current_layer
 from ..engine.process import current_process
 from ..engine.storage.database import alias, log_access
 from ..exceptions import BroadcastError, LogUnavailable, NoLog
+from ..groups import DEFAULT_GROUP
 from .probe import ProbeResult, probe_websocket
 
 GROUP = "broadcast-doctor"
@@ -58,7 +60,7 @@ def examine() -> Iterator[Finding]:
     disabled = logging.root.manager.disable
     logging.disable()
     try:
-        for examination in (system_checks, log, clock, layer, application, static_files, round_trip):
+        for examination in (system_checks, refusals, log, clock, layer, application, static_files, round_trip):
             try:
                 yield from examination()
             except Exception as error:
@@ -75,6 +77,15 @@ def system_checks() -> Iterator[Finding]:
         if not message.is_silenced():
             level: Level = "error" if message.is_serious() else "warning"
             yield Finding(level, f"{message.msg} ({message.id})", message.hint or "")
+
+
+def refusals() -> Iterator[Finding]:
+    """The lines of refusals: visitors are not told which setting is meant, so whoever runs the site reads it there."""
+    logger = logging.getLogger("broadcast")
+    if logger.disabled or logger.getEffectiveLevel() > logging.WARNING:
+        yield Finding("warning", "Refusals are not logged.", 'Let LOGGING pass the warnings of "broadcast".')
+    else:
+        yield Finding("ok", f"Refusals are logged with the setting. {policy.explain('announce', DEFAULT_GROUP)}")
 
 
 def log() -> Iterator[Finding]:

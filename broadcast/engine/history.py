@@ -17,7 +17,7 @@ from .storage.records import MAX_OFFSET, VOID, Head
 
 TRIES = 3  # of a read, while a log begins anew again and again
 MAX_BYTES = 256 * 1024  # of messages as JSON in one answer, unless a single one has more
-STEP = 50  # rows that are read at first; then as many as are likely to fit
+STEP = 10  # rows that are read at first; then as many as are likely to fit
 
 
 @dataclass(slots=True, frozen=True)
