@@ -34,8 +34,8 @@ def sentence_of(error: BroadcastError) -> str:
 
 
 def detail_of(error: BroadcastError) -> str:
-    """What only staff may know: the setting, or what the database said."""
-    return error.detail or ("" if error.sentence is None else str(error))
+    """What only staff may know: the setting, or what the database said, but not the statement that it quotes below."""
+    return (error.detail or ("" if error.sentence is None else str(error))).partition("\n")[0]
 
 
 def is_staff(user: Any) -> bool:

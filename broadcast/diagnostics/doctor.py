@@ -39,7 +39,6 @@ MIN_EXPIRY = 10  # seconds
 MIN_GROUP_EXPIRY = 60  # seconds
 STATIC_FILE = "broadcast/feed.js"
 
-
 Level = Literal["ok", "warning", "error"]
 
 
@@ -82,10 +81,10 @@ def system_checks() -> Iterator[Finding]:
 def refusals() -> Iterator[Finding]:
     """The lines of refusals: visitors are not told which setting is meant, so whoever runs the site reads it there."""
     logger = logging.getLogger("broadcast")
-    if logger.disabled or logger.getEffectiveLevel() > logging.WARNING:
-        yield Finding("warning", "Refusals are not logged.", 'Let LOGGING pass the warnings of "broadcast".')
-    else:
+    if not logger.disabled and logger.getEffectiveLevel() <= logging.WARNING:
         yield Finding("ok", f"Refusals are logged with the setting. {policy.explain('announce', DEFAULT_GROUP)}")
+    else:
+        yield Finding("warning", "Refusals are not logged.", 'Let LOGGING pass the warnings of "broadcast".')
 
 
 def log() -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +20,6 @@ from .publish import InFlightSends
 from .storage.log import Log
 from .storage.pruning import Pruning
 from .system import System
-
-logger = logging.getLogger("broadcast")
 
 END_SECONDS = 2.0  # that the end of the process waits for a node
 MAX_SAID = 100  # lines that are said once

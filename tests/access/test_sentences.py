@@ -13,7 +13,7 @@ from tests.kit.log import levels
 
 ANN = User(pk=7, username="ann")
 STAFF = User(pk=8, username="root", is_staff=True)
-AWAY = 'connection to "10.0.0.7" as shop_admin failed\nno route'
+AWAY = 'connection to "10.0.0.7" as shop_admin failed'
 AGAIN = "Messages can neither be read nor sent right now. Try again in a moment."
 
 
@@ -24,13 +24,14 @@ AGAIN = "Messages can neither be read nor sent right now. Try again in a moment.
         (InvalidMessage("The body must be text."), "The body must be text.", ""),
         (Refused("You may not.", "forbidden", detail='BROADCAST["X"] is 1.'), "You may not.", 'BROADCAST["X"] is 1.'),
         (LogUnavailable(AWAY), AGAIN, AWAY),
+        (LogUnavailable(f"{AWAY}\nLINE 1: INSERT INTO … VALUES ('secret')"), AGAIN, AWAY),
         (OutcomeUnknown(AWAY), str(OutcomeUnknown.sentence), AWAY),
     ],
 )
 def test_strangers_are_told_a_sentence_and_staff_the_reason_too(caplog, error, user, sentence, detail):
     assert told(error, user) == (f"{sentence} {detail}".strip() if user is STAFF else sentence)
     who = f"user {user.pk}" if user in (ANN, STAFF) else "a guest"
-    assert caplog.messages == [f"Refused {who} ({error.code}): {sentence} {detail}".strip().replace("\n", "\\n")]
+    assert caplog.messages == [f"Refused {who} ({error.code}): {sentence} {detail}".strip()]
     assert levels(caplog) == ["WARNING" if detail else "INFO"]
 
 
