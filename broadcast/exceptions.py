@@ -6,8 +6,10 @@ WebSocket answer every error by one function, ``access.sentences.told``.
 
 from __future__ import annotations
 
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+
+def _(text: str) -> str:
+    """Marks a text to be translated later, by ``access.sentences``: this module does without Django."""
+    return text
 
 
 class BroadcastError(Exception):
@@ -15,8 +17,8 @@ class BroadcastError(Exception):
 
     code = ""
     """The word that a client is told, for a program to act upon."""
-    sentence: Promise | None = None
-    """What visitors are told; None where the text itself is fit for anybody."""
+    sentence: str = ""
+    """What visitors are told, in English; empty where the text itself is fit for anybody."""
     detail: str = ""
     """What only staff and the log are told, such as the setting that would allow it."""
     ref: object = None

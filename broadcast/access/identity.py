@@ -10,7 +10,7 @@ from django.db import Error, connections
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from ..engine.commands import Publish
 from ..engine.process import current_process
@@ -24,7 +24,7 @@ from ..models import Message
 class UserUnknown(LogUnavailable):
     """The database that knows users cannot be read, so that nobody knows who asks."""
 
-    sentence = _("Who you are cannot be looked up right now. Try again in a moment.")
+    sentence = gettext_noop("Who you are cannot be looked up right now. Try again in a moment.")
 
 
 def is_signed_in(user: Any) -> bool:

@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeVar
 
 from django.db import Error
 from django.utils.translation import gettext, gettext_noop
-from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import LogUnavailable, Refused
 from ..groups import is_group_name, rule_for
@@ -38,7 +37,7 @@ ASK = gettext_noop("Those who run this site may allow it.")
 class RightsUnknown(LogUnavailable):
     """The database that knows permissions cannot be read."""
 
-    sentence = _("Permissions cannot be looked up right now. Try again.")
+    sentence = gettext_noop("Permissions cannot be looked up right now. Try again.")
 
 
 class Run(Protocol):
@@ -101,7 +100,7 @@ async def arequire(run: Run, user: Any, action: policy.Action, name: str) -> str
         refused = await run(question) if needs_database(action, name) else question()
     except LogUnavailable as error:
         raise Refused(
-            str(RightsUnknown.sentence), error.code, retry_after=error.retry_after, detail=str(error)
+            gettext(RightsUnknown.sentence), error.code, retry_after=error.retry_after, detail=str(error)
         ) from None
     if refused is not None:
         raise refused

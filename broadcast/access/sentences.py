@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from django.utils.translation import gettext
+
 from ..engine.log_lines import say
 from ..exceptions import BroadcastError
 from .identity import is_signed_in
@@ -30,12 +32,12 @@ def told(error: BroadcastError, user: Any) -> str:
 
 def sentence_of(error: BroadcastError) -> str:
     """What anybody may know of an error, in the language of whoever asks, where it is known and there is one."""
-    return str(error) if error.sentence is None else str(error.sentence)
+    return gettext(error.sentence) if error.sentence else str(error)
 
 
 def detail_of(error: BroadcastError) -> str:
     """What only staff may know: the setting, or what the database said, but not the statement that it quotes below."""
-    return (error.detail or ("" if error.sentence is None else str(error))).partition("\n")[0]
+    return (error.detail or (str(error) if error.sentence else "")).partition("\n")[0]
 
 
 def is_staff(user: Any) -> bool:

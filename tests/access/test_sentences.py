@@ -25,7 +25,7 @@ AGAIN = "Messages can neither be read nor sent right now. Try again in a moment.
         (Refused("You may not.", "forbidden", detail='BROADCAST["X"] is 1.'), "You may not.", 'BROADCAST["X"] is 1.'),
         (LogUnavailable(AWAY), AGAIN, AWAY),
         (LogUnavailable(f"{AWAY}\nLINE 1: INSERT INTO … VALUES ('secret')"), AGAIN, AWAY),
-        (OutcomeUnknown(AWAY), str(OutcomeUnknown.sentence), AWAY),
+        (OutcomeUnknown(AWAY), OutcomeUnknown.sentence, AWAY),
     ],
 )
 def test_strangers_are_told_a_sentence_and_staff_the_reason_too(caplog, error, user, sentence, detail):
