@@ -50,7 +50,7 @@ def is_known(group: object) -> None:
     """A form's validator that refuses groups which nobody can receive and which have no log: misspelt ones."""
     name = str(group)
     if rule_for(name) is None and not Group.objects.filter(name=name).exists():
-        raise ValidationError(policy.explain("announce", name))
+        raise ValidationError(f"There is no group {name!r} here. {policy.explain('announce', name)}")
 
 
 class GroupInput(AdminTextInputWidget):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from channels.consumer import AsyncConsumer
+from django.utils.translation import gettext
 
 from .access.addresses import address_in
 from .access.identity import draft_by, is_signed_in
@@ -17,6 +18,7 @@ from .access.origins import accepts_handshake
 from .access.policy import Action
 from .access.refusals import arequire, reload_user
 from .access.revalidation import Revalidator, has_something_to_lose
+from .access.sentences import told
 from .access.signed_names import is_signed, plain_name
 from .conf import conf, limits
 from .engine import commands
@@ -121,18 +123,20 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         except Refused as error:
             is_away = error.code == LogUnavailable.code
             after = LogUnavailable.retry_after if is_away else None
-            await self.bye(UNAVAILABLE if is_away else FORBIDDEN, str(error), after)
+            await self.bye(UNAVAILABLE if is_away else FORBIDDEN, told(error, self.user), after)
 
     async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
         group = await self.require("subscribe", name)
         followed = self.transport.positions
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
-            raise Refused(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
+            detail = f'BROADCAST["MAX_GROUPS"] is {conf.MAX_GROUPS}.'
+            raise Refused(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden", detail=detail)
         try:
             position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable as error:
-            raise Refused("Messages cannot be read right now. Try again.", error.code) from None
+            text = gettext("Messages cannot be read right now. Try again.")
+            raise Refused(text, error.code, detail=str(error)) from None
         self.transport.unfollow(group)
         self.note_name(group, name)
         try:
@@ -191,14 +195,15 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             self.inbox.cancel()
             await self.bye(USER_CHANGED, "You are no longer signed in as you were.", after)
 
-    async def revoke(self, position: Position, reason: str) -> None:
+    async def revoke(self, position: Position, refused: Refused) -> None:
         """Ends one subscription and says so; the connection goes on, unless that was all it was for."""
         if self.closing or not self.transport.is_following(position):
             return
         group = position.stream.name
         self.transport.unfollow(group)
+        reason = told(refused, self.user)
         if self.transport.positions or self.joins_nothing:
-            await self.transport.write(error_fields(Refused(reason, "forbidden", group=group)))
+            await self.transport.write(error_fields(Refused(reason, refused.code, group=group), reason))
         else:
             await self.bye(FORBIDDEN, reason, after=None)
 
@@ -249,7 +254,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def refuse(self, error: Refused) -> None:
         self.strikes += is_strike(error)
-        await self.transport.write(error_fields(error))
+        await self.transport.write(error_fields(error, told(error, self.user)))
         if self.strikes >= MAX_STRIKES:
             reason = f"{MAX_STRIKES} frames in a row were not acceptable."
             await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)

@@ -1,10 +1,15 @@
 """Errors of the app: one family, from ``BroadcastError`` down.
 
-The text of each is a sentence for whoever asked. What else an answer needs stands beside it, so that
-HTTP and WebSocket answer every error by one function.
+The text of each is for the code that catches it. What else an answer needs stands beside it, so that HTTP and
+WebSocket answer every error by one function, ``access.sentences.told``.
 """
 
 from __future__ import annotations
+
+
+def _(text: str) -> str:
+    """Marks a text to be translated later, by ``access.sentences``: this module does without Django."""
+    return text
 
 
 class BroadcastError(Exception):
@@ -12,6 +17,10 @@ class BroadcastError(Exception):
 
     code = ""
     """The word that a client is told, for a program to act upon."""
+    sentence: str = ""
+    """What visitors are told, in English; empty where the text itself is fit for anybody."""
+    detail: str = ""
+    """What only staff and the log are told, such as the setting that would allow it."""
     ref: object = None
     """The ref of the message or frame that is meant, as it came."""
     group: str | None = None
@@ -35,12 +44,14 @@ class Refused(BroadcastError):
         ref: object = None,
         group: str | None = None,
         retry_after: float | None = None,
+        detail: str = "",
     ) -> None:
         super().__init__(text)
         self.code = code
         self.ref = ref
         self.group = group
         self.retry_after = retry_after
+        self.detail = detail
 
 
 class InvalidMessage(Refused, ValueError):
@@ -55,6 +66,7 @@ class LogUnavailable(BroadcastError):
     """The log exists but could not be read or written; nothing was sent. Try again later."""
 
     code = "unavailable"
+    sentence = _("Messages can neither be read nor sent right now. Try again in a moment.")
     retry_after = 1.0
 
 
@@ -71,3 +83,5 @@ class OutcomeUnknown(LogUnavailable):
 
     Sending again with the same ``ref`` is safe: the log keeps one message per author and ``ref``.
     """
+
+    sentence = _("The message may or may not have been sent. Send it again with the same ref to be sure.")

@@ -39,9 +39,13 @@ def fields_in(request: HttpRequest) -> Fields:
         if request.content_type in FORMS:
             return form_fields(request.POST)
     except RequestDataTooBig:
-        raise InvalidMessage("The message is too long for this site.", "too_large") from None
-    except (UnicodeDecodeError, *UNREADABLE) as error:
-        raise InvalidMessage(str(error)) from None
+        detail = "settings.DATA_UPLOAD_MAX_MEMORY_SIZE is less."
+        raise InvalidMessage("The message is too long for this site.", "too_large", detail=detail) from None
+    except UnicodeDecodeError:
+        raise InvalidMessage("The message must be text in UTF-8.") from None
+    except UNREADABLE as error:
+        detail = str(error) if isinstance(error, SuspiciousOperation) else type(error).__name__
+        raise InvalidMessage("The form cannot be read: it is damaged, or has too many fields.", detail=detail) from None
     raise InvalidMessage(f"The message must come as a form or as {JSON}; it came as {shown(request.content_type)}.")
 
 

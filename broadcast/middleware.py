@@ -9,11 +9,10 @@ from channels.auth import AuthMiddleware
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, InterfaceError, connections
 
+from .engine.log_lines import say
 from .engine.process import current_process
 from .engine.storage import database
 from .engine.storage.threads import threads_for_loop
-
-logger = logging.getLogger("broadcast")
 
 
 class UserMiddleware(AuthMiddleware):  # type: ignore[misc]
@@ -30,7 +29,7 @@ class UserMiddleware(AuthMiddleware):  # type: ignore[misc]
             await self.resolve_scope(scope)
         except (DatabaseError, InterfaceError) as error:
             if not await has_no_tables():
-                logger.error("Refused a WebSocket, for its session could not be read: %s", error)
+                say(logging.ERROR, "Refused a WebSocket, for its session could not be read: %s", error)
                 await refuse(scope, receive, send)
                 return
             scope["user"] = AnonymousUser()

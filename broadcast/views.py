@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from math import ceil
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -23,10 +21,21 @@ from .access.identity import draft_by, proves_itself, visitor
 from .access.limits import subject, take_announcement, take_message
 from .access.origins import is_from_another_site, is_part_of_a_page, is_prefetch
 from .access.refusals import may, require
+from .answers import (
+    HTML,
+    TEXT,
+    accepts_by_name,
+    is_form_of_a_page,
+    json_answer,
+    page_before,
+    preferred,
+    refusal,
+    refusal_page,
+    refused,
+)
 from .api import send
 from .conf import conf
 from .elements.markup import feed_context
-from .elements.texts import translated
 from .engine.commands import checked_name, publish_of
 from .engine.frames import checked_epoch, checked_offset, message_fields
 from .engine.history import announcement, latest, since
@@ -34,23 +43,16 @@ from .engine.process import current_process
 from .engine.publish import publish
 from .engine.validation import checked_body, checked_ref, shown
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
-from .forms import FORMS, JSON, fields_in, is_announcement, posted
+from .forms import JSON, fields_in, is_announcement
 from .groups import DEFAULT_GROUP
 from .models import Message
 
 MAX_LIMIT = 500  # messages in one answer
 
-Response = TypeVar("Response", bound=HttpResponse)
-
-HTML, TEXT = "text/html", "text/plain"
-
 HOW_TO_ANNOUNCE = (
     "A GET announces nothing by what a browser adds to it by itself. POST to this address, with the CSRF token where "
     "there are cookies; or send an Authorization header with a token, and no cookie."
 )
-
-STATUS = {"invalid": 400, "too_large": 400, "forbidden": 403, "not_found": 404, "rate_limited": 429, "unavailable": 503}
-"""The HTTP status of each code with which a request is refused."""
 
 
 @csrf_exempt  # reading changes nothing, and writing checks for itself
@@ -158,7 +160,7 @@ def sender(request: HttpRequest) -> Any:
 
 def pushed(request: HttpRequest, message: Message) -> HttpResponse:
     if preferred(request, TEXT, JSON) == JSON:
-        return JsonResponse(message_fields(message))
+        return json_answer(message_fields(message))
     return HttpResponse(f"Broadcasting {message.body}", content_type="text/plain; charset=utf-8")
 
 
@@ -166,7 +168,10 @@ def pushed(request: HttpRequest, message: Message) -> HttpResponse:
 
 
 def get(request: HttpRequest) -> HttpResponse:
-    """Messages of ``?group=``: those after ``?after=`` of ``?epoch=``, or else the latest, up to ``?limit=``."""
+    """Messages of ``?group=``: those after ``?after=`` of ``?epoch=``, or else the latest, up to ``?limit=``.
+
+    Fewer, if these would make the answer long: whoever reads on from its ``offset`` gets the others.
+    """
     try:
         user, name = visitor(request), checked_name(request.GET.get("group", DEFAULT_GROUP))
         group = require(user, "subscribe", name, unknown="not_found")
@@ -176,8 +181,8 @@ def get(request: HttpRequest) -> HttpResponse:
         else:
             history = latest(group, limit)
     except BroadcastError as error:
-        return refusal(error)
-    return JsonResponse(
+        return refusal(request, error)
+    return json_answer(
         {
             "group": group,
             "epoch": history.epoch,
@@ -222,10 +227,10 @@ def post(request: HttpRequest) -> HttpResponse:
     try:
         message = sent(request)
     except BroadcastError as error:
-        return refusal_page(request, error) if is_form_of_a_page(request) else refusal(error)
+        return refusal_page(request, error) if is_form_of_a_page(request) else refusal(request, error)
     if is_form_of_a_page(request):
         return redirect(page_before(request))
-    return JsonResponse(message_fields(message), status=200 if message.is_repeated else 201)
+    return json_answer(message_fields(message), 200 if message.is_repeated else 201)
 
 
 def sent(request: HttpRequest) -> Message:
@@ -260,66 +265,4 @@ def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
     if is_form_of_a_page(request):
         return answer
     text = "A request with cookies needs the CSRF token: the form's csrfmiddlewaretoken, or the header X-CSRFToken."
-    return refusal(Refused(text, "forbidden"))
-
-
-def is_form_of_a_page(request: HttpRequest) -> bool:
-    """True if a browser sent a form and wants a page, rather than a script the message."""
-    return request.content_type in FORMS and preferred(request, JSON, HTML) == HTML
-
-
-def page_before(request: HttpRequest) -> str:
-    """The address at which to go on: the form's ``next``; else the page that it was on, if it is one of this site's."""
-    for url in ((posted(request) or {}).get("next"), request.headers.get("Referer")):
-        if url_has_allowed_host_and_scheme(url, {request.get_host()}, request.is_secure()):
-            return str(url)
-    return request.path
-
-
-# Answering
-
-
-def preferred(request: HttpRequest, *kinds: str) -> str:
-    """The kind of answer that suits the request: ``?format=json``, what it accepts, or the first of ``kinds``."""
-    if request.GET.get("format") == "json":
-        return JSON
-    return request.get_preferred_type(kinds) or kinds[0]
-
-
-def accepts_by_name(request: HttpRequest, kind: str) -> bool:
-    """True if the request names this kind of answer among those that it accepts, as browsers name HTML."""
-    return request.GET.get("format") != "json" and any(
-        f"{each.main_type}/{each.sub_type}" == kind for each in request.accepted_types
-    )
-
-
-def refused(request: HttpRequest, error: BroadcastError) -> HttpResponse:
-    """A refusal as a sentence, or as JSON when JSON is asked for."""
-    if preferred(request, TEXT, JSON) == JSON:
-        return refusal(error)
-    response = HttpResponse(f"{error}\n", status=STATUS[error.code], content_type="text/plain; charset=utf-8")
-    return with_retry_after(response, error)
-
-
-def refusal(error: BroadcastError) -> JsonResponse:
-    response = JsonResponse({"code": error.code, "body": str(error)}, status=STATUS[error.code])
-    return with_retry_after(response, error)
-
-
-def with_retry_after(response: Response, error: BroadcastError) -> Response:
-    if error.retry_after is not None:
-        response["Retry-After"] = str(ceil(error.retry_after))
-    return response
-
-
-def refusal_page(request: HttpRequest, error: BroadcastError) -> HttpResponse:
-    """The reason, and what was written, to be sent again; but nothing that another site's page has written."""
-    form = None if is_from_another_site(request) else posted(request)
-    shown = {
-        "reason": str(error),
-        "form": form,
-        "kept": {name: value for name, value in (form or {}).items() if name in ("group", "data", "ref", "announce")},
-        "next": page_before(request),
-        "texts": translated(),
-    }
-    return with_retry_after(render(request, "broadcast/refused.html", shown, status=STATUS[error.code]), error)
+    return refusal(request, Refused(text, "forbidden"))

@@ -436,17 +436,25 @@ def test_a_finding_is_a_line_and_its_fix_another(monkeypatch):
     assert out.getvalue().splitlines() == lines
 
 
+@pytest.mark.parametrize(("level", "found"), [("WARNING", "ok"), ("ERROR", "warning")])
+def test_refusals_that_nobody_would_read(caplog, settings, level, found):
+    settings.BROADCAST = {}
+    caplog.set_level(level, "broadcast")
+    (finding,) = doctor.refusals()
+    assert (finding.level, "perm:broadcast.add_message" in finding.text) == (found, found == "ok")
+
+
 def test_what_fails_is_a_finding_and_the_rest_is_looked_at_all_the_same(monkeypatch):
     def clock() -> Iterator[Finding]:
         raise ValueError("no hands")
 
     well = lambda: iter([Finding("ok", "Fine.")])  # noqa: E731
-    for name in ("system_checks", "log", "layer", "visitors", "application", "static_files", "round_trip"):
+    for name in ("system_checks", "refusals", "log", "layer", "visitors", "application", "static_files", "round_trip"):
         monkeypatch.setattr(doctor, name, well)
     monkeypatch.setattr(doctor, "clock", clock)
     findings = list(examine())
-    assert [finding.level for finding in findings] == ["ok", "ok", "error", "ok", "ok", "ok", "ok", "ok"]
-    assert findings[2].text == "Looking at the clock failed: ValueError('no hands')."
+    assert [finding.level for finding in findings] == ["ok", "ok", "ok", "error", "ok", "ok", "ok", "ok", "ok"]
+    assert findings[3].text == "Looking at the clock failed: ValueError('no hands')."
 
 
 @pytest.mark.django_db(transaction=True)

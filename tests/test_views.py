@@ -145,7 +145,18 @@ def test_only_a_get_or_a_post_pushes(db, method):
     assert bodies() == []
 
 
-# Who may push: tests/test_announcing.py
+# Who may push; tests/test_announcing.py has more
+
+
+def test_who_may_not_is_told_a_fixed_sentence_and_the_log_names_the_setting(client, db, settings, caplog):
+    settings.BROADCAST = {}
+    refused = client.get(PUSH)
+    assert refused.status_code == 403
+    assert "no-store" in refused["Cache-Control"]
+    said = "You may not announce to 'broadcast', or there is no such group. Sign in if you have an account."
+    assert refused.content.decode().strip() == said
+    setting = 'BROADCAST["GROUPS"]["broadcast"]["announce"] is "perm:broadcast.add_message".'
+    assert f"Refused a guest (forbidden): {said} {setting}" in caplog.text
 
 
 def test_a_group_that_the_settings_do_not_name_is_closed(client, db, settings):
@@ -153,7 +164,7 @@ def test_a_group_that_the_settings_do_not_name_is_closed(client, db, settings):
     for address in (PUSH, *PAGES):
         response = client.get(address)
         assert response.status_code == 403
-        assert b"There is no group 'broadcast' here" in response.content
+        assert b"'broadcast', or there is no such group." in response.content
 
 
 def test_it_asks_for_no_user_where_the_site_knows_none(client, db, settings):
@@ -185,13 +196,16 @@ def test_text_for_everyone_else(client, db, accept):
 
 
 @pytest.mark.usefixtures("away")
-def test_a_log_that_cannot_be_reached_is_said(client):
+def test_a_log_that_cannot_be_reached_is_said_and_its_cause_is_for_the_log(client, caplog):
     for address in (PUSH, *PAGES):
         response = client.get(address)
         assert response.status_code == 503
-        assert response.content.startswith(b"The message log cannot be reached")
+        assert response.content == b"Messages can neither be read nor sent right now. Try again in a moment.\n"
     in_json = [client.get(PUSH, headers=JSON), client.get(PAGES[1], headers=JSON), client.post(PAGES[1], {"body": "x"})]
-    assert [(answer.status_code, answer.json()["code"]) for answer in in_json] == [(503, "unavailable")] * 3
+    assert [answer.status_code for answer in in_json] == [503] * 3
+    told = {"code": "unavailable", "body": "Messages can neither be read nor sent right now. Try again in a moment."}
+    assert [answer.json() for answer in in_json] == [told] * 3
+    assert "The message log cannot be reached" in caplog.text
 
 
 @pytest.mark.usefixtures("away")
@@ -220,7 +234,7 @@ def test_a_page_whose_visitor_cannot_be_looked_up_is_said(client, transactional_
     settings.SESSION_ENGINE = __name__
     response = client.get("/")
     assert response.status_code == 503
-    assert response.content == b"Who you are cannot be looked up right now: no sessions today\n"
+    assert response.content == b"Who you are cannot be looked up right now. Try again in a moment.\n"
 
 
 class SessionStore(SessionBase):

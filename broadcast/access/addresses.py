@@ -10,9 +10,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from ..conf import limits
+from ..engine.log_lines import say
 from ..engine.process import current_process
-
-logger = logging.getLogger("broadcast")
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -91,4 +90,4 @@ def warn_of_proxy() -> None:
         "limits for guests' addresses do not apply."
     )
     if current_process().is_first_time(text):
-        logger.warning("%s", text)
+        say(logging.WARNING, text)

@@ -10,6 +10,7 @@ from django.db import Error, connections
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
+from django.utils.translation import gettext_noop
 
 from ..engine.commands import Publish
 from ..engine.process import current_process
@@ -20,6 +21,12 @@ from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
 
 
+class UserUnknown(LogUnavailable):
+    """The database that knows users cannot be read, so that nobody knows who asks."""
+
+    sentence = gettext_noop("Who you are cannot be looked up right now. Try again in a moment.")
+
+
 def is_signed_in(user: Any) -> bool:
     """True if ``user`` is a user whose account is active."""
     return bool(user is not None and user.is_authenticated and user.is_active)
@@ -28,7 +35,7 @@ def is_signed_in(user: Any) -> bool:
 def visitor(request: HttpRequest) -> Any:
     """The signed-in user of a request, or None for a guest.
 
-    Raises LogUnavailable if the database that knows users cannot say.
+    Raises UserUnknown if the database that knows users cannot say.
     """
     user = getattr(request, "user", None)
     try:
@@ -36,7 +43,7 @@ def visitor(request: HttpRequest) -> Any:
     except Error as error:
         if lacks_tables(connections[alias()]):
             return None  # before migrate there are no users either
-        raise LogUnavailable(f"Who you are cannot be looked up right now: {error}") from error
+        raise UserUnknown(f"Who you are cannot be looked up right now: {error}") from error
 
 
 ADDED_BY_BROWSERS = {"basic", "digest", "negotiate", "ntlm"}

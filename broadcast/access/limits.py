@@ -23,20 +23,26 @@ def subject(user: Any, address: str | None) -> str | None:
 def take_message(whom: str | None) -> None:
     """Counts a message of a visitor. Raises Refused, with the seconds to wait, if there were too many."""
     rate = limits.MESSAGE_RATE
-    take("message", whom, Rate(rate, limits.MESSAGE_BURST), f"You may send {rate:g} messages a second. Wait a moment.")
+    text = f"You may send {rate:g} messages a second. Wait a moment."
+    take("message", whom, Rate(rate, limits.MESSAGE_BURST), text, "MESSAGE_RATE")
 
 
 def take_announcement(whom: str | None) -> None:
     """Counts an announcement of a visitor. Raises Refused, with the seconds to wait, if there were too many."""
     most = limits.ANNOUNCEMENTS_PER_MINUTE
     text = f"You may announce {most:g} times a minute. Wait a moment."
-    take("announcement", whom, Rate(most / 60, max(1, round(most))), text)
+    take("announcement", whom, Rate(most / 60, max(1, round(most))), text, "ANNOUNCEMENTS_PER_MINUTE")
 
 
-def take(what: str, whom: str | None, rate: Rate, text: str) -> None:
+def take(what: str, whom: str | None, rate: Rate, text: str, key: str) -> None:
     wait = current_process().limits.take(what, whom, rate) if whom is not None else 0.0
     if wait:
-        raise Refused(text, "rate_limited", retry_after=wait)
+        raise too_fast(text, wait, key)
+
+
+def too_fast(text: str, wait: float, key: str) -> Refused:
+    detail = f'BROADCAST["LIMITS"]["{key}"] is {getattr(limits, key):g}.'
+    return Refused(text, "rate_limited", retry_after=wait, detail=detail)
 
 
 class ConnectionLimits:
@@ -78,4 +84,4 @@ class ConnectionLimits:
             burst = max(limits.SUBSCRIBE_BURST, conf.MAX_GROUPS)  # who comes back asks for all of them at once
             self._groups = TokenBucket(limits.SUBSCRIBE_RATE, burst, self._process.system.monotonic)
         if wait := self._groups.take():
-            raise Refused("You ask for new groups too often. Wait a moment.", "rate_limited", retry_after=wait)
+            raise too_fast("You ask for new groups too often. Wait a moment.", wait, "SUBSCRIBE_RATE")

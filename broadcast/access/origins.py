@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
-logger = logging.getLogger("broadcast")
+from ..engine.log_lines import cut, say
 
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -25,7 +25,7 @@ def accepts_handshake(scope: Mapping[str, Any]) -> bool:
     headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
     accepted = accepts_origin(headers, scope.get("scheme", "ws"))
     if not accepted:
-        logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"])
+        say(logging.WARNING, "Refused a WebSocket from the origin %s", cut(headers[b"origin"].decode("latin-1")))
     return accepted
 
 

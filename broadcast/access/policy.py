@@ -20,11 +20,10 @@ from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
 from ..conf import Policy, conf
+from ..engine.log_lines import say
 from ..engine.process import current_process
 from ..groups import rule_for
 from .identity import is_signed_in
-
-logger = logging.getLogger("broadcast")
 
 Action = Literal["subscribe", "publish", "announce"]
 
@@ -87,7 +86,8 @@ def complain(error: Exception) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     cause = f"{type(error).__name__} in {frames[-1].filename}:{frames[-1].lineno}" if frames else str(error)
     if current_process().is_first_time(cause):
-        logger.error('BROADCAST["POLICY"] failed, so what it was asked for is denied: %s', error, exc_info=error)
+        text = 'BROADCAST["POLICY"] failed, so what it was asked for is denied: %s'
+        say(logging.ERROR, text, error, cause=cause, error=error)
 
 
 def by_table(user: Any, action: Action, group: str) -> bool:
@@ -118,19 +118,11 @@ def is_own(group: str, pattern: str, user: Any) -> bool:
 
 
 def explain(action: Action, group: str) -> str:
-    """A sentence for someone who was refused, naming the setting that would allow it."""
-    doing = {"subscribe": "receive messages of", "publish": "write to", "announce": "announce to"}
+    """The setting that would allow it, for those who run the site."""
     if conf.POLICY is not None:
-        return (
-            f"You may not {doing[action]} {group!r}: "
-            'neither BROADCAST["POLICY"] nor, where that leaves it open, BROADCAST["GROUPS"] allows it.'
-        )
+        return 'Neither BROADCAST["POLICY"] nor, where that leaves it open, BROADCAST["GROUPS"] allows it.'
     found = rule_for(group)
     if found is None:
-        return (
-            f"There is no group {group!r} here. "
-            f'A site names its groups in BROADCAST["GROUPS"]; {group!r} is not among them.'
-        )
+        return 'A site names its groups in BROADCAST["GROUPS"]; this one is not among them.'
     pattern, rule = found
-    who = rule.get(action, "nobody")
-    return f'You may not {doing[action]} {group!r}: BROADCAST["GROUPS"]["{pattern}"]["{action}"] is "{who}".'
+    return f'BROADCAST["GROUPS"]["{pattern}"]["{action}"] is "{rule.get(action, "nobody")}".'

@@ -12,15 +12,32 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from django.db import Error
+from django.utils.translation import gettext, gettext_noop
 
 from ..exceptions import LogUnavailable, Refused
 from ..groups import is_group_name, rule_for
 from . import policy
 from .identity import is_signed_in
+from .sentences import is_staff
 from .sessions import users_now
 from .signed_names import is_signed, plain_name, refusal_of
 
 T = TypeVar("T")
+
+MAY_NOT = {
+    "subscribe": gettext_noop("You may not receive messages of %(group)s, or there is no such group."),
+    "publish": gettext_noop("You may not write to %(group)s, or there is no such group."),
+    "announce": gettext_noop("You may not announce to %(group)s, or there is no such group."),
+}
+"""In one sentence, so that nobody learns by it which groups there are."""
+SIGN_IN = gettext_noop("Sign in if you have an account.")
+ASK = gettext_noop("Those who run this site may allow it.")
+
+
+class RightsUnknown(LogUnavailable):
+    """The database that knows permissions cannot be read."""
+
+    sentence = gettext_noop("Permissions cannot be looked up right now. Try again.")
 
 
 class Run(Protocol):
@@ -29,18 +46,25 @@ class Run(Protocol):
     def __call__(self, question: Callable[[], T], /) -> Awaitable[T]: ...
 
 
-def refusal(user: Any, action: policy.Action, name: str) -> str:
-    """The reason why ``user`` may not do ``action`` in the group of ``name``, as a sentence; empty if they may.
+def refusal(user: Any, action: policy.Action, name: str) -> Refused | None:
+    """The refusal of ``action`` in the group of ``name`` to ``user``, to be raised or told; None if they may.
 
     A signed name is good for subscribing; for anything else its group's rules decide. May query the
     database, and raises its errors.
     """
     if action == "subscribe" and is_signed(name):
-        return refusal_of(name, user)
+        reason = refusal_of(name, user)
+        return Refused(reason, "forbidden") if reason else None
     group = plain_name(name)
     if not is_group_name(group):
-        return f"There is no group {group[:80]!r} here."
-    return "" if policy.allows(user, action, group) else policy.explain(action, group)
+        return forbidden(user, action, group, "No group can have this name.")
+    return None if policy.allows(user, action, group) else forbidden(user, action, group, policy.explain(action, group))
+
+
+def forbidden(user: Any, action: policy.Action, group: str, detail: str) -> Refused:
+    """A refusal that says what to do, and to staff alone the reason."""
+    sentence = gettext(MAY_NOT[action]) % {"group": repr(group[:80])}
+    return Refused(f"{sentence} {gettext(ASK if is_signed_in(user) else SIGN_IN)}", "forbidden", detail=detail)
 
 
 def needs_database(action: policy.Action, name: str) -> bool:
@@ -51,19 +75,21 @@ def needs_database(action: policy.Action, name: str) -> bool:
 def may(user: Any, action: policy.Action, name: str) -> bool:
     """True if ``user`` may do ``action`` in the group of ``name``. Raises LogUnavailable if nobody can say."""
     with permissions():
-        return not refusal(user, action, name)
+        return refusal(user, action, name) is None
 
 
 def require(user: Any, action: policy.Action, name: str, unknown: str = "forbidden") -> str:
     """The group of ``name``, in which ``user`` may do ``action``.
 
-    Raises Refused if they may not, with the code ``unknown`` if no rule names the group, and
-    LogUnavailable if nobody can say.
+    Raises Refused if they may not, and LogUnavailable if nobody can say. Where no rule names the group, staff are
+    refused with the code ``unknown``; nobody else is told so.
     """
     with permissions():
-        reason = refusal(user, action, name)
-    if reason:
-        raise Refused(reason, "forbidden" if is_signed(name) or rule_for(name) else unknown)
+        refused = refusal(user, action, name)
+    if refused is not None:
+        if is_staff(user) and not is_signed(name) and rule_for(name) is None:
+            refused.code = unknown
+        raise refused
     return plain_name(name)
 
 
@@ -71,12 +97,13 @@ async def arequire(run: Run, user: Any, action: policy.Action, name: str) -> str
     """``require`` for a connection; the database, where it has to be asked, is asked by ``run``."""
     question = partial(refusal, user, action, name)
     try:
-        reason = await run(question) if needs_database(action, name) else question()
+        refused = await run(question) if needs_database(action, name) else question()
     except LogUnavailable as error:
-        text = "Permissions cannot be looked up right now. Try again."
-        raise Refused(text, error.code, retry_after=error.retry_after) from None
-    if reason:
-        raise Refused(reason, "forbidden")
+        raise Refused(
+            gettext(RightsUnknown.sentence), error.code, retry_after=error.retry_after, detail=str(error)
+        ) from None
+    if refused is not None:
+        raise refused
     return plain_name(name)
 
 
@@ -97,4 +124,4 @@ def permissions() -> Iterator[None]:
     try:
         yield
     except Error as error:
-        raise LogUnavailable(f"Permissions cannot be looked up right now: {error}") from error
+        raise RightsUnknown(f"Permissions cannot be looked up right now: {error}") from error

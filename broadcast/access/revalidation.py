@@ -19,7 +19,7 @@ from ..engine.node import Node
 from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads
 from ..engine.transports.asgi import Transport
-from ..exceptions import NoLog
+from ..exceptions import NoLog, Refused
 from .signals import REVOKE
 from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify
 
@@ -42,7 +42,7 @@ class Revalidated(Protocol):
     transport: Transport
 
     async def sign_out(self, after: float) -> None: ...
-    async def revoke(self, position: Position, reason: str) -> None: ...
+    async def revoke(self, position: Position, refused: Refused) -> None: ...
 
 
 class Revalidator:
@@ -150,8 +150,8 @@ class Revalidator:
                 continue
             failures = 0
             for snapshot in some:
-                for position, reason in snapshot.lost:
-                    self._begin(snapshot.connection.revoke(position, reason))
+                for position, refused in snapshot.lost:
+                    self._begin(snapshot.connection.revoke(position, refused))
         if failure is not None:
             raise failure
 

@@ -16,9 +16,8 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import Error, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
+from ..engine.log_lines import say
 from ..models import Message
-
-logger = logging.getLogger("broadcast")
 
 MAX_NAMED = 1000  # users in one event; more than that is everyone
 REVOKE = "broadcast.revoke"
@@ -67,8 +66,8 @@ def separate_if_possible(log: str, key: Any) -> None:
     """The same once the account is gone: then it is too late to refuse."""
     try:
         separate(log, key)
-    except Error:
-        logger.warning("Messages of user %s cannot be separated from the account right now", key, exc_info=True)
+    except Error as error:
+        say(logging.WARNING, "Messages of user %s cannot be separated from the account right now", key, error=error)
 
 
 def users_related(

@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from ..engine.hub.stream import Position
+from ..exceptions import Refused
 from . import sessions
 from .identity import is_signed_in
 from .refusals import refusal
@@ -25,11 +26,11 @@ class AccessSnapshot:
     signed_names: dict[str, str]
     has_signed_out_somewhere: bool = False
     is_signed_out: bool = False
-    lost: list[tuple[Position, str]] = field(default_factory=list)
+    lost: list[tuple[Position, Refused]] = field(default_factory=list)
 
 
-CachedRefusals = dict[tuple[Any, str], str]
-"""The reason why a user may not receive a group's messages, by user and name of the group; empty if they may."""
+CachedRefusals = dict[tuple[Any, str], Refused | None]
+"""The refusal of a group's messages to a user, by user and name of the group; None if they may receive them."""
 
 
 def identify(snapshots: Sequence[AccessSnapshot]) -> None:
@@ -70,11 +71,12 @@ def find_lost(snapshots: Iterable[AccessSnapshot], answers: CachedRefusals) -> N
     for snapshot in snapshots:
         snapshot.lost = []
         for group, position in snapshot.followed.items():
-            if reason := cached_refusal(snapshot.user, snapshot.signed_names.get(group, group), answers):
-                snapshot.lost.append((position, reason))
+            refused = cached_refusal(snapshot.user, snapshot.signed_names.get(group, group), answers)
+            if refused is not None:
+                snapshot.lost.append((position, refused))
 
 
-def cached_refusal(user: Any, name: str, answers: CachedRefusals) -> str:
+def cached_refusal(user: Any, name: str, answers: CachedRefusals) -> Refused | None:
     asked = (None if user is None else user.pk, name)
     if asked not in answers:
         answers[asked] = refusal(user, "subscribe", name)

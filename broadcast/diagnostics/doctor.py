@@ -20,12 +20,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from ..access import policy
 from ..api import asend
 from ..conf import conf
 from ..engine.hints.layer import current_layer
 from ..engine.process import current_process
 from ..engine.storage.database import alias, log_access
 from ..exceptions import BroadcastError, LogUnavailable, NoLog
+from ..groups import DEFAULT_GROUP
 from .finding import Finding, Level
 from .probe import ProbeResult, probe_websocket
 from .visitors import visitors
@@ -47,7 +49,9 @@ def examine() -> Iterator[Finding]:
     disabled = logging.root.manager.disable
     logging.disable()
     try:
-        for examination in (system_checks, log, clock, layer, visitors, application, static_files, round_trip):
+        for examination in (
+            *(system_checks, refusals, log, clock, layer, visitors, application, static_files, round_trip),
+        ):
             try:
                 yield from examination()
             except Exception as error:
@@ -64,6 +68,15 @@ def system_checks() -> Iterator[Finding]:
         if not message.is_silenced():
             level: Level = "error" if message.is_serious() else "warning"
             yield Finding(level, f"{message.msg} ({message.id})", message.hint or "")
+
+
+def refusals() -> Iterator[Finding]:
+    """The lines of refusals: visitors are not told which setting is meant, so whoever runs the site reads it there."""
+    logger = logging.getLogger("broadcast")
+    if not logger.disabled and logger.getEffectiveLevel() <= logging.WARNING:
+        yield Finding("ok", f"Refusals are logged with the setting. {policy.explain('announce', DEFAULT_GROUP)}")
+    else:
+        yield Finding("warning", "Refusals are not logged.", 'Let LOGGING pass the warnings of "broadcast".')
 
 
 def log() -> Iterator[Finding]:

@@ -19,12 +19,11 @@ from ..access.refusals import may
 from ..access.signed_names import plain_name, signed_name
 from ..conf import conf, is_count, is_number
 from ..engine.history import latest
+from ..engine.log_lines import say
 from ..engine.process import current_process
 from ..exceptions import InvalidMessage, LogUnavailable
 from .announcements import COOKIE, MessageKey, current_announcements, dismissed
 from .texts import differing, translated
-
-logger = logging.getLogger("broadcast")
 
 TIMEOUT = {"toasts": 10.0, "banner": 0.0}  # seconds; 0: until it is dismissed
 MAX = {"toasts": 4, "banner": 1}
@@ -71,7 +70,7 @@ def announcements(
     personal = switch(personal, "personal")
     limit = MAX[shape] if limit is None else count(limit, "max")
     if request is None:
-        logger.warning("broadcast_announcements shows nothing: the template was rendered without a request")
+        say(logging.WARNING, "broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
     try:
         names = audience(request, group, personal)

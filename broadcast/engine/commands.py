@@ -78,8 +78,11 @@ def command(text: str | None) -> Command:
 def decoded(text: str, what: str = "A frame") -> Fields:
     try:
         fields = decoder.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"{what} must be a JSON object; this is not JSON ({error}).") from None
+    except json.JSONDecodeError as error:
+        text = f"{what} must be a JSON object; this is not JSON from character {error.pos + 1} on."
+        raise InvalidMessage(text) from None
+    except (ValueError, RecursionError):  # NaN, a number of thousands of digits, or too deep
+        raise InvalidMessage(f"{what} must be a JSON object; this is not JSON that can be read.") from None
     if not isinstance(fields, dict):
         raise InvalidMessage(f"{what} must be a JSON object; it came as {shown(fields)}.")
     return fields

@@ -158,9 +158,9 @@ def bye_fields(code: int, reason: str, after: float | None) -> Fields:
     return fields | {"after_ms": None if after is None else round(after * 1000)}
 
 
-def error_fields(error: BroadcastError) -> Fields:
-    """An error as a client is told of it: a frame that was refused, or a subscription that ended."""
-    fields: Fields = {"type": "error", "author": SERVER, "body": str(error), "code": error.code}
+def error_fields(error: BroadcastError, sentence: str) -> Fields:
+    """An error as a client is told of it, in such words: a frame that was refused, or a subscription that ended."""
+    fields: Fields = {"type": "error", "author": SERVER, "body": sentence, "code": error.code}
     if error.group is not None:
         fields["group"] = error.group
     if is_repeatable(error.ref):

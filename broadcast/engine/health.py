@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-logger = logging.getLogger("broadcast")
+from .log_lines import say
 
 SENDING = "sending"  # a source of reports
 LISTENING = "listening"
@@ -37,7 +37,7 @@ class Dependency:
             self._sources.add(source)
             self._failing.add(self)
         if not was_failing:
-            logger.error("%s: %s", self._failed_text, error)
+            say(logging.ERROR, "%s: %s", self._failed_text, error, cause=self._failed_text)
 
     def recover(self, source: str = "") -> None:
         if source not in self._sources:
@@ -50,7 +50,7 @@ class Dependency:
             if is_over:
                 self._failing.discard(self)
         if is_over:
-            logger.warning("%s", self._recovered_text)
+            say(logging.WARNING, "%s", self._recovered_text, cause=self._recovered_text)
 
 
 class Health:

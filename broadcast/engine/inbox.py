@@ -7,24 +7,25 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext, gettext_noop
+
 from ..exceptions import LogUnavailable, OutcomeUnknown, Refused
 from ..models import Message
+from .log_lines import say
 from .publish import relay
 from .storage.records import Draft
 
 if TYPE_CHECKING:
     from .node import Node
 
-logger = logging.getLogger("broadcast")
-
 MAX_LAG = 2.0  # seconds that a commit may take before the client is told to wait
 PONG_SECONDS = 1.0  # that a pong waits for what was said before the ping
 MAX_WAITING = 256 * 1024  # bytes of one client
 DRAFT_COST = 512  # bytes of memory that a draft takes beside its text
 LAST_SECONDS = 5.0  # that the end of a connection waits for what its client said before
-NOT_SENT = "The message could not be kept, so it was not sent. Try again."
-UNCERTAIN = "The message may or may not have been sent. Send it again with the same ref to be sure."
-TOO_SLOW = "What you said before is still on its way into the message log. Try again."
+NOT_SENT = gettext_noop("The message could not be kept, so it was not sent. Try again.")
+UNCERTAIN = gettext_noop("The message may or may not have been sent. Send it again with the same ref to be sure.")
+TOO_SLOW = gettext_noop("What you said before is still on its way into the message log. Try again.")
 
 Outcome = Message | Exception
 
@@ -119,8 +120,8 @@ class Inbox:
         for draft, outcome in zip(drafts, outcomes, strict=True):
             try:
                 await self._answer(draft, outcome)
-            except Exception:  # what waits is sent all the same
-                logger.exception("A client could not be told what became of its message")
+            except Exception as error:  # what waits is sent all the same
+                say(logging.ERROR, "A client could not be told what became of its message", error=error)
 
 
 def by_group(drafts: Sequence[Draft]) -> list[list[Draft]]:
@@ -133,11 +134,11 @@ def by_group(drafts: Sequence[Draft]) -> list[list[Draft]]:
 def refusal_of(error: Exception, draft: Draft) -> Exception:
     """The error as the client is told of it, with the ref that it chose."""
     if isinstance(error, LogUnavailable):
-        error = unavailable(UNCERTAIN if isinstance(error, OutcomeUnknown) else NOT_SENT)
+        error = unavailable(UNCERTAIN if isinstance(error, OutcomeUnknown) else NOT_SENT, str(error))
     if isinstance(error, Refused) and draft.has_client_ref:
         error.ref = draft.ref
     return error
 
 
-def unavailable(text: str) -> Refused:
-    return Refused(text, LogUnavailable.code, retry_after=LogUnavailable.retry_after)
+def unavailable(text: str, detail: str = "") -> Refused:
+    return Refused(gettext(text), LogUnavailable.code, retry_after=LogUnavailable.retry_after, detail=detail)

@@ -91,6 +91,7 @@ class Node:
             while self._is_used or self._is_kept:
                 await asyncio.sleep(conf.POLL_INTERVAL)
                 await self.hub.tick()
+                self.process.log_throttle.log_left_out()
                 if not self._is_used:
                     self.database.close()
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,12 @@ from .health import Health
 from .hints.publisher import HintPublisher
 from .hints.site import SiteMarks
 from .limits import ConnectionCounts, RateLimits
+from .log_lines import LogThrottle
 from .node import Node
 from .publish import InFlightSends
 from .storage.log import Log
 from .storage.pruning import Pruning
 from .system import System
-
-logger = logging.getLogger("broadcast")
 
 END_SECONDS = 2.0  # that the end of the process waits for a node
 MAX_SAID = 100  # lines that are said once
@@ -49,6 +47,7 @@ class Process:
         """Begins anew, as a child does after a fork: nothing is under way, no node runs, nothing is known to fail."""
         self.origin = self.system.uuid().hex  # by which the nodes of a process know its own hints
         self.site = SiteMarks()  # by which it knows events of the site's other processes
+        self.log_throttle = LogThrottle(self.system.monotonic)
         self.health = Health()
         self.log = Log(self.system)
         self.pruning = Pruning(self.log, self.system, self.health)

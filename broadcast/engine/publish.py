@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from ..models import Message
 from .frames import Frame, message_frame
 from .health import SENDING
 from .hints.hint import ephemeral_hints
+from .log_lines import say
 from .storage.database import PATIENCE, in_callers_transaction, open_log
 from .storage.records import Draft, message_of
 from .storage.threads import OwnThreads
@@ -138,6 +140,8 @@ def sequence(process: Process, messages: Sequence[Message]) -> None:
             process.log.fill_in_offsets(messages)
     except LogUnavailable as error:  # or somebody holds the group: whoever lets it go, or the next poll, sees to it
         note_failure(process, error)
+    except InvalidMessage as error:  # Django would log it as it is, with what is in the row
+        say(logging.ERROR, "Messages wait: the database does not let them be sequenced", error=error)
 
 
 # From a connection

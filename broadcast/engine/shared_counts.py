@@ -13,9 +13,8 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from ..conf import conf, limits
+from .log_lines import say
 from .system import System
-
-logger = logging.getLogger("broadcast")
 
 FLUSH_SECONDS = 0.1  # between two looks at Redis
 PAUSE_AFTER_FAILURE = 5.0  # seconds
@@ -95,7 +94,7 @@ class SharedCounts:
     def _fail(self, said: str) -> None:
         if said != self._failed:
             self._failed = said
-            logger.warning("Limits hold for each process by itself, for Redis cannot count them: %s", said[:200])
+            say(logging.WARNING, "Limits hold for each process by itself, for Redis cannot count them: %s", said)
 
 
 class RedisCounter:

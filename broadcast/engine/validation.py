@@ -54,7 +54,8 @@ def checked_body(body: object) -> str:
     if is_blank(text):
         raise InvalidMessage("The body must be text that is not empty; it came empty.")
     if len(text) > conf.MAX_BODY:
-        raise InvalidMessage(f"The body may have {conf.MAX_BODY} characters; it came with {len(text)}.", "too_large")
+        said = f"The body may have {conf.MAX_BODY} characters; it came with {len(text)}."
+        raise InvalidMessage(said, "too_large", detail=f'BROADCAST["MAX_BODY"] is {conf.MAX_BODY}.')
     return text
 
 
@@ -92,7 +93,8 @@ def checked_data(data: object) -> dict[str, Any]:
     text = json.dumps(dict(data), ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode())
     if size > conf.MAX_DATA:
-        raise InvalidMessage(f"The data may have {conf.MAX_DATA} bytes as JSON; it came with {size}.", "too_large")
+        said = f"The data may have {conf.MAX_DATA} bytes as JSON; it came with {size}."
+        raise InvalidMessage(said, "too_large", detail=f'BROADCAST["MAX_DATA"] is {conf.MAX_DATA}.')
     copy: dict[str, Any] = json.loads(text)
     return copy
 

@@ -142,10 +142,7 @@ def may_only_staff(user, action, group):
 def test_a_policy_may_be_named_and_refusals_name_it(site_policy):
     site_policy("tests.access.test_policy.may_only_staff")
     assert [user for user in EVERYBODY if allows(user, "announce", "anything")] == [STAFF]
-    assert explain("publish", "open") == (
-        "You may not write to 'open': neither BROADCAST[\"POLICY\"] nor, where that leaves it open, "
-        'BROADCAST["GROUPS"] allows it.'
-    )
+    assert explain("publish", "open").startswith('Neither BROADCAST["POLICY"] nor, where that leaves it open, ')
 
 
 def test_a_policy_that_fails_denies_and_says_so_once_per_cause(site_policy, caplog):
@@ -188,12 +185,13 @@ def test_only_permissions_may_need_the_database(rules):
 @pytest.mark.parametrize(
     ("action", "group", "sentence"),
     [
-        ("subscribe", "news", 'receive messages of \'news\': BROADCAST["GROUPS"]["news"]["subscribe"] is "nobody".'),
-        ("publish", "news", 'write to \'news\': BROADCAST["GROUPS"]["news"]["publish"] is "staff".'),
-        ("announce", "news", 'announce to \'news\': BROADCAST["GROUPS"]["news"]["announce"] is "perm:news.shout".'),
-        ("publish", "user.9", 'write to \'user.9\': BROADCAST["GROUPS"]["user.*"]["publish"] is "self".'),
+        ("subscribe", "news", 'BROADCAST["GROUPS"]["news"]["subscribe"] is "nobody".'),
+        ("publish", "news", 'BROADCAST["GROUPS"]["news"]["publish"] is "staff".'),
+        ("announce", "news", 'BROADCAST["GROUPS"]["news"]["announce"] is "perm:news.shout".'),
+        ("publish", "user.9", 'BROADCAST["GROUPS"]["user.*"]["publish"] is "self".'),
+        ("publish", "user", 'A site names its groups in BROADCAST["GROUPS"]; this one is not among them.'),
     ],
 )
-def test_a_refusal_names_the_setting(rules, action, group, sentence):
+def test_a_refusal_has_the_setting_for_those_who_run_the_site(rules, action, group, sentence):
     rules({"news": {"publish": "staff", "announce": "perm:news.shout"}, "user.*": {"publish": "self"}})
-    assert explain(action, group) == f"You may not {sentence}"
+    assert explain(action, group) == sentence

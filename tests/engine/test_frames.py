@@ -69,7 +69,7 @@ def test_a_reset_in_both_dialects():
     ],
 )
 def test_an_error_in_both_dialects(error, code, more):
-    frame = Frame(error_fields(error))
+    frame = Frame(error_fields(error, "No."))
     assert frame.text(Dialect.V1) == f'{{"type":"error","author":"Server","body":"No.","code":"{code}"{more}}}'
     assert frame.text(Dialect.PLAIN) == '{"author":"Server","body":"No."}'
 

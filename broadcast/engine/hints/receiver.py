@@ -11,13 +11,12 @@ from channels.exceptions import ChannelFull
 
 from ...groups import channels_group
 from ..health import LISTENING
+from ..log_lines import described, say
 from .hint import Hint, hint_of
 from .layer import CONTROL_GROUP, TRIES, call_with_retry, current_layer, describe
 
 if TYPE_CHECKING:
     from ..process import Process
-
-logger = logging.getLogger("broadcast")
 
 LAYER_TIMEOUT = 2.0  # seconds
 RETRY_AFTER = 1.0  # seconds
@@ -172,7 +171,7 @@ class LayerReceiver:
             try:
                 self._on_event(event)
             except Exception as error:  # whatever it is, the next event may be a good one
-                logger.warning("Ignored an event of the channel layer that is not sound: %r", error)
+                say(logging.WARNING, "Ignored an event of the channel layer that is not sound: %s", described(error))
 
     def _on_event(self, event: Any) -> None:
         if event == self._probe():

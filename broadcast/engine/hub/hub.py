@@ -11,6 +11,7 @@ from ...exceptions import LogUnavailable, NoLog
 from ..frames import Frame, message_frame
 from ..health import SENDING
 from ..hints.hint import Hint
+from ..log_lines import say
 from ..storage.database import EpochEnded
 from ..storage.records import VOID, Head
 from .pages import PAGE
@@ -19,8 +20,6 @@ from .stream import Follower, GroupStream, Position
 
 if TYPE_CHECKING:
     from ..node import Node
-
-logger = logging.getLogger("broadcast")
 
 EARLY_PATIENCE = 0.005  # seconds that a missing hint may be late before the log is asked
 LINGER = 5.0  # seconds that a group outlives its last connection
@@ -271,4 +270,4 @@ class Hub:
 def report(error: BaseException | None) -> None:
     """Logs a failure that the next poll makes up for; that the log is away has been logged."""
     if error is not None and not isinstance(error, LogUnavailable):
-        logger.error("A poll of the message log failed; the next follows", exc_info=error)
+        say(logging.ERROR, "A poll of the message log failed; the next follows", error=error)

@@ -35,7 +35,7 @@ from .database import (
     reading,
 )
 from .heads import heads_of
-from .records import AppendResult, Draft, Head, NewMessages, message_of
+from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages, message_of
 from .refs import Key, find, key_of, with_refs
 
 T = TypeVar("T")
@@ -208,9 +208,9 @@ class Log:
         rows = messages().filter(group_id=group, offset__gt=after).order_by("offset")
         return self._read_in(epoch, rows, limit)
 
-    def newest(self, group: str, limit: int, epoch: str) -> list[Message]:
-        """The last ``limit`` messages, in order. Raises EpochEnded if there is another epoch by now."""
-        rows = messages().filter(group_id=group, offset__isnull=False).order_by("-offset")
+    def newest(self, group: str, limit: int, epoch: str, before: int = MAX_OFFSET) -> list[Message]:
+        """The last ``limit`` messages ``before`` an offset, in order. Raises EpochEnded if that epoch is over."""
+        rows = messages().filter(group_id=group, offset__lt=before).order_by("-offset")
         return self._read_in(epoch, rows, limit)[::-1]
 
     def _read_in(self, epoch: str, rows: QuerySet[Message], limit: int) -> list[Message]:

@@ -11,12 +11,11 @@ from django.db.models import F
 from ...exceptions import LogUnavailable
 from ...groups import retention
 from ..health import SENDING, Health
+from ..log_lines import say
 from ..system import System
 from .database import IMPATIENCE, alias, groups, in_own_transaction, lock, messages
 from .log import Log
 from .records import NewMessages
-
-logger = logging.getLogger("broadcast")
 
 EVERY = 250  # messages between two steps while a group grows
 STEP = 500  # messages deleted at once
@@ -58,9 +57,9 @@ class Pruning:
                 due -= 1
         except LogUnavailable:
             return
-        except Exception:
+        except Exception as error:
             # What was sent was sent: its sender must not hear of this.
-            logger.exception("Old messages of %s cannot be deleted", news.group)
+            say(logging.ERROR, "Old messages of %s cannot be deleted", news.group, error=error)
 
     def prune(self, group: str, keep: int | None, since: datetime | None, step: int = STEP) -> bool:
         """Deletes up to ``step`` of the oldest messages. Returns True if there may be more to delete.

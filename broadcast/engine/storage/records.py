@@ -12,6 +12,10 @@ VOID = "void"
 """The epoch of every group that is not in the log yet. Its only offset is 0; all that is ever sent comes after it."""
 
 
+MAX_OFFSET = 2**63 - 1
+"""What the database can hold; no log gets so far."""
+
+
 @dataclass(slots=True)  # made for each message, and four times as fast as a frozen one
 class Draft:
     """A message that was checked and not yet written.

@@ -14,14 +14,13 @@ from ...exceptions import LogUnavailable
 from ...models import Message
 from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame, message_fields
 from ..hub.stream import Batch, Position
+from ..log_lines import say
 from .daphne.internals import WriteBackpressure, is_closed
 
 if TYPE_CHECKING:
     from .daphne.drain import Drain
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-logger = logging.getLogger("broadcast")
 
 
 class ClientGone(ConnectionError):
@@ -108,7 +107,7 @@ class Transport(ABC):
 
     async def fail(self, error: Exception) -> None:
         """Closes a connection that could not be served, and tells why."""
-        logger.error("A connection could not be written to and is closed", exc_info=error)
+        say(logging.ERROR, "A connection could not be written to and is closed", error=error)
         await self.give_up(INTERNAL_ERROR)
 
     async def give_up(self, code: int) -> None:

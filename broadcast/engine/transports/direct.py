@@ -11,10 +11,9 @@ from typing import Any, Protocol
 from ...conf import conf
 from ..frames import STALLED, Dialect
 from ..hub.stream import Batch, Position
+from ..log_lines import say
 from .asgi import Send, Transport
 from .daphne.internals import DaphneSocket
-
-logger = logging.getLogger("broadcast")
 
 MAX_PAUSE = 0.1  # seconds
 PATIENCE = 8  # times as long as the last round took
@@ -75,8 +74,8 @@ class WriteScheduler:
             writer, _ = self._visiting.popitem()
             try:
                 writer.write_ready()
-            except Exception:
-                logger.exception("A connection could not be written to")
+            except Exception as error:
+                say(logging.ERROR, "A connection could not be written to", error=error)
             now = self._loop.time()
         self._took += now - begun
         if self._visiting:

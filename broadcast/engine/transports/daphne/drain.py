@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from ....conf import conf
+from ...log_lines import say
 from ...node import Node
 from ...process import Process
 
@@ -73,8 +74,8 @@ class Drain:
                 await self._empty()
         except TimeoutError:
             logger.warning("Some requests did not finish within DRAIN_TIMEOUT (%g s)", conf.DRAIN_TIMEOUT)
-        except Exception:
-            logger.exception("The process could not be drained and ends at once")
+        except Exception as error:
+            say(logging.ERROR, "The process could not be drained and ends at once", error=error)
         logger.info("Drained; %.1f s were left", max(0.0, deadline - self.system.monotonic()))
         self._end(number, None)
 
