@@ -12,10 +12,11 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 
 from ..engine.commands import Publish
+from ..engine.names import is_servers_name
 from ..engine.process import current_process
 from ..engine.storage.database import alias, lacks_tables
 from ..engine.storage.records import Draft
-from ..engine.validation import MAX_AUTHOR, Identity, checked_author, is_servers_name
+from ..engine.validation import MAX_AUTHOR, Identity, checked_author
 from ..exceptions import InvalidMessage, LogUnavailable
 from ..models import Message
 
