@@ -20,6 +20,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from .access import policy
+from .access.identity import public_name
 from .api import send
 from .conf import conf
 from .engine.process import current_process
@@ -94,7 +95,7 @@ class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
         super().__init__(*args, **kwargs)
         author = self.fields["author"]
         assert isinstance(author, forms.ChoiceField)  # noqa: S101 (declared above)
-        author.choices = [(Message.Source.SERVER, SERVER), (Message.Source.USER, self.user.get_username())]
+        author.choices = [(Message.Source.SERVER, SERVER), (Message.Source.USER, public_name(self.user))]
 
     def arguments(self) -> dict[str, Any]:
         """The arguments for ``send()``."""

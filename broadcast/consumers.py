@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from channels.consumer import AsyncConsumer
 
 from .access.addresses import address_in
-from .access.identity import draft_by, is_signed_in
+from .access.identity import draft_by, is_signed_in, name_of
 from .access.limits import ConnectionLimits, subject, take_message
 from .access.origins import accepts_handshake
 from .access.policy import Action
@@ -67,6 +67,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     group = DEFAULT_GROUP
     greeting = "Welcome!"
     signed_names: Mapping[str, str] = MappingProxyType({})  # by which groups were joined
+    named: tuple[Any, str] = (None, "")  # a user and their public name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -130,6 +131,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if group not in followed and len(followed) >= conf.MAX_GROUPS:
             raise Refused(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden")
         try:
+            user = await name_of(self)
             position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable as error:
             raise Refused("Messages cannot be read right now. Try again.", error.code) from None
@@ -137,7 +139,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.note_name(group, name)
         try:
             if not self.closing:
-                await self.transport.write(self.welcome(position, recovered))
+                await self.transport.write(self.welcome(position, recovered, user))
         except BaseException:
             position.leave()
             raise
@@ -146,9 +148,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         else:
             self.transport.follow(position)
 
-    def welcome(self, position: Position, recovered: bool) -> Fields:
+    def welcome(self, position: Position, recovered: bool, user: str | None) -> Fields:
         offset = position.offset if position.stream.is_logged else None
-        user = self.user.get_username() if self.user is not None else None
         return welcome_fields(position.stream.name, position.epoch, offset, recovered, user, self.greeting)
 
     def note_name(self, group: str, name: str) -> None:
@@ -261,7 +262,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                 case Publish():
                     group = await self.require("publish", asked.group or self.group)
                     take_message(self.limits.whom)
-                    await self.inbox.put(draft_by(self.user, asked, group), size)
+                    await self.inbox.put(draft_by(self.user, asked, group, await name_of(self)), size)
                 case Subscribe():
                     if plain_name(asked.name) not in self.transport.positions:
                         self.limits.take_group()

@@ -14,7 +14,7 @@ from ..conf import conf
 from ..exceptions import InvalidMessage
 from ..groups import GROUP_NAME, is_group_name
 from .names import SERVER as SERVER
-from .names import hiding_in, is_blank
+from .names import hiding_in, is_blank, is_servers_name
 from .storage.records import Draft
 
 if TYPE_CHECKING:
@@ -62,12 +62,19 @@ def checked_author(author: object) -> str:
     text = checked_text(author, "author")
     if is_blank(text):
         raise InvalidMessage("The author must be text that is not empty; it came empty.")
-    if char := hiding_in(text):
-        came = f"it came with U+{ord(char):04X}"
-        raise InvalidMessage(f"The author must not have characters that hide or steer text; {came}.")
     if len(text) > MAX_AUTHOR:
         raise InvalidMessage(f"The author may have {MAX_AUTHOR} characters; it came with {len(text)}.", "too_large")
     return text
+
+
+def checked_own_author(author: str) -> str:
+    """A name under which a client may write: nothing in it hides or steers text, and it is not like the site's own."""
+    if is_servers_name(author):
+        raise InvalidMessage(f"{author!r} is the name under which this site speaks. Take another.", "forbidden")
+    if char := hiding_in(author):
+        came = f"it came with U+{ord(char):04X}"
+        raise InvalidMessage(f"The author must not have characters that hide or steer text; {came}.", "forbidden")
+    return checked_author(author)
 
 
 def checked_group(group: object) -> str:

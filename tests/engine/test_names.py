@@ -60,7 +60,16 @@ ALIKE = [
         "S\u0511rver",
         "S\u1971rver",
     ),
-    *("Ser\\/er", "Ser\u05d8er", "Ser\u0667er", "S\u1d92rver", "\u1d8aerve\ua7a7", "SER\ua75eER", "revreS"),
+    *(
+        "S\u1971rver",
+        "Ser\\/er",
+        "Ser\u05d8er",
+        "Ser\u0667er",
+        "S\u1d92rver",
+        "\u1d8aerve\ua7a7",
+        "SER\ua75eER",
+        "revreS",
+    ),
 ]
 
 

@@ -10,7 +10,15 @@ from django.db.models import IntegerChoices, TextChoices
 from django.utils.safestring import mark_safe
 
 from broadcast.engine import validation
-from broadcast.engine.validation import checked_author, checked_body, checked_data, checked_group, checked_ref, shown
+from broadcast.engine.validation import (
+    checked_author,
+    checked_body,
+    checked_data,
+    checked_group,
+    checked_own_author,
+    checked_ref,
+    shown,
+)
 from broadcast.exceptions import BroadcastError, InvalidMessage
 
 REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -56,7 +64,6 @@ def test_what_is_sound_is_taken_as_it_is(check, values):
 
 
 UNSEEN = list("\u200b\u034f\ufe0f\u180b\u17b4\u0300\u2800\u3164\ufffc\U0001d159\U00016fe4\U000e0041")
-HIDES_NOTHING = "The author must not have characters that hide or steer text"
 LONE_SURROGATE = "must be valid Unicode; it came with a lone surrogate."
 NO_NAME = "The group must be text that matches [a-zA-Z0-9_.-]{1,80}; it came"
 NO_JSON = "The data must be made of JSON values; data.a came as"
@@ -72,11 +79,6 @@ REFUSED = [
     (checked_body, ["a\x00b"], "The body must not contain the NUL character."),
     (checked_body, ["\ud800", "a\udfffb", json.loads(r'"\ud83d"')], f"The body {LONE_SURROGATE}"),
     (checked_author, [" ", *UNSEEN], "The author must be text that is not empty; it came empty."),
-    (
-        checked_author,
-        ["\u202eboB"],
-        f"{HIDES_NOTHING}; it came with U+202E.",
-    ),  # as in test_names.py
     (checked_author, [None], "The author must be text; it came as nothing."),
     (checked_group, ["a b"], f"{NO_NAME} as 'a b'."),  # and whatever else tests/test_groups.py has
     (checked_group, [5], f"{NO_NAME} as a number."),
@@ -119,6 +121,20 @@ def test_what_is_too_large_is_refused_by_a_code_of_its_own(settings):
     assert refusal(checked_author, "x" * 256) == "too_large: The author may have 255 characters; it came with 256."
     assert checked_data({"a": "ä"})  # which are ten bytes
     assert refusal(checked_data, {"a": "ää"}) == "too_large: The data may have 10 bytes as JSON; it came with 12."
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Ser\u200bver", "is the name under which this site speaks"),
+        ("\u202eboB", "characters that hide or steer text; it came with U+202E."),
+        ("A\nn", "characters that hide or steer text; it came with U+000A."),
+    ],
+)
+def test_a_client_may_not_write_under_any_name(name, text):
+    assert checked_author(name) == name  # as the site's own code may
+    assert text in refusal(checked_own_author, name)
+    assert refusal(checked_own_author, name).startswith("forbidden: ")
 
 
 def test_an_escaped_pair_of_surrogates_is_one_character():
