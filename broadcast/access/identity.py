@@ -6,7 +6,7 @@ import logging
 import re
 import sqlite3
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -97,33 +97,36 @@ def sign_in_url(request: HttpRequest) -> str:
 def public_name(user: Any) -> str:
     """The name under which others see a user: the one of the site's ``AUTHOR``, or else their user name.
 
-    In the place of an e-mail address, or of a name that shows nothing, comes the short or the full name; in
-    the place of these, and of an ``AUTHOR`` that fails, a neutral one. Raises LogUnavailable if the database is away.
+    In the place of an e-mail address comes the short or the full name; in the place of these, where there are none, and
+    of an ``AUTHOR`` that fails, a neutral one. Raises LogUnavailable if the database is away.
     """
-    names = own_names(user) if conf.AUTHOR is None else named_by_site(user)
-    return next((name[:MAX_AUTHOR] for name in names if not problem_with(name)), "") or neutral_name(user)
+    name = own_name(user) if conf.AUTHOR is None else name_by_site(user)
+    return neutral_name(user) if name is None else name[:MAX_AUTHOR]
 
 
-def own_names(user: Any) -> Iterator[str]:
-    yield str(user.get_username())
-    for get in (getattr(user, "get_short_name", None), getattr(user, "get_full_name", None)):
-        if get is not None:
-            yield str(get() or "")
+def own_name(user: Any) -> str | None:
+    """The user name; the short or the full name where that is an address; None if there is none."""
+    name = str(user.get_username())
+    if not ADDRESS.search(name):
+        return name
+    known = (getattr(user, get)() for get in ("get_short_name", "get_full_name") if hasattr(user, get))
+    return next((str(name) for name in known if not problem_with(name)), None)
 
 
-def named_by_site(user: Any) -> Iterator[str]:
-    """The name that ``AUTHOR`` gives, if it gives one; the log says once per cause what is wrong with it."""
+def name_by_site(user: Any) -> str | None:
+    """The name that ``AUTHOR`` gives; None if it gives none, and then the log says once per cause what is wrong."""
     try:
         name = author()(user)
         if problem := problem_with(name):
             raise ValueError(f"It must return the text of a name; it returned {problem}.")
-        yield str(name)
+        return str(name)
     except Exception as error:
         if is_outage(error):
             raise LogUnavailable(UNKNOWN) from error
         place = traceback.extract_tb(error.__traceback__)[-1]
         if current_process().is_first_time(f"AUTHOR: {type(error).__name__} in {place.filename}:{place.lineno}"):
             logger.error('BROADCAST["AUTHOR"] failed, so users have neutral names: %s', error, exc_info=error)
+        return None
 
 
 def is_outage(error: Exception) -> bool:

@@ -38,7 +38,7 @@ def named_by(settings, caplog):
         ({"username": ADDRESS}, "Ann"),
         ({"username": ADDRESS, "first_name": ""}, "Smith"),
         ({"username": f"<{ADDRESS}>", "first_name": ADDRESS, "last_name": ""}, None),
-        ({"username": " ", "first_name": "\u200b", "last_name": ""}, None),
+        ({"username": ADDRESS, "first_name": "\u200b", "last_name": ""}, None),
         ({"username": "x" * 300}, "x" * 255),
         ({"username": "@ann"}, "@ann"),
     ],
