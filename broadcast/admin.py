@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ERROR_FLAG, SEARCH_VAR
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -110,6 +111,16 @@ class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
         }
 
 
+class ReadableAddress(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Leads an address with a NUL, which PostgreSQL refuses, to the list without it, as Django does with others."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        asked = [(name, value) for name, values in request.GET.lists() for value in values if name != SEARCH_VAR]
+        if any("\x00" in name + value for name, value in asked):
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        return super().changelist_view(request, extra_context)
+
+
 # Messages
 
 
@@ -128,7 +139,7 @@ class GroupFilter(admin.SimpleListFilter):
 
 
 @admin.register(Message)
-class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class MessageAdmin(ReadableAddress):
     """Reads the log. Adding a message is sending it; what was sent stays as it is."""
 
     form = MessageForm
@@ -202,7 +213,7 @@ class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class GroupAdmin(ReadableAddress):
     """Shows how far each log has got and what it keeps. Groups come into being on first use."""
 
     list_display = ["name", "head", "floor"]

@@ -14,6 +14,7 @@ from django.utils.http import is_same_domain
 
 logger = logging.getLogger("broadcast")
 
+MAX_LOGGED = 200  # characters of what a stranger sent
 LOCAL_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -25,7 +26,7 @@ def accepts_handshake(scope: Mapping[str, Any]) -> bool:
     headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
     accepted = accepts_origin(headers, scope.get("scheme", "ws"))
     if not accepted:
-        logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"])
+        logger.warning("Refused a WebSocket from the origin %r", headers[b"origin"][:MAX_LOGGED])
     return accepted
 
 
