@@ -10,6 +10,7 @@ from broadcast import send
 from broadcast.access.identity import draft_by, public_name
 from broadcast.engine.commands import publish_of
 from broadcast.exceptions import InvalidMessage, LogUnavailable
+from broadcast.models import Message
 
 ADDRESS = "ann.smith@example.org"
 
@@ -100,3 +101,32 @@ def test_nobody_writes_under_a_name_that_hides_steers_or_mimics(named_by, name):
     assert refused.value.code == "forbidden"
     with pytest.raises(InvalidMessage):
         send("hi", author=User(pk=1, username="ann"))
+
+
+@pytest.mark.django_db
+def test_all_that_shows_a_user_shows_the_public_name(client, settings):
+    settings.BROADCAST = {}
+    settings.LANGUAGE_CODE = "en"
+    ann = User.objects.create_superuser(ADDRESS, first_name="Ann", password="x")
+    client.force_login(ann)
+    client.post("/broadcast/", {"body": "by form"})
+    client.post("/broadcast/", {"body": "by JSON"}, content_type="application/json")
+    send("by code", author=ann)
+    client.post("/admin/broadcast/message/add/", {"group": "broadcast", "author": "user", "body": "by the admin"})
+    assert {message.author for message in Message.objects.all()} == {"Ann"}
+    assert Message.objects.count() == 4
+    page = client.get("/broadcast/", headers={"accept": "text/html"}).content.decode()
+    assert page.count('user="Ann"') == 1
+    assert page.count("data-own") == 4
+    assert ADDRESS not in page
+    assert '<option value="user">Ann</option>' in client.get("/admin/broadcast/message/add/").content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("content_type", ["application/json", None], ids=str)
+@pytest.mark.parametrize("name", ["\u202eboB", "Ser\u202erev\u202c", "A\u2066nn", "A\u034fnn", "Ꞩerver"], ids=ascii)
+def test_guests_are_refused_alike_over_http(client, settings, name, content_type):
+    settings.BROADCAST = {"GROUPS": {"broadcast": {"publish": "anyone"}}}
+    kind = {"content_type": content_type} if content_type else {}
+    answer = client.post("/broadcast/", {"body": "hi", "author": name}, **kind)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
