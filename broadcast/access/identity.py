@@ -100,6 +100,14 @@ def public_name(user: Any) -> str:
     In the place of an e-mail address comes the short or the full name; in the place of these, where there are none, and
     of an ``AUTHOR`` that fails, a neutral one. Raises LogUnavailable if the database is away.
     """
+    try:
+        return find_name(user)
+    except (OperationalError, InterfaceError) as error:
+        raise LogUnavailable(UNKNOWN) from error
+
+
+def find_name(user: Any) -> str:
+    """The public name, with the database's own errors where that is away."""
     name = own_name(user) if conf.AUTHOR is None else name_by_site(user)
     return neutral_name(user) if name is None else name[:MAX_AUTHOR]
 
@@ -122,7 +130,7 @@ def name_by_site(user: Any) -> str | None:
         return str(name)
     except Exception as error:
         if is_outage(error):
-            raise LogUnavailable(UNKNOWN) from error
+            raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         if current_process().is_first_time(f"AUTHOR: {type(error).__name__} in {place.filename}:{place.lineno}"):
             logger.error('BROADCAST["AUTHOR"] failed, so users have neutral names: %s', error, exc_info=error)
@@ -168,7 +176,7 @@ async def name_of(connection: Named) -> str | None:
     if user is None or user is known:
         return name if user is not None else None
     try:
-        name = await connection.read(partial(public_name, user)) if conf.AUTHOR is not None else public_name(user)
+        name = await connection.read(partial(find_name, user)) if conf.AUTHOR is not None else public_name(user)
     except LogUnavailable as error:
         raise Refused(UNKNOWN, error.code, retry_after=error.retry_after) from None
     connection.named = user, name
