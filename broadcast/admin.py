@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ERROR_FLAG, SEARCH_VAR
 from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -20,6 +21,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from .access import policy
+from .access.identity import public_name
 from .api import send
 from .conf import conf
 from .engine.process import current_process
@@ -94,7 +96,7 @@ class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
         super().__init__(*args, **kwargs)
         author = self.fields["author"]
         assert isinstance(author, forms.ChoiceField)  # noqa: S101 (declared above)
-        author.choices = [(Message.Source.SERVER, SERVER), (Message.Source.USER, self.user.get_username())]
+        author.choices = [(Message.Source.SERVER, SERVER), (Message.Source.USER, public_name(self.user))]
 
     def arguments(self) -> dict[str, Any]:
         """The arguments for ``send()``."""
@@ -107,6 +109,16 @@ class MessageForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
             "data": written["data"],
             "by": None if as_user else self.user,
         }
+
+
+class ReadableAddress(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Leads an address with a NUL, which PostgreSQL refuses, to the list without it, as Django does with others."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        asked = [(name, value) for name, values in request.GET.lists() for value in values if name != SEARCH_VAR]
+        if any("\x00" in name + value for name, value in asked):
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        return super().changelist_view(request, extra_context)
 
 
 # Messages
@@ -127,7 +139,7 @@ class GroupFilter(admin.SimpleListFilter):
 
 
 @admin.register(Message)
-class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class MessageAdmin(ReadableAddress):
     """Reads the log. Adding a message is sending it; what was sent stays as it is."""
 
     form = MessageForm
@@ -201,7 +213,7 @@ class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class GroupAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class GroupAdmin(ReadableAddress):
     """Shows how far each log has got and what it keeps. Groups come into being on first use."""
 
     list_display = ["name", "head", "floor"]

@@ -27,6 +27,7 @@ BUILT_IN_GROUPS: Rules = {
 """Rules of every site that does not write its own for these: so that ``send(…, to=user)`` works anywhere."""
 
 Policy = Callable[[Any, str, str], bool | None]
+Author = Callable[[Any], str]
 
 
 def user_settings() -> Mapping[str, Any]:
@@ -97,7 +98,7 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("/")
 
 
-def is_policy_or_none(value: Any) -> bool:
+def is_function_or_none(value: Any) -> bool:
     return value is None or is_text(value) or callable(value)
 
 
@@ -109,7 +110,8 @@ class Settings:
         "a dict of group names or patterns to rules",
         lambda value: isinstance(value, Mapping),
     )
-    POLICY = Setting[Policy | str | None](None, "a function, or the dotted path to one", is_policy_or_none)
+    POLICY = Setting[Policy | str | None](None, "a function, or the dotted path to one", is_function_or_none)
+    AUTHOR = Setting[Author | str | None](None, "a function, or the dotted path to one", is_function_or_none)
     MAX_BODY = Setting[int](4000, "a positive whole number of characters", is_count)
     MAX_DATA = Setting[int](16384, "a positive whole number of bytes", is_count)
     LIMITS = Setting[Mapping[str, Any]]({}, "a dict of limits", lambda value: isinstance(value, Mapping))

@@ -12,7 +12,7 @@ from channels.consumer import AsyncConsumer
 from django.utils.translation import gettext
 
 from .access.addresses import address_in
-from .access.identity import draft_by, is_signed_in
+from .access.identity import draft_by, is_signed_in, name_of
 from .access.limits import ConnectionLimits, subject, take_message
 from .access.origins import accepts_handshake
 from .access.policy import Action
@@ -20,7 +20,7 @@ from .access.refusals import arequire, reload_user
 from .access.revalidation import Revalidator, has_something_to_lose
 from .access.sentences import told
 from .access.signed_names import is_signed, plain_name
-from .conf import conf, limits
+from .conf import limits
 from .engine import commands
 from .engine.commands import Command, Publish, Subscribe, Unsubscribe, dialect_in, name_in, position_in, query_in
 from .engine.frames import (
@@ -69,6 +69,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     group = DEFAULT_GROUP
     greeting = "Welcome!"
     signed_names: Mapping[str, str] = MappingProxyType({})  # by which groups were joined
+    named: tuple[Any, str] = (None, "")  # a user and their public name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
@@ -99,12 +100,12 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         user = scope.get("user")
         self.user: Any = user if is_signed_in(user) else None
         self.session: Any = scope.get("session")
-        self.limits = ConnectionLimits(self.node.process, subject(self.user, address_in(scope)))
         self.strikes = 0
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))
         self.joins_nothing = commands.joins_nothing(query_in(scope))
         self.transport = transport_for(self.node, send, dialect_in(scope, query_in(scope)))
+        self.limits = ConnectionLimits(self.node.process, subject(self.user, address_in(scope)))
         self.inbox = Inbox(self.node, self.acknowledge)
         self._send = send
 
@@ -121,18 +122,17 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             await self.subscribe(name_in(scope, self.group), *position_in(query_in(scope)))
         except Refused as error:
-            is_away = error.code == LogUnavailable.code
-            after = LogUnavailable.retry_after if is_away else None
-            await self.bye(UNAVAILABLE if is_away else FORBIDDEN, told(error, self.user), after)
+            code, after = (
+                (UNAVAILABLE, LogUnavailable.retry_after) if error.code == LogUnavailable.code else (FORBIDDEN, None)
+            )
+            await self.bye(code, told(error, self.user), after)
 
     async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
+        self.limits.take_group(plain_name(name), self.transport.positions)
         group = await self.require("subscribe", name)
-        followed = self.transport.positions
-        if group not in followed and len(followed) >= conf.MAX_GROUPS:
-            detail = f'BROADCAST["MAX_GROUPS"] is {conf.MAX_GROUPS}.'
-            raise Refused(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden", detail=detail)
         try:
+            user = await name_of(self)
             position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable as error:
             text = gettext("Messages cannot be read right now. Try again.")
@@ -141,7 +141,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.note_name(group, name)
         try:
             if not self.closing:
-                await self.transport.write(self.welcome(position, recovered))
+                await self.transport.write(self.welcome(position, recovered, user))
         except BaseException:
             position.leave()
             raise
@@ -150,9 +150,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         else:
             self.transport.follow(position)
 
-    def welcome(self, position: Position, recovered: bool) -> Fields:
+    def welcome(self, position: Position, recovered: bool, user: str | None) -> Fields:
         offset = position.offset if position.stream.is_logged else None
-        user = self.user.get_username() if self.user is not None else None
         return welcome_fields(position.stream.name, position.epoch, offset, recovered, user, self.greeting)
 
     def note_name(self, group: str, name: str) -> None:
@@ -266,10 +265,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                 case Publish():
                     group = await self.require("publish", asked.group or self.group)
                     take_message(self.limits.whom)
-                    await self.inbox.put(draft_by(self.user, asked, group), size)
+                    await self.inbox.put(draft_by(self.user, asked, group, await name_of(self)), size)
                 case Subscribe():
-                    if plain_name(asked.name) not in self.transport.positions:
-                        self.limits.take_group()
                     await self.inbox.settle()
                     await self.subscribe(asked.name, asked.after, asked.epoch)
                 case Unsubscribe():

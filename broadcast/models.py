@@ -94,7 +94,15 @@ class Message(models.Model):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(fields=["group", "offset"], name="broadcast_one_offset"),
-            models.UniqueConstraint(fields=["group", "ref", "source", "author"], name="broadcast_one_ref_per_author"),
+            # Two users may have one name. Whoever is no user has no key, and nulls are never the same.
+            models.UniqueConstraint(
+                fields=["group", "ref", "source", "author", "user"], name="broadcast_one_ref_per_user"
+            ),
+            models.UniqueConstraint(
+                fields=["group", "ref", "source", "author"],
+                condition=~Q(source="user"),
+                name="broadcast_one_ref_per_name",
+            ),
         ]
         indexes = [
             models.Index(fields=["group", "id"], condition=Q(offset__isnull=True), name="broadcast_waiting"),

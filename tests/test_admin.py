@@ -127,6 +127,15 @@ def test_a_log_that_fails_is_said_and_the_text_is_still_there(transactional_db, 
     broadcasts.assert_nothing_sent()
 
 
+@pytest.mark.parametrize("model", ["message", "group"])
+@pytest.mark.parametrize("name", ["group", "name", "source__exact", "author", "sent_at__gte"])
+def test_an_address_with_what_no_database_takes_is_led_to_one_without(staff, db, model, name):
+    client = staff("view_message", "view_group")
+    response = client.get(f"/admin/broadcast/{model}/", {name: "a\x00"})
+    assert (response.status_code, response["Location"]) == (302, f"/admin/broadcast/{model}/?e=1")
+    assert client.get(f"/admin/broadcast/{model}/?q=%00").status_code == 200
+
+
 def test_a_name_that_cannot_be_an_author_is_said(client, broadcasts):
     client.force_login(User.objects.create_superuser("n\x01ame", password="x"))
     User.objects.update(username=" ")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -41,7 +42,7 @@ def test_a_site_without_settings_passes(settings):
     assert issues(include_deployment_checks=True) == []
 
 
-@pytest.mark.parametrize("name", ["GROUPS", "CHANNEL_LAYER", "POLICY"])
+@pytest.mark.parametrize("name", ["GROUPS", "CHANNEL_LAYER", "POLICY", "AUTHOR"])
 def test_an_ill_typed_value_is_told_once_and_stops_no_other_check(settings, name):
     settings.BROADCAST = {name: ["broadcast"], "MAX_DATA": 0}
     told = [issue for issue in issues() if issue.id != "broadcast.E011"]  # which says that no layer is called so
@@ -142,8 +143,9 @@ async def amay(user, action, group):
 
 
 @pytest.mark.parametrize("policy", [None, may, "tests.test_checks.may", lambda *args: True])
-def test_a_policy_that_will_do_passes(settings, policy):
-    settings.BROADCAST = {"POLICY": policy}
+def test_functions_that_will_do_pass(settings, policy):
+    named = policy and User.get_full_name
+    settings.BROADCAST = {"POLICY": policy, "AUTHOR": named}
     assert issues() == []
 
 
@@ -153,8 +155,8 @@ KEYS = "subscribe, publish, announce, keep_messages, keep_seconds"
 WRONG = [
     *((written, "E001", "") for written in ("MAX_BODY", 5, False)),
     ({"max_body": 1}, "E002", f"{UNKNOWN} 'max_body'. Did you mean 'MAX_BODY'?"),
-    ({"ZZZ": 1}, "E002", f"{UNKNOWN} 'ZZZ'. Known are: GROUPS, POLICY, MAX_BODY, "),
-    ({7: 1}, "E002", f"{UNKNOWN} 7. Known are: GROUPS, POLICY, MAX_BODY, "),
+    ({"ZZZ": 1}, "E002", f"{UNKNOWN} 'ZZZ'. Known are: GROUPS, POLICY, AUTHOR, "),
+    ({7: 1}, "E002", f"{UNKNOWN} 7. Known are: GROUPS, POLICY, AUTHOR, "),
     *(
         ({"GROUPS": {name: {}}}, "E004", "")
         for name in ("", "two words", "a/b", "café", "x" * 81, "user.?", "us*er", "a**", "[ab]", 5)
@@ -175,6 +177,9 @@ WRONG = [
     ({"POLICY": "tests.test_checks.IN_MEMORY"}, "E012", "which cannot be called"),
     ({"POLICY": lambda user: True}, "E012", "not take a user, an action and a group (too many positional arguments)"),
     ({"POLICY": "tests.test_checks.amay"}, "E012", "is an async function"),
+    ({"AUTHOR": "tests.test_checks.nothing"}, "E015", "cannot be imported: Module"),
+    ({"AUTHOR": "tests.test_checks.amay"}, "E015", "is an async function"),
+    ({"AUTHOR": may}, "E015", "does not take a user (missing a required argument"),
 ]
 
 

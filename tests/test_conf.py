@@ -73,9 +73,11 @@ def test_the_docs_state_the_default_of_every_setting_and_of_no_other():
 
 
 def test_every_example_in_the_docs_passes_the_checks(settings, monkeypatch):
-    policies = SimpleNamespace(may=lambda user, action, group: None)
+    modules = {"policies.may": lambda user, action, group: None, "names.public_name": lambda user: "Ann"}
     monkeypatch.setitem(sys.modules, "mysite", ModuleType("mysite"))
-    monkeypatch.setitem(sys.modules, "mysite.policies", policies)
+    for path, function in modules.items():
+        module, name = path.split(".")
+        monkeypatch.setitem(sys.modules, f"mysite.{module}", SimpleNamespace(**{name: function}))
 
     examples = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
     assert len(examples) >= len(known_settings())

@@ -379,6 +379,27 @@ async def test_by_default_guests_read_and_users_write_under_their_own_name(brows
     assert [message.user_id async for message in Message.objects.all()] == [ann.pk] * 3
 
 
+async def test_the_site_may_name_its_users_and_ask_the_database_for_it(browser, transactional_db, settings, caplog):
+    """The name is looked up where the database may be asked, and again once revalidation has found the user anew."""
+    ann = await User.objects.acreate_user("ann", last_name="Smith")
+    found = {"AUTHOR": lambda user: User.objects.get(pk=user.pk).last_name, "GROUPS": {"broadcast": OPEN}}
+    settings.BROADCAST = found
+    visitor = await browser(V1, user=ann)
+    assert visitor.welcome["user"] == (await visitor.ask(body="hi"))["author"] == "Smith"
+    await User.objects.aupdate(last_name="Jones")
+    revalidator().on_event({"users": None})
+    await until(lambda: ann not in [each.user for each in revalidator().connections if each.user is ann])
+    assert (await visitor.ask(body="hi"))["author"] == "Jones"
+
+    settings.BROADCAST = {**found, "AUTHOR": Mock(side_effect=OperationalError("gone from db.local"))}
+    stranded = await browser(V1, user=ann)
+    assert stranded.welcome["reason"] == "Who you are cannot be looked up right now. Try again in a moment."
+    settings.BROADCAST = {**found, "AUTHOR": "tests.no_such_module"}
+    visitor = await browser(V1, user=ann)
+    assert visitor.welcome["user"] == (await visitor.ask(body="hi"))["author"]
+    assert visitor.welcome["user"].startswith("User ")
+
+
 async def test_a_permission_that_cannot_be_looked_up_is_not_given(browser, settings):
     settings.BROADCAST = {"GROUPS": {"broadcast": {**OPEN, "publish": "perm:broadcast.add_message"}}}
     visitor = await browser(V1, user=User(pk=1, username="ann"))
@@ -695,9 +716,9 @@ async def test_what_the_log_refuses_counts_like_other_bad_frames(browser, transa
 
 
 async def test_of_what_is_committed_together_one_that_will_not_do_fails_alone(browser, slow_log, monkeypatch):
-    def drafted(user: Any, said: Any, group: str) -> Any:
+    def drafted(user: Any, said: Any, group: str, name: str | None) -> Any:
         error = Stranger(InvalidMessage) if said.body == "c" else None
-        return replace(draft_by(user, said, group), user_id=error)
+        return replace(draft_by(user, said, group, name), user_id=error)
 
     monkeypatch.setattr("broadcast.consumers.draft_by", drafted)
     ann = await browser(V1)

@@ -19,6 +19,10 @@ def is_harmless(operation: Operation) -> bool:
     if isinstance(operation, migrations.AlterField):  # a constraint of the database's may go, and nothing else
         field = operation.field
         return isinstance(field, models.ForeignKey) and field.null and not field.db_constraint
+    if isinstance(operation, migrations.RemoveConstraint):
+        return operation.name in REPLACED
+    if isinstance(operation, migrations.AddConstraint):  # which refuses nothing that was not refused before
+        return any(REPLACED[name].issubset(operation.constraint.fields) for name in REPLACED)
     if isinstance(operation, migrations.SeparateDatabaseAndState):
         return all(map(is_harmless, operation.database_operations))
     return isinstance(operation, HARMLESS)
@@ -32,6 +36,8 @@ HARMLESS = (
     migrations.AlterModelOptions,
     migrations.AlterModelManagers,
 )
+# Constraints for weaker ones of the same fields and more: what the release before relies on is still refused.
+REPLACED = {"broadcast_one_ref_per_author": {"group", "ref", "source", "author"}}
 A_COLUMN = models.IntegerField()
 
 
@@ -47,6 +53,8 @@ A_COLUMN = models.IntegerField()
         (migrations.AlterField("message", "kind", A_COLUMN), False),
         (migrations.AlterField("message", "user", models.ForeignKey("auth.User", models.CASCADE, null=True)), False),
         (migrations.RemoveField("message", "data"), False),
+        (migrations.RemoveConstraint("message", "broadcast_one_offset"), False),
+        (migrations.AddConstraint("message", models.UniqueConstraint(fields=["ref"], name="one")), False),
         (migrations.RenameField("message", "data", "payload"), False),
         (migrations.SeparateDatabaseAndState([migrations.RemoveField("message", "data")]), False),
         (migrations.SeparateDatabaseAndState([], [migrations.RemoveField("message", "data")]), True),

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+import re
+import sqlite3
+import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
-from django.db import Error, connections
+from django.db import Error, InterfaceError, OperationalError, connections
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
-from django.utils.translation import gettext_noop
+from django.utils.crypto import salted_hmac
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext, gettext_noop
 
+from ..conf import Author, conf
 from ..engine.commands import Publish
+from ..engine.log_lines import say
+from ..engine.names import is_blank
 from ..engine.process import current_process
 from ..engine.storage.database import alias, lacks_tables
 from ..engine.storage.records import Draft
-from ..engine.validation import MAX_AUTHOR, Identity, checked_author, is_servers_name
-from ..exceptions import InvalidMessage, LogUnavailable
+from ..engine.validation import MAX_AUTHOR, Identity, checked_author, checked_own_author, checked_text
+from ..exceptions import InvalidMessage, LogUnavailable, Refused
 from ..models import Message
+
+ADDRESS = re.compile(r"[^\s@]@[^\s@]")  # an e-mail address, wherever it stands in a name
+
+T = TypeVar("T")
+
+
+class Named(Protocol):
+    """A connection with its user, the name that was found for one, and threads that may read the database."""
+
+    user: Any
+    named: tuple[Any, str]
+
+    def read(self, question: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class UserUnknown(LogUnavailable):
@@ -71,20 +95,111 @@ def sign_in_url(request: HttpRequest) -> str:
     return url + ("&" if "?" in url else "?") + urlencode({"next": request.get_full_path()})
 
 
-def draft_by(user: Any, said: Publish, group: str) -> Draft:
+# Names
+
+
+def public_name(user: Any) -> str:
+    """The name under which others see a user: the one of the site's ``AUTHOR``, or else their user name.
+
+    In the place of an e-mail address comes the short or the full name; in the place of these, where there are none, and
+    of an ``AUTHOR`` that fails, a neutral one. Raises LogUnavailable if the database is away.
+    """
+    try:
+        return find_name(user)
+    except (OperationalError, InterfaceError) as error:
+        raise UserUnknown(f"Who you are cannot be looked up right now: {error}") from error
+
+
+def find_name(user: Any) -> str:
+    """The public name, with the database's own errors where that is away."""
+    name = own_name(user) if conf.AUTHOR is None else name_by_site(user)
+    return neutral_name(user) if name is None else name[:MAX_AUTHOR]
+
+
+def own_name(user: Any) -> str | None:
+    """The user name; the short or the full name where that is an address; None if there is none."""
+    name = str(user.get_username())
+    if not ADDRESS.search(name):
+        return name
+    known = (getattr(user, get)() for get in ("get_short_name", "get_full_name") if hasattr(user, get))
+    return next((str(name) for name in known if not problem_with(name)), None)
+
+
+def name_by_site(user: Any) -> str | None:
+    """The name that ``AUTHOR`` gives; None if it gives none, and then the log says once per cause what is wrong."""
+    try:
+        name = author()(user)
+        if problem := problem_with(name):
+            raise ValueError(f"It must return the text of a name; it returned {problem}.")
+        return str(name)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        if current_process().is_first_time(f"AUTHOR: {type(error).__name__} in {place.filename}:{place.lineno}"):
+            say(logging.ERROR, 'BROADCAST["AUTHOR"] failed, so users have neutral names: %s', error, error=error)
+        return None
+
+
+def is_outage(error: Exception) -> bool:
+    """True if the database cannot be reached; False for a query that is wrong, which SQLite reports alike."""
+    is_wrong = getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return isinstance(error, OperationalError | InterfaceError) and not is_wrong
+
+
+def author() -> Author:
+    """The function under ``AUTHOR``. Raises ImportError if there is none."""
+    written: Any = conf.AUTHOR
+    found: Author = import_string(written) if isinstance(written, str) else written
+    return found
+
+
+def problem_with(name: object) -> str:
+    """The reason why something cannot be a user's public name; empty if it can."""
+    if not isinstance(name, str):
+        return type(name).__name__
+    if is_blank(name):
+        return "blank text"
+    if ADDRESS.search(name):
+        return "an e-mail address"
+    try:
+        checked_text(name, "name")
+    except InvalidMessage as error:
+        return f"what will not do: {error}"
+    return ""
+
+
+def neutral_name(user: Any) -> str:
+    """A name that is always the same for a user, and tells nothing of them."""
+    return f"User {salted_hmac('broadcast.name', str(user.pk)).hexdigest()[:6]}"
+
+
+async def name_of(connection: Named) -> str | None:
+    """The public name of a connection's user, looked up again when the user was. Raises Refused."""
+    user, (known, name) = connection.user, connection.named
+    if user is None or user is known:
+        return name if user is not None else None
+    try:
+        name = await connection.read(partial(find_name, user)) if conf.AUTHOR is not None else public_name(user)
+    except LogUnavailable as error:
+        text = gettext(UserUnknown.sentence)
+        raise Refused(text, error.code, retry_after=error.retry_after, detail=str(error)) from None
+    connection.named = user, name
+    return name
+
+
+def draft_by(user: Any, said: Publish, group: str, name: str | None = None) -> Draft:
     """A client's message to a group, under a name that nobody can forge.
 
-    A user (None: a guest) speaks under their own, a guest under one that is marked as such. Raises
-    InvalidMessage with the code ``forbidden`` if the name is the site's own.
+    A user (None: a guest) speaks under their own, which is ``name`` if it is known already; a guest under one that
+    is marked as such. Raises InvalidMessage with the code ``forbidden`` if the name hides, steers or mimics.
     """
     source = Message.Source.GUEST if user is None else Message.Source.USER
-    author = (said.author or "Guest") if user is None else str(user.get_username())
-    if is_servers_name(author):
-        raise InvalidMessage(f"{author!r} is the name under which this site speaks. Take another.", "forbidden")
+    author = (said.author or "Guest") if user is None else (name or public_name(user))
     return Draft(
         group=group,
         source=source,
-        author=author,
+        author=checked_own_author(author),
         body=said.body,
         ref=said.ref or current_process().system.uuid(),
         data=said.data,
@@ -105,7 +220,4 @@ def identity_of(author: Any) -> Identity:
         return checked_author(author), Message.Source.SERVER, None
     if not author.is_authenticated or author.pk is None:
         raise InvalidMessage("The author must be a name or a saved user; it came as an anonymous one.")
-    name = checked_author(str(author.get_username())[:MAX_AUTHOR])
-    if is_servers_name(name):
-        raise InvalidMessage(f"{name!r} is the name under which this site speaks. No user can write under it.")
-    return name, Message.Source.USER, author.pk
+    return checked_own_author(public_name(author)), Message.Source.USER, author.pk

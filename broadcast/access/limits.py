@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ..conf import conf, limits
@@ -78,8 +79,13 @@ class ConnectionLimits:
             self._frames = TokenBucket(limits.MESSAGE_RATE, limits.MESSAGE_BURST, monotonic)
         return self._frames.take()
 
-    def take_group(self) -> None:
-        """Counts a group that is newly asked for. Raises Refused, with the seconds to wait, if there were too many."""
+    def take_group(self, group: str, followed: Collection[str]) -> None:
+        """Counts a group that is newly asked for. Raises Refused if there were too many, or are too many by now."""
+        if group in followed:
+            return
+        if len(followed) >= conf.MAX_GROUPS:
+            detail = f'BROADCAST["MAX_GROUPS"] is {conf.MAX_GROUPS}.'
+            raise Refused(f"A connection may follow {conf.MAX_GROUPS} groups at a time.", "forbidden", detail=detail)
         if self._groups is None:
             burst = max(limits.SUBSCRIBE_BURST, conf.MAX_GROUPS)  # who comes back asks for all of them at once
             self._groups = TokenBucket(limits.SUBSCRIBE_RATE, burst, self._process.system.monotonic)

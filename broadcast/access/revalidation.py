@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..conf import conf
+from ..engine.frames import UNAVAILABLE
 from ..engine.hints.layer import CONTROL_GROUP
 from ..engine.hub.stream import Position
 from ..engine.node import Node
@@ -30,6 +31,7 @@ EVENT_DELAY = 0.2  # seconds: Django tells of a sign-out before it deletes the s
 IDENTIFIED_AT_ONCE = 200  # connections
 JUDGED_AT_ONCE = 20  # connections: rules that ask for permissions take two queries a user
 MAX_FAILURES = 3  # in a row, after which a pass is given up
+MAX_UNJUDGED = 30.0  # seconds for which messages may go on to those of whom nobody can say whether they may have them
 MAX_SPREAD = 1.0  # seconds: how far apart those who are sent away come back
 
 
@@ -43,6 +45,7 @@ class Revalidated(Protocol):
 
     async def sign_out(self, after: float) -> None: ...
     async def revoke(self, position: Position, refused: Refused) -> None: ...
+    async def bye(self, code: int, reason: str, after: float | None) -> None: ...
 
 
 class Revalidator:
@@ -57,6 +60,7 @@ class Revalidator:
         self._due: set[str] = set()  # keys of users
         self._is_everyone_due = False
         self._signed_out: set[str] = set()
+        self._unjudged: dict[Revalidated, tuple[float, int]] = {}  # since when, and how far they were then
         self._running: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         node.control_handlers[REVOKE] = self.on_event
@@ -71,6 +75,7 @@ class Revalidator:
     def unwatch(self, connection: Revalidated) -> None:
         """Stops revalidating a connection; does nothing if it is not watched."""
         self.connections.discard(connection)
+        self._unjudged.pop(connection, None)
 
     def on_event(self, event: Mapping[str, Any]) -> None:
         """Has users, known by their keys, or everyone (None) judged soon; an event that is not sound is ignored."""
@@ -112,16 +117,35 @@ class Revalidator:
         everyone, due, signed_out = self._is_everyone_due, self._due, self._signed_out
         self._is_everyone_due, self._due, self._signed_out = False, set(), set()
         found = sorted((key_of(each.user), id(each), each) for each in self.connections)  # one user's side by side
+        judged: set[Revalidated] = set()
+        asked = [each for key, _, each in found if everyone or key in due]
         try:
-            await self._revalidate([each for key, _, each in found if everyone or key in due], signed_out)
+            await self._revalidate(asked, signed_out, judged)
         except NoLog:
             return
-        except Exception as error:  # whatever it is, nobody loses anything by it, and the next pass follows
+        except Exception as error:  # whatever it is, nobody loses anything by it at once, and the next pass follows
             self._health.fail(error)
+            self._note_unjudged([each for each in asked if each not in judged])
         else:
             self._health.recover()
+        for each in self._unjudged.keys() & judged:
+            del self._unjudged[each]
 
-    async def _revalidate(self, connections: list[Revalidated], signed_out: Set[str]) -> None:
+    def _note_unjudged(self, connections: list[Revalidated]) -> None:
+        """Sends away who goes on receiving though for too long nobody could say whether they may.
+
+        Where the log's own database is away nothing is received, so nobody goes.
+        """
+        now = self._node.loop.time()
+        for connection in connections:
+            since, place = self._unjudged.setdefault(connection, (now, place_of(connection)))
+            if now - since > MAX_UNJUDGED and place_of(connection) > place and connection in self.connections:
+                self.unwatch(connection)
+                after = self._system.uniform(0, MAX_SPREAD)
+                self._begin(connection.bye(UNAVAILABLE, "What you may see cannot be looked up right now.", after))
+
+    async def _revalidate(self, connections: list[Revalidated], signed_out: Set[str], judged: set[Revalidated]) -> None:
+        """Ends what was lost, and notes of whom it is known."""
         answers: CachedRefusals = {}
         for some in slices(connections, IDENTIFIED_AT_ONCE):
             threads = await self._node.database.threads()  # each time: the node closes those that nobody uses
@@ -131,9 +155,15 @@ class Revalidator:
             for snapshot in snapshots:
                 snapshot.connection.user = snapshot.user
             following = [snapshot for snapshot in snapshots if snapshot.followed and not snapshot.is_signed_out]
-            await self._judge(following, answers, threads)
+            await self._judge(following, answers, threads, judged)
 
-    async def _judge(self, snapshots: list[AccessSnapshot], answers: CachedRefusals, threads: DatabaseThreads) -> None:
+    async def _judge(
+        self,
+        snapshots: list[AccessSnapshot],
+        answers: CachedRefusals,
+        threads: DatabaseThreads,
+        judged: set[Revalidated],
+    ) -> None:
         """Ends what was lost. One whose rights cannot be looked up costs the others nothing; if none can, it raises."""
         waiting = deque(slices(snapshots, JUDGED_AT_ONCE))
         failures, failure = 0, None
@@ -149,6 +179,7 @@ class Revalidator:
                     waiting.extendleft([each] for each in reversed(some))
                 continue
             failures = 0
+            judged.update(snapshot.connection for snapshot in some)
             for snapshot in some:
                 for position, refused in snapshot.lost:
                     self._begin(snapshot.connection.revoke(position, refused))
@@ -157,7 +188,7 @@ class Revalidator:
 
     def _send_away(self, gone: list[AccessSnapshot]) -> None:
         for snapshot in gone:
-            self.connections.discard(snapshot.connection)
+            self.unwatch(snapshot.connection)
             self._begin(snapshot.connection.sign_out(self._system.uniform(0, MAX_SPREAD)))
 
     def _begin(self, telling: Coroutine[Any, Any, None]) -> None:
@@ -181,6 +212,11 @@ def snapshot_of(connection: Revalidated, has_signed_out_somewhere: bool = False)
         signed_names=dict(connection.signed_names),
         has_signed_out_somewhere=has_signed_out_somewhere,
     )
+
+
+def place_of(connection: Revalidated) -> int:
+    """A number that grows with each message that a connection gets from the log."""
+    return sum(position.offset for position in connection.transport.positions.values())
 
 
 def slices(items: list[T], size: int) -> Iterator[list[T]]:

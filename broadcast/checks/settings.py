@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from inspect import iscoroutinefunction, signature
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core import checks
 
+from ..access.identity import author
 from ..access.policy import ACTIONS, WORDS, is_word, policy
 from ..conf import Limits, Setting, Settings, conf, known_settings, user_settings
 from ..groups import is_group_name, is_group_pattern
@@ -187,12 +188,7 @@ def rules_keep_what_can_be_kept(**kwargs: Any) -> list[checks.CheckMessage]:
 
 @checks.register("broadcast")
 def policy_can_be_called(**kwargs: Any) -> list[checks.CheckMessage]:
-    if not Settings.POLICY.accepts(conf.POLICY) or conf.POLICY is None:
-        return []
-    try:
-        problem = problem_with(policy())
-    except Exception as error:  # whatever the site's own module raises while it is imported
-        problem = f"cannot be imported: {error}"
+    problem = problem_with(Settings.POLICY, policy, user=None, action="subscribe", group="broadcast")
     if not problem:
         return []
     return [
@@ -204,16 +200,37 @@ def policy_can_be_called(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def problem_with(found: Any) -> str:
-    """The reason why something cannot be a policy; empty if it can."""
+@checks.register("broadcast")
+def author_can_be_called(**kwargs: Any) -> list[checks.CheckMessage]:
+    problem = problem_with(Settings.AUTHOR, author, user=None)
+    if not problem:
+        return []
+    return [
+        checks.Error(
+            f'BROADCAST["AUTHOR"] {problem}, so users have neutral names.',
+            hint="Give the dotted path to a function name(user) that returns the text of a name.",
+            id="broadcast.E015",
+        )
+    ]
+
+
+def problem_with(setting: Setting[Any], function: Callable[[], Any], **given: Any) -> str:
+    """The reason why the function under a setting cannot be called with these; empty if it can, or there is none."""
+    written = setting.read()
+    if written is None or not setting.accepts(written):
+        return ""
+    try:
+        found = function()
+    except Exception as error:  # whatever the site's own module raises while it is imported
+        return f"cannot be imported: {error}"
     if not callable(found):
         return f"is {described(found)}, which cannot be called"
     if iscoroutinefunction(found):
         return "is an async function"
     try:
-        signature(found).bind(None, "subscribe", "broadcast")
+        signature(found).bind(*given.values())
     except TypeError as error:
-        return f"does not take a user, an action and a group ({error})"
+        return f"does not take {listed(given)} ({error})"
     except ValueError:  # something built in, of which nobody knows
         return ""
     return ""
@@ -249,6 +266,12 @@ def rules() -> Iterator[tuple[Any, Mapping[Any, Any]]]:
 def grants() -> Iterator[tuple[Any, str, Any]]:
     """Each name or pattern, action, and who may do it."""
     return ((name, action, rule[action]) for name, rule in rules() for action in ACTIONS if action in rule)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as a sentence has them: a user, an action and a group."""
+    *others, last = (f"{'an' if word[0] in 'aeio' else 'a'} {word}" for word in words)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def place(name: object, key: str = "") -> str:

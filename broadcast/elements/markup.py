@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
 from ..access.audiences import group_for, is_user
-from ..access.identity import sign_in_url, visitor
+from ..access.identity import public_name, sign_in_url, visitor
 from ..access.refusals import may
 from ..access.signed_names import plain_name, signed_name
 from ..conf import conf, is_count, is_number
@@ -155,7 +155,7 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
         "group": group,
         "title": title,
         "history": history,
-        "user_name": user.get_username() if user is not None else "",
+        "user_name": public_name(user) if user is not None else "",
         "write": write,
         "may_publish": may_publish,
         "sign_in_url": sign_in_url(request) if write and user is None else "",

@@ -74,7 +74,7 @@ class Health:
             self.failing,
         )
         self.access = Dependency(
-            "Who is connected and what they may do cannot be looked up, so nothing is ended",
+            "Who is connected and what they may do cannot be looked up, so nothing is ended at first",
             "Who is connected and what they may do can be looked up again",
         )
 

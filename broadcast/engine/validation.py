@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ from django.utils.functional import Promise
 from ..conf import conf
 from ..exceptions import InvalidMessage
 from ..groups import GROUP_NAME, is_group_name
+from .names import SERVER as SERVER
+from .names import hiding_in, is_blank, is_servers_name
 from .storage.records import Draft
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 MAX_AUTHOR = 255  # characters, the column's width
 MAX_DEPTH = 32
 INT64 = (-(2**63), 2**63 - 1)  # what every channel layer's serializer can carry
-SERVER = "Server"
 
 
 Identity = tuple[str, str, Any]
@@ -66,6 +66,16 @@ def checked_author(author: object) -> str:
     if len(text) > MAX_AUTHOR:
         raise InvalidMessage(f"The author may have {MAX_AUTHOR} characters; it came with {len(text)}.", "too_large")
     return text
+
+
+def checked_own_author(author: str) -> str:
+    """A name under which a client may write: nothing in it hides or steers text, and it is not like the site's own."""
+    if is_servers_name(author):
+        raise InvalidMessage(f"{author!r} is the name under which this site speaks. Take another.", "forbidden")
+    if char := hiding_in(author):
+        came = f"it came with U+{ord(char):04X}"
+        raise InvalidMessage(f"The author must not have characters that hide or steer text; {came}.", "forbidden")
+    return checked_author(author)
 
 
 def checked_group(group: object) -> str:
@@ -135,34 +145,6 @@ def checked_text(text: object, what: str) -> str:
     except UnicodeEncodeError:
         raise InvalidMessage(f"The {what} must be valid Unicode; it came with a lone surrogate.") from None
     return str(text)
-
-
-LOOKALIKES = {
-    ord(char): letter
-    for letter, chars in {
-        "s": "5$\u01bd\u0282\u0455\u057f\u0575\u13d5\u13da\u2d1d\ua4e2\ua731",
-        "e": "3\u01dd\u0258\u0259\u025b\u025c\u0435\u0437\u0454\u04bd\u03b5\u13ac\u1d07\u20ac\u212e\u2208\u2d39\ua4f0",
-        "r": "\u00ae\u024d\u027c\u027d\u027e\u0280\u0433\u044f\u13a1\u13b1\u13d2\u1587\u1d26\u2c85\ua4e3\uab47\uab48",
-        "v": "\u028b\u03bd\u03c5\u0475\u04af\u0667\u06f7\u13d9\u142f\u1d20\u221a\u2228\u22c1\u2d38\ua4e6",
-    }.items()
-    for char in chars
-} | {first + ord(letter) - ord("a"): letter for first in (0x1F150, 0x1F170, 0x1F1E6) for letter in "serv"}
-"""Characters that look like the letters of the server's name after ``casefold``: of other scripts, digits, badges."""
-
-INVISIBLE = set("\u115f\u1160\u2800\u3164\uffa0")
-"""Fillers that show nothing, though Unicode counts them among letters and symbols."""
-
-
-def is_servers_name(name: str) -> bool:
-    """True if people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
-    letters = unicodedata.normalize("NFKD", name).casefold().translate(LOOKALIKES)
-    seen = "".join(char for char in letters if char.isalnum() and char not in INVISIBLE)
-    return SERVER.casefold() in (seen, seen[::-1])
-
-
-def is_blank(text: str) -> bool:
-    """True if a reader would see nothing: white space, controls, and what joins or fills."""
-    return all(unicodedata.category(char)[0] in "CZ" or char in INVISIBLE for char in text)
 
 
 def shown(value: object) -> str:

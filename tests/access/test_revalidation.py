@@ -31,6 +31,7 @@ from broadcast.access.signals import REVOKE
 from broadcast.access.snapshot import find_lost, identify
 from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN
+from broadcast.engine.frames import UNAVAILABLE
 from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
@@ -402,10 +403,28 @@ async def test_a_database_that_is_away_ends_nothing(page, monkeypatch, caplog):
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert 'BROADCAST["GROUPS"]["staff"]["subscribe"] is "staff".' in said.pop()
     assert said == [
-        "Who is connected and what they may do cannot be looked up, so nothing is ended: "
+        "Who is connected and what they may do cannot be looked up, so nothing is ended at first: "
         "The message log cannot be used right now: away",
         "Who is connected and what they may do can be looked up again",
     ]
+
+
+async def test_who_goes_on_receiving_while_nobody_can_say_is_sent_away(page, ann, monkeypatch):
+    """As where this process can open no more connections, and others send. Who receives nothing stays."""
+    monkeypatch.setattr(revalidation, "MAX_UNJUDGED", 0.2)
+    own = f"user.{ann.pk}"
+    busy, quiet = await page("members", "staff"), await page(own)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(User.objects), "in_bulk", Mock(side_effect=OperationalError("away")), raising=False)
+        await after_passes()
+        await busy.hears("staff")
+        bye = await busy.hear()
+        assert (bye["type"], bye["code"], bye["reconnect"]) == ("bye", UNAVAILABLE, True)
+        await busy.is_closed(UNAVAILABLE)
+        await after_passes()
+    await quiet.hears(own)
+    await after_passes()
+    await quiet.hears(own)
 
 
 async def test_one_whose_rights_cannot_be_looked_up_costs_the_others_nothing(page, settings):

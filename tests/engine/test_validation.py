@@ -10,7 +10,15 @@ from django.db.models import IntegerChoices, TextChoices
 from django.utils.safestring import mark_safe
 
 from broadcast.engine import validation
-from broadcast.engine.validation import checked_author, checked_body, checked_data, checked_group, checked_ref, shown
+from broadcast.engine.validation import (
+    checked_author,
+    checked_body,
+    checked_data,
+    checked_group,
+    checked_own_author,
+    checked_ref,
+    shown,
+)
 from broadcast.exceptions import BroadcastError, InvalidMessage
 
 REF = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -41,7 +49,7 @@ def nested(depth: int) -> dict:
 
 
 TAKEN_AS_THEY_ARE = [
-    (checked_body, ["a", " a\n", "ä€😀", "x" * 4000, "😀" * 4000, "a\u200bb"]),
+    (checked_body, ["a", " a\n", "ä€😀", "x" * 4000, "😀" * 4000, "a\u200bb", "\u202eba", "\u0903"]),
     (checked_author, [" Ann O'Nym ", "x" * 255]),
     (checked_group, ["broadcast", "user.5", "a-b_C.9", "x" * 80]),
     (checked_data, [{}, {"a": None, "b": True, "c": False, "d": 1.5, "e": "ä😀", "f": [1, [2]], "g": {"": {}}}]),
@@ -55,12 +63,13 @@ def test_what_is_sound_is_taken_as_it_is(check, values):
         assert check(value) == value
 
 
+UNSEEN = list("\u200b\u034f\ufe0f\u180b\u17b4\u0300\u2800\u3164\ufffc\U0001d159\U00016fe4\U000e0041")
 LONE_SURROGATE = "must be valid Unicode; it came with a lone surrogate."
 NO_NAME = "The group must be text that matches [a-zA-Z0-9_.-]{1,80}; it came"
 NO_JSON = "The data must be made of JSON values; data.a came as"
 UNFIT = "A whole number must fit into 64 bits; data.a does not."
 REFUSED = [
-    (checked_body, ["", " ", "\n\t\u2003"], "The body must be text that is not empty; it came empty."),
+    (checked_body, ["", " ", "\n\t\u2003", *UNSEEN], "The body must be text that is not empty; it came empty."),
     (checked_body, [None], "The body must be text; it came as nothing."),
     (checked_body, [5], "The body must be text; it came as a number."),
     (checked_body, [b"hi"], "The body must be text; it came as bytes."),
@@ -69,7 +78,7 @@ REFUSED = [
     (checked_body, [True], "The body must be text; it came as true or false."),
     (checked_body, ["a\x00b"], "The body must not contain the NUL character."),
     (checked_body, ["\ud800", "a\udfffb", json.loads(r'"\ud83d"')], f"The body {LONE_SURROGATE}"),
-    (checked_author, [" "], "The author must be text that is not empty; it came empty."),
+    (checked_author, [" ", *UNSEEN], "The author must be text that is not empty; it came empty."),
     (checked_author, [None], "The author must be text; it came as nothing."),
     (checked_group, ["a b"], f"{NO_NAME} as 'a b'."),  # and whatever else tests/test_groups.py has
     (checked_group, [5], f"{NO_NAME} as a number."),
@@ -114,6 +123,20 @@ def test_what_is_too_large_is_refused_by_a_code_of_its_own(settings):
     assert refusal(checked_data, {"a": "ää"}) == "too_large: The data may have 10 bytes as JSON; it came with 12."
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Ser\u200bver", "is the name under which this site speaks"),
+        ("\u202eboB", "characters that hide or steer text; it came with U+202E."),
+        ("A\nn", "characters that hide or steer text; it came with U+000A."),
+    ],
+)
+def test_a_client_may_not_write_under_any_name(name, text):
+    assert checked_author(name) == name  # as the site's own code may
+    assert text in refusal(checked_own_author, name)
+    assert refusal(checked_own_author, name).startswith("forbidden: ")
+
+
 def test_an_escaped_pair_of_surrogates_is_one_character():
     assert checked_body(json.loads(r'"\ud83d\ude00"')) == "😀"
 
@@ -147,28 +170,6 @@ def test_data_is_nested_only_so_deep_and_does_not_contain_itself():
 def test_a_large_number_of_an_enumeration_is_refused_at_once():
     large = enum.IntEnum("large", {"NUMBER": 2**70})
     assert "64 bits" in refusal(checked_data, {"a": large.NUMBER})
-
-
-class TestTheServersName:
-    @pytest.mark.parametrize(
-        "name",
-        [
-            *("Server", "server", " SERVER ", "Ser\u200bver", "\uff33erver", "Ser\u00adver", "Ser\u034fver", "Ser ver"),
-            *("S\u0301erver", "Ser\u20ddver", "Server\u3164", "\u0405\u0435\u0433\u0475\u0435\u0433", "S\u03b5rver"),
-            *("5erver", "S3RV3R", "$erver", "Ser\u2228er", "Ser\u221aer", "SE\u13a1VE\u13a1"),
-            *("\u13da\u13ac\u13d2\u13d9\u13ac\u13d2", "S\u20acrver", "Se\u027eve\u0280"),
-            *("\ua4e2\ua4f0\ua4e3\ua4e6\ua4f0\ua4e3", "\U0001f1f8\U0001f1ea\U0001f1f7\U0001f1fb\U0001f1ea\U0001f1f7"),
-            "\U0001f162\U0001f154\U0001f161\U0001f165\U0001f154\U0001f161",
-        ],
-    )
-    def test_whatever_reads_like_it(self, name):
-        assert validation.is_servers_name(name)
-
-    @pytest.mark.parametrize(
-        "name", ["Serverin", "Observer", "Ann", "", "53", "Server2", "Serve", "\u221a", "Sever", "Reserve"]
-    )
-    def test_other_names(self, name):
-        assert not validation.is_servers_name(name)
 
 
 class TestShown:

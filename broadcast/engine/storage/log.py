@@ -36,7 +36,7 @@ from .database import (
 )
 from .heads import heads_of
 from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages, message_of
-from .refs import Key, find, key_of, with_refs
+from .refs import Key, find, key_of, key_of_draft, with_refs
 
 T = TypeVar("T")
 
@@ -237,7 +237,7 @@ def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Me
     messages: list[Message] = []
     new: dict[Key, Message] = {}
     for draft in drafts:
-        key = (draft.group, draft.source, draft.author, draft.ref)
+        key = key_of_draft(draft)
         if key in known:
             message = known[key]
             message.is_repeated = True

@@ -81,9 +81,9 @@ export class Announcements extends HTMLElement {
     const { body, offset, data, ref } = frame;
     const { level: named, title, url, timeout } = data ?? {};
     const level = LEVELS.includes(named) ? named : "info";
-    const seconds = timeout >= 0 && typeof timeout === "number" ? timeout : this.#number("timeout", 10);
+    const seconds = typeof timeout === "number" && timeout >= 0 ? timeout : this.#number("timeout", 10);
     const head = typeof title === "string" && title;
-    const linked = (text) => (LINK.test(url) ? make("a", { href: url }, text) : text);
+    const linked = (text) => (typeof url === "string" && LINK.test(url) ? make("a", { href: url }, text) : text);
     const article = make(
       "article",
       {

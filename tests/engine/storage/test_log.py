@@ -73,8 +73,23 @@ class TestRefs:
 
     def test_a_ref_is_its_authors_own_and_its_groups(self, log):
         others = [draft(ref=REF, source="guest"), draft(ref=REF, author="Ours"), draft(group="other", ref=REF)]
-        messages = log.append([draft(ref=REF), *others]).messages
-        assert len({message.pk for message in messages}) == 4
+        namesakes = [draft(ref=REF, source="user", user_id=pk) for pk in (1, 2)]
+        messages = log.append([draft(ref=REF), *others, *namesakes]).messages
+        assert len({message.pk for message in messages}) == 6
+        with transaction.atomic():
+            assert log.insert_waiting([draft(ref=REF, source="user", user_id=3)])[0].is_repeated is False
+
+    def test_a_users_ref_is_theirs_under_whatever_name(self, log):
+        [first, *_] = log.append([draft("first", ref=REF, source="user", user_id=1, author="ann")]).messages
+        [again] = log.append([draft("again", ref=REF, source="user", user_id=1, author="Ann S.")]).messages
+        assert (again.pk, again.body) == (first.pk, "first")
+
+    @pytest.mark.parametrize("sender", [{}, {"source": "guest"}, {"source": "user", "user_id": 1}], ids=str)
+    def test_the_database_keeps_one_of_what_comes_at_once(self, sender):
+        fields = {"group_id": "broadcast", "author": "Ann", "body": "hi", "ref": REF, **sender}
+        Message.objects.create(**fields)
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Message.objects.create(**fields)
 
     @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="About SQLite, which limits them")
     def test_more_refs_than_a_statement_may_have_parameters(self):

@@ -63,14 +63,16 @@ test("without a title the text is the link", async () => {
 });
 
 test("data that will not do counts as left out", async () => {
-  const it = await page();
+  const it = await page({ max: "9" });
   const odd = [
     { level: "fatal", title: 7, url: "javascript:alert(1)", timeout: "soon" },
     { level: ["error"], title: {}, url: " javascript:alert(1)", timeout: -1 },
     { level: null, title: null, url: "data:text/html,x", timeout: true },
+    { level: { toString: 1 }, title: ["x"], url: { toString: "/x" }, timeout: { toString: 1, valueOf: 1 } },
+    { url: ["/x"], timeout: [5] },
   ];
   odd.forEach((data, i) => say(it, i + 1, "hello", data));
-  equal(shown(), ["hello", "hello", "hello"]);
+  equal(shown(), odd.map(() => "hello"));
   for (const article of document.querySelectorAll("article")) {
     equal([article.dataset.level, article.dataset.leftMs, article.querySelector("a, [data-title]")], ["info", "10000", null]);
   }
