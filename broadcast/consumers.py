@@ -122,10 +122,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         try:
             await self.subscribe(name_in(scope, self.group), *position_in(query_in(scope)))
         except Refused as error:
-            code, after = (
-                (UNAVAILABLE, LogUnavailable.retry_after) if error.code == LogUnavailable.code else (FORBIDDEN, None)
-            )
-            await self.bye(code, told(error, self.user), after)
+            code = FORBIDDEN if error.retry_after is None else UNAVAILABLE
+            await self.bye(code, told(error, self.user), error.retry_after)
 
     async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
         """Joins a group at a position and says so; whatever comes later follows the welcome."""
@@ -136,7 +134,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable as error:
             text = gettext("Messages cannot be read right now. Try again.")
-            raise Refused(text, error.code, detail=str(error)) from None
+            raise Refused(text, error.code, detail=str(error), retry_after=error.retry_after) from None
         self.transport.unfollow(group)
         self.note_name(group, name)
         try:
