@@ -20,6 +20,7 @@ from .conf import conf, limits
 from .engine import commands
 from .engine.commands import Command, Publish, Subscribe, Unsubscribe, dialect_in, name_in, position_in, query_in
 from .engine.frames import (
+    FLOODING,
     FORBIDDEN,
     RESTARTING,
     SUBPROTOCOL,
@@ -39,6 +40,7 @@ from .engine.storage.database import reading
 from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
+from .engine.transports.pacing import FLOODED, paced
 from .exceptions import LogUnavailable, Refused
 from .groups import DEFAULT_GROUP
 
@@ -219,8 +221,11 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         await self.accept(scope)
         if not self.joins_nothing:
             await self.join(scope)
+        receive = receive if self.transport.is_metered else paced(receive)
         while not self.closing:
             event = await receive()
+            if event["type"] == FLOODED:
+                await self.bye(FLOODING, "You send far more than you may.", after=None)
             if self.closing or event["type"] != "websocket.receive":
                 return
             await self.answer(event.get("text"))

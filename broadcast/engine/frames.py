@@ -32,6 +32,7 @@ UNAVAILABLE = 4003
 USER_CHANGED = 4004
 FORBIDDEN = 4500
 TOO_MANY_BAD_FRAMES = 4501
+FLOODING = 4502
 
 MAX_REF = 64  # characters of a wrong ref that its sender is told again
 

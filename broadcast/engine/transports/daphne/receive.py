@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .internals import OF_ANY_TRANSPORT, below_tls, has_all
+from .gate import OF_PARSER, FrameGate
+from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, has_all, pause_reading, resume_reading
 
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 MAX_FRAGMENTS = 16 * 1024  # pieces of one message
@@ -40,7 +41,7 @@ class ReceiveLimit:
         self._size += FRAME_COST + len(event.get("text") or event.get("bytes") or b"")
         self._queue.put_nowait(event)
         if self._size > UNREAD_BYTES:
-            self._protocol.transport.pauseProducing()  # each time: a drained buffer has it read again
+            pause_reading(self._protocol.transport, UNREAD)
             if self._look is None:
                 self._look_later()
 
@@ -57,19 +58,21 @@ class ReceiveLimit:
     def _look_again(self) -> None:
         self._look = None
         if self._queue.empty() or self._protocol.muted:
-            self._protocol.transport.resumeProducing()
+            resume_reading(self._protocol.transport, UNREAD)
         elif self._protocol.transport.connected:
             self._look_later()
 
 
-def limit_unread(protocol: Any) -> None:
-    """Bounds what waits of the client of a WebSocket protocol; leaves one of another make alone."""
-    if not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
-        return
+def limit_input(protocol: Any) -> bool:
+    """Bounds what the client of a WebSocket protocol sends and what waits of it; False for one of another make."""
+    if not (has_all(protocol, (*OF_INPUT, *OF_PARSER)) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
+        return False
     if isinstance(protocol.application_queue, asyncio.Queue):
         protocol.application_queue = inbox = ReceiveLimit(protocol)
         protocol.onMessageFrame = inbox.add_fragment
+        FrameGate(protocol).install()
         read_little_of(below_tls(protocol.transport))
+    return True
 
 
 def read_little_of(transport: Any) -> None:
