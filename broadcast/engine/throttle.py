@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..conf import limits
 from .commands import max_frame
+
+if TYPE_CHECKING:
+    from .node import Node
 
 FRAMES_PER_MESSAGE = 2  # with what is refused, and the ends of messages that come in pieces
 OTHER_FRAMES_PER_SECOND, OTHER_FRAMES_AT_ONCE = 10, 100  # pings and pongs
 SPARE = 1.5  # times the bytes of messages of the greatest size: what was held up on the way comes together
 OTHER_BYTES = 64 * 1024
 
-HOLD_SECONDS = 0.05  # that the next look at an empty budget is away at least
+POOL_RATE = 8 * 1024 * 1024  # bytes a second of all clients' large frames: reading these takes a tenth of a processor
+POOL_SECONDS = 0.1  # for which the pool fills up while nobody draws from it
+
+HOLD_SECONDS = 0.1  # that the next look at an empty budget is away at least
 PATIENCE = 5.0  # seconds for which a client may be held up again and again
 CALM = 1.0  # seconds without that, after which it is forgotten
 
@@ -101,3 +107,20 @@ class Budget:
     def is_poured_over(self) -> bool:
         """True once the client has been held up for PATIENCE, with no CALM in between: it floods."""
         return self._held_until - self._held_since > PATIENCE
+
+
+class Pool:
+    """What all clients of a node together may send in large frames, so that many who send much do not hold up the rest.
+
+    One client alone never empties it within its own budget.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._loop = node.loop
+        self._full_at = -inf  # when it will be full if nobody draws from it
+
+    def draw(self, size: int) -> float:
+        """Returns the seconds after which who has drawn so many bytes may draw again: each client has its turn."""
+        now = self._loop.time()
+        self._full_at = max(self._full_at, now) + size / max(POOL_RATE, allowance().byte_rate)
+        return max(0.0, self._full_at - now - POOL_SECONDS)

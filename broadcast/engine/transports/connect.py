@@ -7,6 +7,7 @@ import logging
 from ...conf import conf
 from ..frames import Dialect
 from ..node import Node
+from ..throttle import Pool
 from .asgi import AsgiTransport, Send, Transport
 from .daphne.drain import drain_for
 from .daphne.internals import DaphneConnection, backpressure_of, daphne_behind, socket_of
@@ -31,7 +32,7 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
         say(node, BY_ASGI)
         return AsgiTransport(send, dialect)
     throttle_handshakes(daphne.server)
-    is_metered = limit_input(daphne.protocol)
+    is_metered = limit_input(daphne.protocol, node.part(Pool))
     transport = daphne_transport(node, send, dialect, daphne)
     transport.is_metered = is_metered
     transport.drain = drain_for(node.process, daphne.server)

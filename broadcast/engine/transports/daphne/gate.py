@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ...throttle import Budget
+from ...throttle import Budget, Pool
 from ..pacing import FLOODED
 from .internals import OVERSPENT, pause_reading, resume_reading
 
 FRAMES_PER_TURN = 32  # of one client in a turn of the event loop
-LARGE_PIECE = 4096  # bytes: a piece of a message that has so many costs its bytes alone
+LARGE_FRAME = 4096  # bytes: what frames that have so many bring is drawn from the pool as well
 SMALL_READ = 256  # bytes: a read of fewer, in the midst of a frame, costs as much as a frame
 LAST_SECONDS = 5.0  # that a client which floods has until it is cut off, whatever its consumer does
 
-OF_PARSER = ("consumeData", "current_frame", "dataReceived", "processData")
+OF_PARSER = ("consumeData", "dataReceived", "processData")
 
 
 class FrameGate:
@@ -24,11 +24,13 @@ class FrameGate:
     and its consumer is told so, which closes the connection.
     """
 
-    __slots__ = ("_begun", "_budget", "_protocol", "_waiting")
+    __slots__ = ("_begun", "_budget", "_is_large", "_pool", "_protocol", "_waiting")
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, protocol: Any, pool: Pool) -> None:
         self._protocol = protocol
         self._budget = Budget()
+        self._pool = pool
+        self._is_large = False  # the frame that is coming in
         self._begun = 0  # frames in this turn
         self._waiting: asyncio.TimerHandle | None = None
 
@@ -43,6 +45,8 @@ class FrameGate:
         type(self._protocol).dataReceived(self._protocol, data)
         if not self._begun and len(data) < SMALL_READ:
             self._budget.spend(1, 0)
+        if self._is_large:
+            self._draw(len(data))
         self._look()
 
     def process(self) -> bool:
@@ -53,10 +57,20 @@ class FrameGate:
         if not self._may_begin():
             return False
         more = type(protocol).processData(protocol)
-        if protocol.current_frame is not None:
+        frame = protocol.current_frame
+        if frame is not None:
             self._begun += 1
-            self._budget.spend(cost_of(protocol.current_frame), 0)
+            self._is_large = self._is_large or frame.length >= LARGE_FRAME
+            self._budget.spend(cost_of(frame), 0)
         return bool(more)
+
+    def _draw(self, size: int) -> None:
+        """Draws what was read from the pool; if that is empty, the client waits, which is not held against it."""
+        wait = self._pool.draw(size)
+        frame = self._protocol.current_frame
+        self._is_large = frame is not None and frame.length >= LARGE_FRAME
+        if wait > 0 and self._waiting is None:
+            self._wait(wait)
 
     def _may_begin(self) -> bool:
         if self._waiting is None and self._begun >= FRAMES_PER_TURN:
@@ -105,4 +119,4 @@ class FrameGate:
 
 def cost_of(frame: Any) -> int:
     """A frame costs one; a large piece of a message nothing but its bytes."""
-    return 0 if not frame.fin and frame.length >= LARGE_PIECE else 1
+    return 0 if not frame.fin and frame.length >= LARGE_FRAME else 1

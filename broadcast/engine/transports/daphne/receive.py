@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ...throttle import Pool
 from .gate import OF_PARSER, FrameGate
 from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, has_all, pause_reading, resume_reading
 
@@ -63,14 +64,14 @@ class ReceiveLimit:
             self._look_later()
 
 
-def limit_input(protocol: Any) -> bool:
+def limit_input(protocol: Any, pool: Pool) -> bool:
     """Bounds what the client of a WebSocket protocol sends and what waits of it; False for one of another make."""
     if not (has_all(protocol, (*OF_INPUT, *OF_PARSER)) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
         return False
     if isinstance(protocol.application_queue, asyncio.Queue):
         protocol.application_queue = inbox = ReceiveLimit(protocol)
         protocol.onMessageFrame = inbox.add_fragment
-        FrameGate(protocol).install()
+        FrameGate(protocol, pool).install()
         read_little_of(below_tls(protocol.transport))
     return True
 
