@@ -129,4 +129,4 @@ def test_every_code_is_listed():
     assert codes == {"invalid", "too_large", "forbidden", "rate_limited", "unavailable"}
     closing = {int(code) for code in re.findall(r"^\| (4\d{3}) \|", DOCS, re.MULTILINE)}
     come_back = {consumers.RESTARTING, STALLED, consumers.UNAVAILABLE, consumers.USER_CHANGED}
-    assert closing == come_back | {consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES}
+    assert closing == come_back | {consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES, consumers.FLOODING}

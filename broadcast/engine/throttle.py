@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 FRAMES_PER_MESSAGE = 2  # with what is refused, and the ends of messages that come in pieces
 OTHER_FRAMES_PER_SECOND, OTHER_FRAMES_AT_ONCE = 10, 100  # pings and pongs
-SPARE = 1.5  # times the bytes of messages of the greatest size: what was held up on the way comes together
+SPARE = 1.25  # times the bytes of messages of the greatest size: what was held up on the way comes together
 OTHER_BYTES = 64 * 1024
 
-POOL_RATE = 8 * 1024 * 1024  # bytes a second of all clients' large frames: reading these takes a tenth of a processor
+POOL_RATE = 2 * 1024 * 1024  # bytes a second of all clients' large frames,
+POOL_SHARE = 1.25  # or so many times those of one client
 POOL_SECONDS = 0.1  # for which the pool fills up while nobody draws from it
 
 HOLD_SECONDS = 0.1  # that the next look at an empty budget is away at least
@@ -122,5 +123,5 @@ class Pool:
     def draw(self, size: int) -> float:
         """Returns the seconds after which who has drawn so many bytes may draw again: each client has its turn."""
         now = self._loop.time()
-        self._full_at = max(self._full_at, now) + size / max(POOL_RATE, allowance().byte_rate)
+        self._full_at = max(self._full_at, now) + size / max(POOL_RATE, POOL_SHARE * allowance().byte_rate)
         return max(0.0, self._full_at - now - POOL_SECONDS)

@@ -1,20 +1,29 @@
 """How much of what clients say may wait in a daphne, and the line in which their handshakes do."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
+from django.test import override_settings
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from broadcast.engine.transports.daphne import receive
 from broadcast.engine.transports.daphne.internals import OF_ANY_TRANSPORT, UNSENT_BYTES, DaphneSocket, below_tls
-from broadcast.engine.transports.daphne.receive import limit_input, throttle_handshakes
-from tests.engine.transports.conftest import quiet
+from broadcast.engine.transports.daphne.receive import throttle_handshakes
+from tests.engine.transports.conftest import limit_input, quiet
 from tests.kit.sockets import masked
 from tests.kit.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def generous() -> Iterator[None]:
+    """Budgets that nobody spends."""
+    with override_settings(BROADCAST={"LIMITS": {"MESSAGE_RATE": 10**6, "MESSAGE_BURST": 10**6}}):
+        yield
 
 
 async def test_who_was_muted_is_not_heard(opened):
