@@ -72,15 +72,17 @@ def allowance() -> Allowance:
 class Budget:
     """What one client may send, whatever it is: frames of any kind and bytes, refilled by time.
 
-    It is refilled when it is spent, so that counting costs next to nothing.
+    It is refilled when it is spent, so that counting costs next to nothing. ``is_poured_over`` says that the client
+    floods: it has been held up for PATIENCE, with no CALM in between.
     """
 
-    __slots__ = ("_bytes", "_filled_at", "_frames", "_held_since", "_held_until")
+    __slots__ = ("_bytes", "_filled_at", "_frames", "_held_since", "_held_until", "is_poured_over")
 
     def __init__(self) -> None:
         self._frames = self._bytes = 0.0
         self._filled_at = -inf
         self._held_since = self._held_until = -inf
+        self.is_poured_over = False
 
     def spend(self, frames: int, size: int) -> None:
         self._frames -= frames
@@ -98,16 +100,14 @@ class Budget:
         self._frames = min(full.frames, self._frames + passed * full.frame_rate)
         self._bytes = min(full.bytes, self._bytes + passed * full.byte_rate)
         if not self.is_spent:
+            self.is_poured_over = False
             return 0.0
         wait = max(HOLD_SECONDS, -self._frames / full.frame_rate, -self._bytes / full.byte_rate)
         if now - self._held_until > CALM:
             self._held_since = now
         self._held_until = now + wait
+        self.is_poured_over = now - self._held_since > PATIENCE
         return wait
-
-    def is_poured_over(self) -> bool:
-        """True once the client has been held up for PATIENCE, with no CALM in between: it floods."""
-        return self._held_until - self._held_since > PATIENCE
 
 
 class Pool:

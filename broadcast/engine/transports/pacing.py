@@ -25,7 +25,7 @@ def paced(receive: Receive) -> Receive:
         event = await receive()
         budget.spend(1, len(event.get("text") or event.get("bytes") or b""))
         if budget.is_spent and (wait := budget.refill(asyncio.get_running_loop().time())):
-            if budget.is_poured_over():
+            if budget.is_poured_over:
                 return {"type": FLOODED}
             await asyncio.sleep(min(wait, MAX_HOLD))
         return event

@@ -94,7 +94,7 @@ class FrameGate:
         protocol = self._protocol
         if not protocol.transport.connected:
             return
-        if self._budget.is_poured_over():
+        if self._budget.is_poured_over:
             self._shut()
             return
         self._begun = 0
