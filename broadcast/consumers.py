@@ -40,7 +40,7 @@ from .engine.storage.database import reading
 from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
-from .engine.transports.pacing import FLOODED, paced
+from .engine.transports.pacing import FLOODED, Receive, paced
 from .exceptions import LogUnavailable, Refused
 from .groups import DEFAULT_GROUP
 
@@ -50,7 +50,6 @@ RECHECKS_PER_SECOND, RECHECKS_AT_ONCE = 1.0, 3  # by one connection, for a right
 T = TypeVar("T")
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 

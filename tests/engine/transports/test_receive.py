@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from daphne.http_protocol import HTTPFactory, WebRequest
@@ -158,6 +159,15 @@ def test_requests_of_daphne_learn_to_wait_in_one_line(server):
     assert isinstance(build.__self__, receive.HandshakeThrottle)
     kinds = {build(None).requestFactory for _ in range(3)}
     assert [(kind is not WebRequest, kind.mro()[1]) for kind in kinds] == [(True, WebRequest)]
+
+
+async def test_who_says_much_before_it_is_answered_is_cut_off(server, connection):
+    throttle = receive.HandshakeThrottle(server.http_factory)
+    throttle._begin(Mock(transport=connection.transport), lambda: None)
+    connection.protocol.dataReceived(b"x" * receive.EARLY_BYTES)
+    assert connection.transport.connected
+    connection.protocol.dataReceived(b"x")
+    await until(lambda: not connection.transport.connected)
 
 
 class Bare:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -85,6 +86,8 @@ def read_little_of(transport: Any) -> None:
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
+EARLY_BYTES = 64 * 1024  # that a client may say before it is answered
+OF_EARLY = ("data", "processHandshake")
 
 
 class HandshakeThrottle:
@@ -121,7 +124,10 @@ class HandshakeThrottle:
             return  # the client has gone, or was told that it took too long
         transport = request.transport
         process()  # reads the client again
-        self._under_way.append((protocol_on(transport), asyncio.get_running_loop().time()))
+        protocol = protocol_on(transport)
+        if is_shaking_hands(protocol) and has_all(protocol, OF_EARLY):
+            protocol.processHandshake = functools.partial(bound_early, protocol)
+        self._under_way.append((protocol, asyncio.get_running_loop().time()))
 
     def _has_room(self) -> bool:
         since = asyncio.get_running_loop().time() - OVERDUE
@@ -139,6 +145,12 @@ class HandshakeThrottle:
         finally:
             if self._line:
                 self._look_later()
+
+
+def bound_early(protocol: Any) -> None:
+    """Ends a connection whose client says much before its handshake is answered, which no client may."""
+    if len(protocol.data) > EARLY_BYTES:
+        protocol.transport.abortConnection()
 
 
 def waiting(kind: Any, arrivals: HandshakeThrottle) -> Any:
