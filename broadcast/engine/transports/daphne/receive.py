@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 from ...throttle import Pool
@@ -126,7 +126,7 @@ class HandshakeThrottle:
         process()  # reads the client again
         protocol = protocol_on(transport)
         if is_shaking_hands(protocol) and has_all(protocol, OF_EARLY):
-            protocol.processHandshake = functools.partial(bound_early, protocol)
+            protocol.processHandshake = MethodType(bound_early, protocol)
         self._under_way.append((protocol, asyncio.get_running_loop().time()))
 
     def _has_room(self) -> bool:
