@@ -9,7 +9,7 @@ from ...throttle import Budget, Pool
 from ..pacing import FLOODED
 from .internals import OVERSPENT, pause_reading, resume_reading
 
-FRAMES_PER_TURN = 32  # of one client in a turn of the event loop
+FRAMES_PER_TURN = 8  # of one client in a turn of the event loop
 LARGE_FRAME = 4096  # bytes: what frames that have so many bring is drawn from the pool as well
 SMALL_READ = 256  # bytes: a read of fewer, in the midst of a frame, costs as much as a frame
 LAST_SECONDS = 5.0  # that a client which floods has until it is cut off, whatever its consumer does
