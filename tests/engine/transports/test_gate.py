@@ -95,7 +95,7 @@ async def test_the_large_frames_of_many_take_turns_and_small_ones_do_not(opened,
     assert not opened.is_read
     await pass_time(clock, 0.1)
     assert opened.is_read
-    opened.protocol.dataReceived(masked(b"x" * 100) * 20)
+    opened.protocol.dataReceived(masked(b"x" * 100) * 5)
     assert opened.is_read
 
 
