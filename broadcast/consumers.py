@@ -20,10 +20,10 @@ from .access.refusals import arequire, reload_user
 from .access.revalidation import Revalidator, has_something_to_lose
 from .access.sentences import told
 from .access.signed_names import is_signed, plain_name
-from .conf import limits
 from .engine import commands
 from .engine.commands import Command, Publish, Subscribe, Unsubscribe, dialect_in, name_in, position_in, query_in
 from .engine.frames import (
+    FLOODING,
     FORBIDDEN,
     RESTARTING,
     SUBPROTOCOL,
@@ -44,6 +44,7 @@ from .engine.storage.database import reading
 from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
+from .engine.transports.pacing import FLOODED, Receive, paced
 from .exceptions import LogUnavailable, Refused
 from .groups import DEFAULT_GROUP
 
@@ -54,7 +55,6 @@ RECHECKS_PER_SECOND, RECHECKS_AT_ONCE = 1.0, 3  # by one connection, for a right
 T = TypeVar("T")
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -229,8 +229,11 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.bye(TOO_MANY_CONNECTIONS, "You have too many connections open.", AFTER_TOO_MANY)
         elif not self.joins_nothing:
             await self.join(scope)
+        receive = receive if self.transport.is_metered else paced(receive)
         while not self.closing:
             event = await receive()
+            if event["type"] == FLOODED:
+                await self.bye(FLOODING, "You send far more than you may.", after=None)
             if self.closing or event["type"] != "websocket.receive":
                 return
             await self.answer(event.get("text"))
@@ -238,9 +241,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def answer(self, text: str | None) -> None:
         """Does what a frame asks for; whatever is wrong with it is said to this client alone."""
         try:
-            if wait := self.limits.take_frame():
-                reason = f"You may send {limits.MESSAGE_RATE:g} frames a second. Wait a moment."
-                raise commands.unread(text, reason, "rate_limited", wait)
+            self.limits.take_frame(text)
             asked = commands.command(text)
             await self.perform(asked, len(text or ""))
         except Refused as error:
@@ -253,8 +254,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self.strikes += is_strike(error)
         await self.transport.write(error_fields(error, told(error, self.user)))
         if self.strikes >= MAX_STRIKES:
-            reason = f"{MAX_STRIKES} frames in a row were not acceptable."
-            await self.bye(TOO_MANY_BAD_FRAMES, reason, after=None)
+            await self.bye(TOO_MANY_BAD_FRAMES, f"{MAX_STRIKES} frames in a row were not acceptable.", after=None)
 
     async def perform(self, asked: Command, size: int) -> None:
         """Does what was asked for, in the order in which it came; a refusal names the message or the group."""

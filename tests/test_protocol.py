@@ -130,4 +130,4 @@ def test_every_code_is_listed():
     closing = {int(code) for code in re.findall(r"^\| (4\d{3}) \|", DOCS, re.MULTILINE)}
     come_back = {consumers.RESTARTING, STALLED, consumers.UNAVAILABLE, consumers.USER_CHANGED}
     come_back.add(consumers.TOO_MANY_CONNECTIONS)
-    assert closing == come_back | {consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES}
+    assert closing == come_back | {consumers.FORBIDDEN, consumers.TOO_MANY_BAD_FRAMES, consumers.FLOODING}

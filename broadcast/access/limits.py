@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ..conf import conf, limits
+from ..engine.commands import unread
 from ..engine.limits import Rate
 from ..engine.process import Process, current_process
 from ..engine.throttle import TokenBucket
@@ -72,12 +73,14 @@ class ConnectionLimits:
             self._is_counted = False
             self._process.connections.leave(self.whom)
 
-    def take_frame(self) -> float:
-        """Takes a frame; the seconds to wait if there were too many."""
+    def take_frame(self, text: str | None) -> None:
+        """Counts a frame, whatever it asks for. Raises Refused, with the seconds to wait, if there were too many."""
         if self._frames is None:
             monotonic = self._process.system.monotonic
             self._frames = TokenBucket(limits.MESSAGE_RATE, limits.MESSAGE_BURST, monotonic)
-        return self._frames.take()
+        if wait := self._frames.take():
+            reason = f"You may send {limits.MESSAGE_RATE:g} frames a second. Wait a moment."
+            raise unread(text, reason, "rate_limited", wait)
 
     def take_group(self, group: str, followed: Collection[str]) -> None:
         """Counts a group that is newly asked for. Raises Refused if there were too many, or are too many by now."""

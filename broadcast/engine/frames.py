@@ -33,6 +33,7 @@ USER_CHANGED = 4004
 TOO_MANY_CONNECTIONS = 4005
 FORBIDDEN = 4500
 TOO_MANY_BAD_FRAMES = 4501
+FLOODING = 4502
 
 MAX_REF = 64  # characters of a wrong ref that its sender is told again
 

@@ -30,16 +30,18 @@ class ClientGone(ConnectionError):
 class Transport(ABC):
     """One connection: its dialect, its positions, and the way its bytes leave.
 
-    ``drain`` is where the connection signs on to be sent away when its server ends, if it is on daphne.
+    ``drain`` is where the connection signs on to be sent away when its server ends, if it is on daphne. ``is_metered``
+    says that what comes in is paid for below, as it is read.
     """
 
-    __slots__ = ("dialect", "drain", "positions", "send")
+    __slots__ = ("dialect", "drain", "is_metered", "positions", "send")
 
     def __init__(self, send: Send, dialect: Dialect) -> None:
         self.dialect = dialect
         self.positions: dict[str, Position] = {}
         self.send = send
         self.drain: Drain | None = None
+        self.is_metered = False
 
     async def write(self, fields: Fields) -> None:
         """Writes one frame for this connection alone."""

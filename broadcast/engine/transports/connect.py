@@ -9,10 +9,11 @@ from ...conf import conf
 from ..frames import Dialect
 from ..node import Node
 from ..process import Process
+from ..throttle import Pool
 from .asgi import AsgiTransport, Send, Transport
 from .daphne.drain import drain_for
 from .daphne.internals import DaphneConnection, backpressure_of, daphne_behind, socket_of
-from .daphne.receive import limit_unread, throttle_handshakes
+from .daphne.receive import limit_input, throttle_handshakes
 from .direct import DirectTransport
 
 logger = logging.getLogger("broadcast")
@@ -34,8 +35,9 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
         return AsgiTransport(send, dialect)
     note_claims(node.process, daphne.server)
     throttle_handshakes(daphne.server)
-    limit_unread(daphne.protocol)
+    is_metered = limit_input(daphne.protocol, node.part(Pool))
     transport = daphne_transport(node, send, dialect, daphne)
+    transport.is_metered = is_metered
     transport.drain = drain_for(node.process, daphne.server)
     return transport
 

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from broadcast.engine.frames import Dialect
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub.stream import GroupStream
+from broadcast.engine.process import current_process
+from broadcast.engine.throttle import Pool
+from broadcast.engine.transports.daphne import receive
 from tests.kit.clock import Clock
 from tests.kit.sockets import PEERS, Connection, Peer
 from tests.kit.streams import PageLog, frame
@@ -96,3 +100,7 @@ async def quiet() -> None:
     """Lets everybody do what can be done at once."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+def limit_input(protocol: Any) -> bool:
+    return receive.limit_input(protocol, Pool(current_process().node()))

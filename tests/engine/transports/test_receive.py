@@ -1,20 +1,30 @@
 """How much of what clients say may wait in a daphne, and the line in which their handshakes do."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
+from django.test import override_settings
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from broadcast.engine.transports.daphne import receive
 from broadcast.engine.transports.daphne.internals import OF_ANY_TRANSPORT, UNSENT_BYTES, DaphneSocket, below_tls
-from broadcast.engine.transports.daphne.receive import limit_unread, throttle_handshakes
-from tests.engine.transports.conftest import quiet
+from broadcast.engine.transports.daphne.receive import throttle_handshakes
+from tests.engine.transports.conftest import limit_input, quiet
 from tests.kit.sockets import masked
 from tests.kit.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def generous() -> Iterator[None]:
+    """Budgets that nobody spends."""
+    with override_settings(BROADCAST={"LIMITS": {"MESSAGE_RATE": 10**6, "MESSAGE_BURST": 10**6}}):
+        yield
 
 
 async def test_who_was_muted_is_not_heard(opened):
@@ -40,7 +50,7 @@ async def test_who_does_not_take_the_answers_is_not_read_until_it_does(opened):
 
 
 async def test_of_who_floods_little_waits_and_nothing_is_lost(opened, clock):
-    limit_unread(opened.protocol)
+    limit_input(opened.protocol)
     wanted = [f"{number:05}" + "x" * 5000 for number in range(1000)]
     sending = opened.flood(b"".join(masked(text.encode()) for text in wanted))
     await until(lambda: not opened.is_read)
@@ -56,7 +66,7 @@ async def test_of_who_floods_little_waits_and_nothing_is_lost(opened, clock):
 
 
 async def test_who_floods_with_nothing_is_bounded_too(opened):
-    limit_unread(opened.protocol)
+    limit_input(opened.protocol)
     sending = opened.flood(masked(b"") * 100_000)
     await until(lambda: not opened.is_read)
     assert opened.protocol.application_queue._queue.qsize() < 15_000  # those of one more read
@@ -66,7 +76,7 @@ async def test_who_floods_with_nothing_is_bounded_too(opened):
 
 
 async def test_who_vanishes_while_it_is_not_read_is_looked_after_no_more(opened):
-    limit_unread(opened.protocol)
+    limit_input(opened.protocol)
     limit = opened.protocol.application_queue
     sending = opened.flood(masked(b"x" * 5000) * 200)
     await until(lambda: not opened.is_read)
@@ -78,7 +88,7 @@ async def test_who_vanishes_while_it_is_not_read_is_looked_after_no_more(opened)
 
 async def test_a_message_of_very_many_frames_ends_the_connection(opened):
     """They may be empty: autobahn limits the bytes of a message and keeps all of its frames until it ends."""
-    limit_unread(opened.protocol)
+    limit_input(opened.protocol)
     begin, more = masked(b"").replace(b"\x81", b"\x01", 1), masked(b"", opcode=0).replace(b"\x80", b"\x00", 1)
     opened.say(b"one")
     assert (await opened.receive())["text"] == "one"
@@ -93,7 +103,7 @@ async def test_a_message_of_very_many_frames_ends_the_connection(opened):
 
 async def test_of_who_floods_little_is_read_at_a_time(opened, monkeypatch):
     """Each frame is parsed in Python, also those that nobody hears of, and everybody else waits meanwhile."""
-    limit_unread(opened.protocol)
+    limit_input(opened.protocol)
     reads: list[int] = []
     parse = opened.protocol.dataReceived
     monkeypatch.setattr(opened.protocol, "dataReceived", lambda data: (reads.append(len(data)), parse(data)))
@@ -116,7 +126,7 @@ async def test_below_tls_it_is_the_socket_that_is_read_little_by_little(connecti
 async def test_a_transport_that_reads_in_another_way_is_left_alone(connection, monkeypatch):
     assert [name for name in receive.OF_READING if not hasattr(connection.transport, name)] == []
     monkeypatch.setattr(receive, "OF_READING", ("doRead_of_old",))
-    limit_unread(connection.protocol)
+    limit_input(connection.protocol)
     assert type(connection.protocol.application_queue) is receive.ReceiveLimit
     assert "bufferSize" not in vars(connection.transport)
 
@@ -126,10 +136,10 @@ async def test_input_is_bounded_only_where_all_is_as_expected(connection):
         for name in names:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(receive, where, (f"{name}_of_old", *(set(names) - {name})))
-                limit_unread(connection.protocol)
+                limit_input(connection.protocol)
             assert type(connection.protocol.application_queue) is asyncio.Queue
-    limit_unread(None)
-    limit_unread(connection.protocol)
+    limit_input(None)
+    limit_input(connection.protocol)
     assert type(connection.protocol.application_queue) is receive.ReceiveLimit
 
 
@@ -149,6 +159,15 @@ def test_requests_of_daphne_learn_to_wait_in_one_line(server):
     assert isinstance(build.__self__, receive.HandshakeThrottle)
     kinds = {build(None).requestFactory for _ in range(3)}
     assert [(kind is not WebRequest, kind.mro()[1]) for kind in kinds] == [(True, WebRequest)]
+
+
+async def test_who_says_much_before_it_is_answered_is_cut_off(server, connection):
+    throttle = receive.HandshakeThrottle(server.http_factory)
+    throttle._begin(Mock(transport=connection.transport), lambda: None)
+    connection.protocol.dataReceived(b"x" * receive.EARLY_BYTES)
+    assert connection.transport.connected
+    connection.protocol.dataReceived(b"x")
+    await until(lambda: not connection.transport.connected)
 
 
 class Bare:

@@ -99,6 +99,23 @@ OF_TRANSPORT = (
 )
 
 
+UNSENT, UNREAD, OVERSPENT = 1, 2, 4  # reasons for which a client is not read
+
+
+def pause_reading(transport: Any, reason: int) -> None:
+    """Stops to read a client, for one reason of several."""
+    transport.broadcast_pauses = vars(transport).get("broadcast_pauses", 0) | reason
+    transport.pauseProducing()
+
+
+def resume_reading(transport: Any, reason: int) -> None:
+    """Reads a client again once no reason is left for which it is not."""
+    left = vars(transport).get("broadcast_pauses", 0) & ~reason
+    transport.broadcast_pauses = left
+    if not left:
+        transport.resumeProducing()
+
+
 class WriteBackpressure:
     """Write backpressure of one daphne connection: is its buffer full, and when has it drained?
 
@@ -127,11 +144,11 @@ class WriteBackpressure:
     def pauseProducing(self) -> None:
         """A client that does not take the answers is not read either: each frame of it may cost another."""
         self.is_full = True
-        self.transport.pauseProducing()
+        pause_reading(self.transport, UNSENT)
 
     def resumeProducing(self) -> None:
         self.is_full = False
-        self.transport.resumeProducing()
+        resume_reading(self.transport, UNSENT)
         callback, self._on_drained = self._on_drained, None
         if callback is not None:
             callback()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
-from .internals import OF_ANY_TRANSPORT, below_tls, has_all
+from ...throttle import Pool
+from .gate import OF_PARSER, FrameGate
+from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, has_all, pause_reading, resume_reading
 
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 MAX_FRAGMENTS = 16 * 1024  # pieces of one message
@@ -40,7 +43,7 @@ class ReceiveLimit:
         self._size += FRAME_COST + len(event.get("text") or event.get("bytes") or b"")
         self._queue.put_nowait(event)
         if self._size > UNREAD_BYTES:
-            self._protocol.transport.pauseProducing()  # each time: a drained buffer has it read again
+            pause_reading(self._protocol.transport, UNREAD)
             if self._look is None:
                 self._look_later()
 
@@ -57,19 +60,21 @@ class ReceiveLimit:
     def _look_again(self) -> None:
         self._look = None
         if self._queue.empty() or self._protocol.muted:
-            self._protocol.transport.resumeProducing()
+            resume_reading(self._protocol.transport, UNREAD)
         elif self._protocol.transport.connected:
             self._look_later()
 
 
-def limit_unread(protocol: Any) -> None:
-    """Bounds what waits of the client of a WebSocket protocol; leaves one of another make alone."""
-    if not (has_all(protocol, OF_INPUT) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
-        return
+def limit_input(protocol: Any, pool: Pool) -> bool:
+    """Bounds what the client of a WebSocket protocol sends and what waits of it; False for one of another make."""
+    if not (has_all(protocol, (*OF_INPUT, *OF_PARSER)) and has_all(protocol.transport, OF_ANY_TRANSPORT)):
+        return False
     if isinstance(protocol.application_queue, asyncio.Queue):
         protocol.application_queue = inbox = ReceiveLimit(protocol)
         protocol.onMessageFrame = inbox.add_fragment
+        FrameGate(protocol, pool).install()
         read_little_of(below_tls(protocol.transport))
+    return True
 
 
 def read_little_of(transport: Any) -> None:
@@ -81,6 +86,8 @@ def read_little_of(transport: Any) -> None:
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
+EARLY_BYTES = 64 * 1024  # that a client may say before it is answered
+OF_EARLY = ("data", "processHandshake")
 
 
 class HandshakeThrottle:
@@ -117,7 +124,10 @@ class HandshakeThrottle:
             return  # the client has gone, or was told that it took too long
         transport = request.transport
         process()  # reads the client again
-        self._under_way.append((protocol_on(transport), asyncio.get_running_loop().time()))
+        protocol = protocol_on(transport)
+        if is_shaking_hands(protocol) and has_all(protocol, OF_EARLY):
+            protocol.processHandshake = MethodType(bound_early, protocol)
+        self._under_way.append((protocol, asyncio.get_running_loop().time()))
 
     def _has_room(self) -> bool:
         since = asyncio.get_running_loop().time() - OVERDUE
@@ -135,6 +145,12 @@ class HandshakeThrottle:
         finally:
             if self._line:
                 self._look_later()
+
+
+def bound_early(protocol: Any) -> None:
+    """Ends a connection whose client says much before its handshake is answered, which no client may."""
+    if len(protocol.data) > EARLY_BYTES:
+        protocol.transport.abortConnection()
 
 
 def waiting(kind: Any, arrivals: HandshakeThrottle) -> Any:
