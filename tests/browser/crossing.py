@@ -1,0 +1,171 @@
+"""A site under attack from other sites' pages, a sibling's and its own users', with one person's browser between."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.kit.attacker import Attacker
+from tests.kit.browsers import BROWSERS, Browser, Tab
+from tests.kit.servers import self_made
+from tests.kit.waiting import wait_until
+from tests.kit.ways import ALONE, PARTS, POLICIES, page_url, slug
+from tests.site import Daphne, free_port
+
+QUIET_SECONDS = 5  # with no request, after which a browser has made all that it makes: only where nothing is known
+REACHES = {"http": ("http", "site.test"), "https": ("https", "site.test"), "localhost": ("http", "localhost")}
+PLACES = ("other", "sibling", "own")  # where the page is that makes the requests
+HOSTS = {"other": "evil.test", "sibling": "a.site.test"}
+
+SITES = {
+    "reserved": {"DEBUG": "0", "OPEN_DEMO": "0", "SECRET_KEY": "long and random"},
+    "open": {"DEBUG": "1", "OPEN_DEMO": "1"},
+}
+USERS = """
+from django.contrib.auth.models import User
+User.objects.create_user("user")
+User.objects.create_superuser("announcer")
+"""
+
+
+class Target(Daphne):
+    """The site, over http and over https."""
+
+    def __init__(self, database: Path, kind: str) -> None:
+        hosts = {"ALLOWED_HOSTS": "site.test,localhost", "DJANGO_SETTINGS_MODULE": "tests.browser.cross_settings"}
+        super().__init__(database, **hosts, **SITES[kind])
+        self.tls_port = free_port()
+        self.identity = self_made(database.parent)
+        key, certificate = self.identity
+        tls = f"ssl:{self.tls_port}:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
+        self.options = ("--endpoint", tls)
+
+    def origin(self, reach: str) -> str:
+        scheme, host = REACHES[reach]
+        return f"{scheme}://{host}:{self.tls_port if scheme == 'https' else self.port}"
+
+    @property
+    def requested(self) -> set[str]:
+        """The messages whose addresses were asked for, in whatever way."""
+        return set(re.findall(r'"\w+ /broadcast/([\w.-]+)', self.log))
+
+    @property
+    def announced(self) -> list[str]:
+        """The messages in the log."""
+        with sqlite3.connect(self.database) as connection:
+            return [body for (body,) in connection.execute("SELECT body FROM broadcast_message ORDER BY id")]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """How the site is reached, where the page is that attacks it, and whether that page hides where it is."""
+
+    reach: str
+    place: str
+    policy: str
+
+    @property
+    def mark(self) -> str:
+        """What the messages begin with that come from here."""
+        return f"{self.reach}.{self.place}.{self.policy or 'default'}"
+
+    def message(self, way: str) -> str:
+        return f"{self.mark}.{slug(way)}"
+
+
+SPOTS = [Spot(reach, place, policy) for reach in REACHES for place in PLACES for policy in POLICIES]
+
+
+class Crossing:
+    """The site, the attacker's servers, and a browser; ``known`` are the messages that this browser asks for."""
+
+    def __init__(self, target: Target, browser: Browser, known: set[str] | None, stack: ExitStack) -> None:
+        self.target = target
+        self.browser = browser
+        self.known = known
+        plain, tls = stack.enter_context(Attacker()), stack.enter_context(Attacker(target.identity))
+        self.ports = {"http": plain.port, "https": tls.port}
+
+    def enter(self, role: str) -> None:
+        """Signs in, unless as a guest, and looks at the chat, which leaves a CSRF cookie."""
+        tab = self.browser.tab()
+        for reach in REACHES:
+            if role != "guest":
+                self.see(tab, f"{self.target.origin(reach)}/in/{role}/", f"Hello {role}")
+            self.see(tab, f"{self.target.origin(reach)}/", "broadcast")
+
+    def see(self, tab: Tab, url: str, text: str) -> None:
+        tab.go(url)
+        wait_until(lambda: tab.does("location.href") == url and text in (tab.does("document.body?.innerText") or ""))
+
+    def attack(self) -> None:
+        """Goes every way from every spot: first the parts of pages, all at once, then one page after the other."""
+        tabs = {spot: self.browser.tab() for spot in SPOTS}
+        for way in ("", *ALONE):
+            for spot, tab in tabs.items():
+                tab.go(self.url(spot, way))
+            self.wait({spot.message(each) for spot in SPOTS for each in ([way] if way else PARTS)})
+
+    def attacker(self, reach: str, place: str = "other") -> str:
+        """The origin of the attacker's pages in a place."""
+        if place == "own":
+            return self.target.origin(reach)
+        scheme, host = REACHES[reach]
+        return f"{scheme}://{host if (reach, place) == ('localhost', 'sibling') else HOSTS[place]}:{self.ports[scheme]}"
+
+    def url(self, spot: Spot, way: str) -> str:
+        """The page that goes a way, or all those of parts."""
+        return page_url(
+            self.attacker(spot.reach, spot.place),
+            to=self.target.origin(spot.reach),
+            attacker=self.attacker(spot.reach),
+            domain="" if spot.reach == "localhost" else REACHES[spot.reach][1],
+            mark=spot.mark,
+            policy=spot.policy,
+            way=way,
+        )
+
+    def wait(self, messages: set[str]) -> None:
+        """Waits until the browser has asked for those that it asks for; where nothing is known, until it is quiet."""
+        if self.known is not None:
+            expected = messages & self.known
+            wait_until(lambda: self.target.requested >= expected)
+            return
+        seen, since = set[str](), time.monotonic()
+        while not (seen >= messages) and time.monotonic() < since + QUIET_SECONDS:
+            if (now := self.target.requested) != seen:
+                seen, since = now, time.monotonic()
+            time.sleep(0.05)
+
+
+def crossing(database: Path, browser: str, kind: str, known: set[str] | None = None) -> Iterator[Crossing]:
+    """A site of a kind, with users, and a browser that has been nowhere yet."""
+    with ExitStack() as stack:
+        target = Target(database, kind)
+        stack.callback(target.end)
+        target.shell(USERS)
+        target.start()
+        opened = stack.enter_context(BROWSERS[browser](database.parent / browser))
+        yield Crossing(target, opened, known, stack)
+
+
+def results(found: Crossing) -> dict[tuple[str, str, str], str]:
+    """By reach, place and way: "sent", "no" or "–" (not asked for); two where it depends on the referrer."""
+    requested, announced = found.target.requested, set(found.target.announced)
+
+    def one(message: str) -> str:
+        return "sent" if message in announced else "no" if message in requested else "–"
+
+    def cell(reach: str, place: str, way: str) -> str:
+        both = [one(Spot(reach, place, policy).message(way)) for policy in POLICIES]
+        return " / ".join(dict.fromkeys(both))
+
+    return {(r, p, way): cell(r, p, way) for r in REACHES for p in PLACES for way in (ALONE | PARTS)}
+
+

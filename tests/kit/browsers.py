@@ -1,0 +1,133 @@
+"""Real browsers that find the hosts `*.test` on this machine, driven alike: Chromium, and Firefox by WebDriver BiDi."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from playwright.sync_api import Page, sync_playwright
+from websockets.sync.client import connect
+
+from tests.chromium import QUIET, chromium_path
+from tests.kit.waiting import wait_until
+from tests.services import do_without
+
+HOSTS = ("site.test", "a.site.test", "evil.test")
+WAIT = 60  # seconds, for a machine that is busy
+
+PREFERENCES = {
+    "browser.shell.checkDefaultBrowser": False,
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "dom.disable_open_during_load": False,
+    "network.dns.localDomains": ",".join(HOSTS),
+    "network.lna.enabled": False,
+    "network.prefetch-next": True,
+    "toolkit.telemetry.enabled": False,
+}
+
+
+class Tab(Protocol):
+    """A tab of a browser."""
+
+    def go(self, url: str) -> None:
+        """Goes to an address, as if it was typed, and does not wait for what the page does then."""
+
+    def does(self, script: str) -> Any:
+        """What an expression is in the page."""
+
+
+class Browser(Protocol):
+    """A browser with one person's cookies."""
+
+    def tab(self) -> Tab: ...
+
+
+class ChromiumTab:
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def go(self, url: str) -> None:
+        self.page.goto(url, wait_until="commit")
+
+    def does(self, script: str) -> Any:
+        return self.page.evaluate(script)
+
+
+class Chromium:
+    def __init__(self, context: Any) -> None:
+        self.context = context
+
+    def tab(self) -> ChromiumTab:
+        return ChromiumTab(self.context.new_page())
+
+
+@contextmanager
+def chromium(_: Path) -> Iterator[Chromium]:
+    path, rules = chromium_path(), ", ".join(f"MAP {host} 127.0.0.1" for host in HOSTS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*QUIET, f"--host-resolver-rules={rules}"])
+        yield Chromium(browser.new_context(ignore_https_errors=True))
+        browser.close()
+
+
+class FirefoxTab:
+    def __init__(self, firefox: Firefox, context: str) -> None:
+        self.firefox = firefox
+        self.context = context
+
+    def go(self, url: str) -> None:
+        self.firefox.ask("browsingContext.navigate", context=self.context, url=url, wait="none")
+
+    def does(self, script: str) -> Any:
+        target = {"context": self.context}
+        done = self.firefox.ask("script.evaluate", expression=script, target=target, awaitPromise=True)
+        assert done["type"] == "success", done
+        return done["result"].get("value")
+
+
+class Firefox:
+    def __init__(self, url: str) -> None:
+        self.socket = connect(f"{url}/session", max_size=None, open_timeout=WAIT, compression=None)
+        self.asked = 0
+        self.ask("session.new", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})
+
+    def ask(self, method: str, **params: Any) -> Any:
+        """The answer to a command (W3C WebDriver BiDi); events that come before are passed over."""
+        self.asked += 1
+        self.socket.send(json.dumps({"id": self.asked, "method": method, "params": params}))
+        while (answer := json.loads(self.socket.recv(WAIT))).get("id") != self.asked:
+            pass
+        assert answer["type"] == "success", answer
+        return answer["result"]
+
+    def tab(self) -> FirefoxTab:
+        return FirefoxTab(self, self.ask("browsingContext.create", type="tab")["context"])
+
+
+@contextmanager
+def firefox(directory: Path) -> Iterator[Firefox]:
+    path = shutil.which("firefox-esr") or shutil.which("firefox") or do_without("needs firefox-esr on the PATH")
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFERENCES.items())
+    (directory / "user.js").write_text("\n".join(lines))
+    log = directory / "firefox.log"
+    with log.open("w") as output:
+        command = (path, "--headless", "--no-remote", "--profile", str(directory), "--remote-debugging-port", "0")
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+    try:
+        found = wait_until(lambda: re.search(r"WebDriver BiDi listening on (\S+)", log.read_text()))
+        browser = Firefox(found[1])
+        yield browser
+        browser.socket.close()
+    finally:
+        process.terminate()
+        process.wait(WAIT)
+
+
+BROWSERS = {"Chromium": chromium, "Firefox": firefox}
