@@ -1,4 +1,4 @@
-"""The host site with pages that its users wrote, whatever they wrote; an address that leads anywhere; a quick way in."""
+"""The host site with whatever pages its users write, an address that leads anywhere, and a quick way in."""
 
 from django.contrib.auth import login
 from django.contrib.auth.models import User
@@ -17,7 +17,9 @@ def hop(request: HttpRequest) -> HttpResponse:
 
 
 def sign_in(request: HttpRequest, name: str) -> HttpResponse:
-    login(request, User.objects.get(username=name))
+    """Signs in a user, who is made if there is none: "announcer" may announce."""
+    user, _ = User.objects.get_or_create(username=name, is_superuser=name == "announcer")
+    login(request, user)
     return HttpResponse(f"Hello {name}")
 
 

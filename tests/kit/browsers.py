@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from tests.chromium import QUIET, chromium_path
 from tests.kit.waiting import wait_until
@@ -20,6 +21,8 @@ from tests.services import do_without
 
 HOSTS = ("site.test", "a.site.test", "evil.test")
 WAIT = 60  # seconds, for a machine that is busy
+
+TEXT = "document.body?.innerText ?? ''"
 
 PREFERENCES = {
     "browser.shell.checkDefaultBrowser": False,
@@ -39,7 +42,10 @@ class Tab(Protocol):
         """Goes to an address, as if it was typed, and does not wait for what the page does then."""
 
     def does(self, script: str) -> Any:
-        """What an expression is in the page."""
+        """Does something in the page, and returns what it is."""
+
+    def text(self) -> str:
+        """What is to be read in the page; nothing while one makes way for another."""
 
 
 class Browser(Protocol):
@@ -57,6 +63,12 @@ class ChromiumTab:
 
     def does(self, script: str) -> Any:
         return self.page.evaluate(script)
+
+    def text(self) -> str:
+        try:
+            return str(self.does(TEXT))
+        except PlaywrightError:
+            return ""
 
 
 class Chromium:
@@ -76,6 +88,10 @@ def chromium(_: Path) -> Iterator[Chromium]:
         browser.close()
 
 
+class Failed(Exception):
+    """A command to Firefox, or a script, that came to nothing."""
+
+
 class FirefoxTab:
     def __init__(self, firefox: Firefox, context: str) -> None:
         self.firefox = firefox
@@ -87,13 +103,20 @@ class FirefoxTab:
     def does(self, script: str) -> Any:
         target = {"context": self.context}
         done = self.firefox.ask("script.evaluate", expression=script, target=target, awaitPromise=True)
-        assert done["type"] == "success", done
+        if done["type"] != "success":
+            raise Failed(done)
         return done["result"].get("value")
+
+    def text(self) -> str:
+        try:
+            return str(self.does(TEXT))
+        except Failed:
+            return ""
 
 
 class Firefox:
-    def __init__(self, url: str) -> None:
-        self.socket = connect(f"{url}/session", max_size=None, open_timeout=WAIT, compression=None)
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
         self.asked = 0
         self.ask("session.new", capabilities={"alwaysMatch": {"acceptInsecureCerts": True}})
 
@@ -103,7 +126,8 @@ class Firefox:
         self.socket.send(json.dumps({"id": self.asked, "method": method, "params": params}))
         while (answer := json.loads(self.socket.recv(WAIT))).get("id") != self.asked:
             pass
-        assert answer["type"] == "success", answer
+        if answer["type"] != "success":
+            raise Failed(answer)
         return answer["result"]
 
     def tab(self) -> FirefoxTab:
@@ -122,9 +146,8 @@ def firefox(directory: Path) -> Iterator[Firefox]:
         process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
     try:
         found = wait_until(lambda: re.search(r"WebDriver BiDi listening on (\S+)", log.read_text()))
-        browser = Firefox(found[1])
-        yield browser
-        browser.socket.close()
+        with connect(f"{found[1]}/session", max_size=None, open_timeout=WAIT, compression=None) as socket:
+            yield Firefox(socket)
     finally:
         process.terminate()
         process.wait(WAIT)

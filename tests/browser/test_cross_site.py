@@ -1,0 +1,115 @@
+"""Nobody announces by another's authority: every way of a page to make a request, gone in real browsers.
+
+`docs/announcing-ways.md` says what comes of each; `python -m docs.ways` writes it, with every case that there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from docs.ways import documented
+from tests.browser.crossing import PLACES, Crossing, Spot, crossing, spots
+from tests.kit.browsers import BROWSERS
+from tests.kit.waiting import wait_until
+from tests.kit.ways import POLICIES, page_url
+
+Opening = Callable[..., Crossing]
+
+
+@pytest.fixture
+def opening(database: Path) -> Iterator[Opening]:
+    """`opening(browser, kind)` is a site of that kind and a browser, until the test ends."""
+    with ExitStack() as stack:
+        yield lambda *what: stack.enter_context(contextmanager(crossing)(database, *what))
+
+
+def messages(browser: str, places: list[Spot], *results: str) -> set[str]:
+    """The messages of which the documentation says that this comes of them."""
+    return {
+        spot.message(way)
+        for spot in places
+        for way, place, cell in documented(browser, spot.reach)
+        if place == spot.place and cell[POLICIES.index(spot.policy) % len(cell)] in results
+    }
+
+
+@pytest.mark.parametrize(
+    ("browser", "role", "reach"),
+    [("Chromium", "announcer", "http"), ("Chromium", "user", "https"), ("Firefox", "announcer", "https")],
+)
+def test_where_it_is_reserved_no_page_announces(opening, browser, role, reach):
+    places = spots([reach], ["no-referrer"])
+    found = opening(browser, "reserved", messages(browser, places, "sent", "no"))
+    found.attack(role, places)
+    assert found.target.announced == []
+    assert found.target.failures == []
+
+
+@pytest.mark.parametrize(
+    ("browser", "reach", "policies"),
+    [("Chromium", "http", POLICIES), ("Chromium", "localhost", POLICIES[1:]), ("Firefox", "http", POLICIES[1:])],
+    ids=str,
+)
+def test_where_guests_may_pages_announce_as_it_is_documented(opening, browser, reach, policies):
+    places = spots([reach], policies)
+    found = opening(browser, "open", messages(browser, places, "sent", "no"))
+    found.attack("guest", places)
+    assert set(found.target.announced) == messages(browser, places, "sent")
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_where_browsers_say_from_where_no_other_site_announces(browser):
+    places = [spot for spot in spots(["https", "localhost"]) if spot.place != "own"]
+    assert messages(browser, places, "sent") == set()
+    assert len(messages(browser, places, "no")) > 300  # which were asked for
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_who_types_the_address_is_asked_where_it_is_reserved(opening, browser):
+    found = opening(browser, "reserved")
+    site = found.target.origin("http")
+    found.enter("announcer", ["http"])
+    tab = found.browser.tab()
+    hop = f"{found.attacker('http')}/hop/?to={site}/broadcast/led"
+    for url in (f"{site}/broadcast/typed", hop):
+        tab.go(url)
+        wait_until(lambda: "Announce this?" in tab.text())
+    assert found.target.announced == []
+
+    framing = found.browser.tab()
+    framing.go(
+        page_url(site, way="iframe", to=site, mark="framed", policy="", attacker=found.attacker("http"), domain="")
+    )
+    wait_until(lambda: "framed.iframe" in found.target.requested)
+    # A page of one's own site would be seen; in its place is the browser's own page, which says no.
+    wait_until(lambda: framing.does("document.querySelector('iframe').contentDocument === null"))
+
+    tab.does("document.querySelector('[type=submit]').click()")
+    wait_until(lambda: "Announced:" in tab.text())
+    loads = found.target.log.count('"GET /broadcast/?announced=')
+    tab.does("void setTimeout(() => location.reload())")
+    wait_until(lambda: found.target.log.count('"GET /broadcast/?announced=') > loads)
+    wait_until(lambda: "Announced:" in tab.text())
+    assert found.target.announced == ["led"]
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_who_types_the_address_announces_where_guests_may(opening, browser):
+    found = opening(browser, "open")
+    tab = found.browser.tab()
+    for reach in ("http", "localhost"):
+        site = found.target.origin(reach)
+        tab.go(f"{site}/broadcast/{reach}")
+        wait_until(lambda reach=reach: f"Broadcasting {reach}" in tab.text())
+        tab.go(f"{found.attacker(reach)}/hop/?to={site}/broadcast/{reach}-led")
+        wait_until(lambda reach=reach: f"Broadcasting {reach}-led" in tab.text())
+    assert found.target.announced == ["http", "http-led", "localhost", "localhost-led"]
+
+
+def test_every_place_is_documented():
+    for browser in BROWSERS:
+        assert {place for _, place, _ in documented(browser, "http")} == set(PLACES)
