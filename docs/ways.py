@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,34 +56,40 @@ HEAD = """
 | way | http: other | sibling | own | https: other | sibling | own |
 | --- | --- | --- | --- | --- | --- | --- |
 """
+ROLES = {"guest": ["http"], "user": ["http"], "announcer": ["http", "https", "localhost"]}
+"""How the site is reached by whom, where announcing is reserved."""
 
 
 def main() -> None:
-    django.setup()
-    from tests.browser.crossing import PLACES, REACHES, results, spots
     from tests.kit.browsers import BROWSERS
-    from tests.kit.ways import ALONE, PARTS, POLICIES
 
-    tables, tried = "", dict.fromkeys(("guest", "user", "announcer"), 0)
-    for browser in BROWSERS:
-        with new_crossing(browser, "open") as found:
-            found.attack("guest", spots())
-            known, cells = found.target.requested, results(found)
-        rows: dict[tuple[str, ...], list[str]] = {}
-        for way in ALONE | PARTS:
-            cell = {reach: tuple(cells[reach, place, way] for place in PLACES) for reach in REACHES}
-            assert cell["https"] == cell["localhost"], (browser, way, cell)
-            rows.setdefault(cell["http"] + cell["https"], []).append(way)
-        tables += HEAD.format(browser=browser)
-        for row, ways in rows.items():
-            tables += f"| {'; '.join(ways)} | {' | '.join(row).replace('sent', '**sent**')} |\n"
-        for role in tried:
-            with new_crossing(browser, "reserved", known) as found:
-                found.attack(role, spots(policies=POLICIES if role == "announcer" else POLICIES[1:]))
-                assert not found.target.announced, (browser, role, found.target.announced)
-                tried[role] += len(found.target.requested)
-    requests = ", ".join(f"{count} requests of {role}s" for role, count in tried.items())
-    PAGE.write_text(ABOUT.format(tried=requests) + tables)
+    with ProcessPoolExecutor(initializer=django.setup) as pool:
+        done = list(pool.map(tried, BROWSERS))
+    requests = ", ".join(f"{sum(each[role] for _, each in done)} requests of {role}s" for role in ROLES)
+    PAGE.write_text(ABOUT.format(tried=requests) + "".join(table for table, _ in done))
+
+
+def tried(browser: str) -> tuple[str, dict[str, int]]:
+    """A browser's table, and how many requests each role made in vain where announcing is reserved."""
+    from tests.browser.crossing import PLACES, REACHES, results, spots
+    from tests.kit.ways import ALONE, PARTS
+
+    with new_crossing(browser, "open") as found:
+        found.attack("guest", spots())
+        known, cells = found.target.requested, results(found)
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for way in ALONE | PARTS:
+        cell = {reach: tuple(cells[reach, place, way] for place in PLACES) for reach in REACHES}
+        assert cell["https"] == cell["localhost"], (browser, way, cell)
+        rows.setdefault(cell["http"] + cell["https"], []).append(way)
+    lines = (f"| {'; '.join(ways)} | {' | '.join(row).replace('sent', '**sent**')} |\n" for row, ways in rows.items())
+    requests = {}
+    for role, reaches in ROLES.items():
+        with new_crossing(browser, "reserved", known) as found:
+            found.attack(role, spots(reaches, ["no-referrer"]))
+            assert not found.target.announced, (browser, role, found.target.announced)
+            requests[role] = len(found.target.requested)
+    return HEAD.format(browser=browser) + "".join(lines), requests
 
 
 @contextmanager

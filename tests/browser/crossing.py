@@ -55,6 +55,11 @@ class Target(Daphne):
         return set(re.findall(r'"\w+ /broadcast/([\w.-]+)', self.log))
 
     @property
+    def answered(self) -> set[str]:
+        """Those whose addresses were answered with a page or a sentence, and not refused."""
+        return set(re.findall(r'"GET /broadcast/([\w.-]+)\S*" 200', self.log))
+
+    @property
     def announced(self) -> list[str]:
         """The messages in the log."""
         with sqlite3.connect(self.database) as connection:

@@ -59,7 +59,13 @@ class ChromiumTab:
         self.page = page
 
     def go(self, url: str) -> None:
-        self.page.goto(url, wait_until="commit")
+        while True:
+            try:
+                self.page.goto(url, wait_until="commit")
+                return
+            except PlaywrightError as error:  # what the page before had begun came to its end meanwhile
+                if "interrupted by another navigation" not in error.message:
+                    raise
 
     def does(self, script: str) -> Any:
         return self.page.evaluate(script)
