@@ -27,7 +27,8 @@ Written by `python -m docs.ways`, which goes each way in real browsers on a real
 
 ## Where announcing is reserved
 
-No page announces anything, in no way, from no place, whoever reads it: {tried}.
+No page announces anything, in no way, from no place, whoever reads it. Tried without a `Referer`:
+{tried}.
 
 Whoever may announce and types the address, or follows a link of a mail, is asked first; so is who follows a link of a
 page. Where it asks cannot be framed, its button announces once, and a reload does not announce again.
@@ -38,7 +39,8 @@ bring scripts along, here as everywhere.
 ## Where guests may announce
 
 That is the open demo, or `"announce": "anyone"`. Who types the address announces, also if it is another site's that
-leads there by a redirect. Besides, these pages had their readers announce:
+leads there by a redirect. Besides, these pages had their readers announce, who had looked at the chat before and so had
+its CSRF cookie:
 
 - *other*: another site's, *sibling*: another subdomain's or another port's, *own*: the site's own, by what its users
   wrote there
