@@ -44,6 +44,8 @@ class Target(Daphne):
         key, certificate = self.identity
         tls = f"ssl:{self.tls_port}:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
         self.options = ("--endpoint", tls)
+        self.read = 0  # of the server's log, in bytes
+        self.messages = set[str]()
 
     def origin(self, reach: str) -> str:
         scheme, host = REACHES[reach]
@@ -51,8 +53,13 @@ class Target(Daphne):
 
     @property
     def requested(self) -> set[str]:
-        """The messages whose addresses were asked for, in whatever way."""
-        return set(re.findall(r'"\w+ /broadcast/([\w.-]+)', self.log))
+        """The messages whose addresses were asked for, in whatever way; for one who asks all the time."""
+        with self.log_file.open("rb") as log:
+            log.seek(self.read)
+            lines = log.read().rpartition(b"\n")[0]
+        self.read += len(lines)
+        self.messages.update(re.findall(r'"\w+ /broadcast/([\w.-]+)', lines.decode()))
+        return self.messages
 
     @property
     def answered(self) -> set[str]:
@@ -152,7 +159,7 @@ class Crossing:
             return
         seen, since = set[str](), time.monotonic()
         while not (seen >= messages) and time.monotonic() < since + QUIET_SECONDS:
-            if (now := self.target.requested) != seen:
+            if (now := set(self.target.requested)) != seen:
                 seen, since = now, time.monotonic()
             time.sleep(0.05)
 

@@ -104,7 +104,13 @@ class FirefoxTab:
         self.context = context
 
     def go(self, url: str) -> None:
-        self.firefox.ask("browsingContext.navigate", context=self.context, url=url, wait="none")
+        while True:
+            try:
+                self.firefox.ask("browsingContext.navigate", context=self.context, url=url, wait="none")
+                return
+            except Failed as error:  # as above
+                if "NS_BINDING_ABORTED" not in str(error):
+                    raise
 
     def does(self, script: str) -> Any:
         target = {"context": self.context}
