@@ -20,8 +20,6 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(302, "", Location=query["to"])
         elif address.path == "/page/":
             self.answer(200, page(query))
-        elif address.path == "/frame/":
-            self.answer(200, f"<!doctype html><iframe src='{query['to']}'></iframe>")
         else:
             self.answer(404, "")
 
