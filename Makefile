@@ -16,7 +16,7 @@ AT_ONCE := --numprocesses 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test simulate matrix mutants bench chaos screenshots lint format clean
+.PHONY: help run admin test ways simulate matrix mutants bench chaos screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -36,6 +36,11 @@ test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
 	@.ci/system-packages
 	$(PYTEST) $(AT_ONCE) -m 'not alone' --cov --cov-fail-under=95 $(ARGS) || [ $$? -eq 5 ]
 	$(PYTEST) -m alone $(ARGS) || [ $$? -eq 5 ]
+
+ways: $(INSTALLED) ## try every way of a page to have a browser announce, in Chromium and Firefox, and write down what comes of it
+	@.ci/system-packages with-firefox
+	ALL_WAYS=1 $(PYTEST) tests/browser/test_cross_site.py $(ARGS)
+	$(BIN)/python -m docs.ways
 
 simulate: $(INSTALLED) ## see what overlaps in a thousand made-up sites (ARGS='--seeds=1000 --first=1', ARGS=--help for more)
 	@.ci/system-packages

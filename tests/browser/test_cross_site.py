@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,15 @@ from tests.browser.crossing import PLACES, Crossing, Spot, crossing, spots
 from tests.kit.browsers import BROWSERS
 from tests.kit.waiting import wait_until
 from tests.kit.ways import POLICIES, page_url
+
+# Each takes a browser half a minute; `make ways` tries them all.
+ALL = bool(os.environ.get("ALL_WAYS"))
+RESERVED = [("Chromium", "http"), *([("Firefox", "https")] if ALL else [])]
+OPEN = [
+    ("Chromium", "localhost", POLICIES[1:]),
+    *([("Chromium", "http", POLICIES), ("Firefox", "http", POLICIES[1:])] if ALL else []),
+]
+ASKED = BROWSERS if ALL else ["Chromium"]
 
 Opening = Callable[..., Crossing]
 
@@ -37,7 +47,7 @@ def messages(browser: str, places: list[Spot], *results: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(("browser", "reach"), [("Chromium", "http"), ("Firefox", "https")])
+@pytest.mark.parametrize(("browser", "reach"), RESERVED)
 def test_where_it_is_reserved_no_page_announces(opening, browser, reach):
     places = spots([reach], ["no-referrer"])
     found = opening(browser, "reserved", messages(browser, places, "sent", "no"))
@@ -47,11 +57,7 @@ def test_where_it_is_reserved_no_page_announces(opening, browser, reach):
     assert found.target.answered >= {spot.message("location") for spot in places}  # with cookies, and asked back
 
 
-@pytest.mark.parametrize(
-    ("browser", "reach", "policies"),
-    [("Chromium", "http", POLICIES), ("Chromium", "localhost", POLICIES[1:]), ("Firefox", "http", POLICIES[1:])],
-    ids=str,
-)
+@pytest.mark.parametrize(("browser", "reach", "policies"), OPEN, ids=str)
 def test_where_guests_may_pages_announce_as_it_is_documented(opening, browser, reach, policies):
     places = spots([reach], policies)
     found = opening(browser, "open", messages(browser, places, "sent", "no"))
@@ -70,7 +76,7 @@ def test_where_browsers_say_from_where_no_other_site_announces(browser):
     assert len(messages(browser, places, "no")) > 300  # which were asked for
 
 
-@pytest.mark.parametrize("browser", BROWSERS)
+@pytest.mark.parametrize("browser", ASKED)
 def test_who_types_the_address_is_asked_where_it_is_reserved(opening, browser):
     found = opening(browser, "reserved")
     site = found.target.origin("http")
