@@ -71,7 +71,9 @@ def send(
     from .engine.validation import checked_draft
 
     process = current_process()
-    draft = checked_draft(process, body, audience(group, to), identity(author), data, ref, name_of(by))
+    draft = checked_draft(
+        process, body, audience(group, to), identity(author), data, ref, "" if by is None else name_of(by)
+    )
     return publish(process, [draft], persist)[0]
 
 
@@ -159,7 +161,7 @@ def arguments_of(item: Item, group: str, author: Any, data: Any, by: Any) -> dic
     wanted = {key: value for key, value in given.items() if key != "to"}
     asked = {"body": None, "group": group, "author": author, "data": data, "ref": None, "by": by, **wanted}
     asked["identity"] = identity(asked.pop("author"))
-    asked["by"] = name_of(asked["by"])
+    asked["by"] = "" if asked["by"] is None else name_of(asked["by"])
     return asked
 
 
@@ -186,8 +188,6 @@ def identity(author: Any) -> Identity:
 
 def name_of(by: Any) -> str:
     """The name that is kept of whoever had a message sent."""
-    if by is None:
-        return ""
     from .access.identity import sender_name
 
     return sender_name(by)

@@ -19,7 +19,8 @@ from .health import SENDING
 from .hints.hint import ephemeral_hints
 from .log_lines import say
 from .storage.database import PATIENCE, in_callers_transaction, open_log
-from .storage.records import Draft, message_of
+from .storage.log import message_of
+from .storage.records import Draft
 from .storage.threads import OwnThreads
 from .validation import shown
 

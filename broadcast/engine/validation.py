@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_AUTHOR = 255  # characters, the column's width
 MAX_DEPTH = 32
+VISIBLE = re.compile("[!-~]")  # what nearly every text begins with
 INT64 = (-(2**63), 2**63 - 1)  # what every channel layer's serializer can carry
 
 
@@ -51,7 +53,7 @@ def checked_draft(
 
 def checked_body(body: object) -> str:
     text = checked_text(body, "body")
-    if is_blank(text):
+    if not VISIBLE.match(text) and is_blank(text):
         raise InvalidMessage("The body must be text that is not empty; it came empty.")
     if len(text) > conf.MAX_BODY:
         said = f"The body may have {conf.MAX_BODY} characters; it came with {len(text)}."

@@ -35,7 +35,7 @@ from .database import (
     reading,
 )
 from .heads import heads_of
-from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages, message_of
+from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages
 from .refs import Key, find, key_of, key_of_draft, with_refs
 
 T = TypeVar("T")
@@ -88,7 +88,6 @@ class Log:
         by_group: dict[str, list[Draft]] = {}
         for draft in drafts:
             by_group.setdefault(draft.group, []).append(draft)
-
         names = sorted(by_group)  # in one order for everybody, so that no two senders wait for each other
 
         def work(again: bool) -> list[tuple[list[Message], NewMessages]]:
@@ -107,8 +106,8 @@ class Log:
                 left = patience - (self._system.monotonic() - begun)
                 done = in_own_transaction(connection, self._system, work_after_waiting, left)
         in_group = {news.group: iter(messages) for messages, news in done}
-        each = told_apart(next(in_group[draft.group]) for draft in drafts)
-        return AppendResult(list(each), [news for _, news in done])
+        each = list(told_apart(next(in_group[draft.group]) for draft in drafts))
+        return AppendResult(each, [news for _, news in done])
 
     def sequence(self, name: str, patience: float = IMPATIENCE) -> NewMessages:
         """Gives offsets to the committed messages that wait in a group. Raises LockTimeout after ``patience`` seconds.
@@ -234,17 +233,19 @@ def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
 
 def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
     """The message of each draft, a known one where it repeats that; and those of them that are new."""
-    messages: list[Message] = []
-    new: dict[Key, Message] = {}
+    messages, new, told = list[Message](), list[Message](), dict(known)
     for draft in drafts:
-        key = key_of_draft(draft)
-        if key in known:
-            message = known[key]
+        key = key_of_draft(draft) if known or draft.has_client_ref else None  # else its ref is a new one
+        message = None if key is None else told.get(key)
+        if message is None:
+            message = message_of(draft)
+            new.append(message)
+        elif key in known:
             message.is_repeated = True
-        else:
-            message = new[key] = new.get(key) or message_of(draft)
+        if key is not None:
+            told[key] = message
         messages.append(message)
-    return messages, list(new.values())
+    return messages, new
 
 
 def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
@@ -256,6 +257,19 @@ def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
             message.is_repeated = True
         told.add(id(message))
         yield message
+
+
+def message_of(draft: Draft) -> Message:
+    return Message(
+        group_id=draft.group,
+        source=draft.source,
+        author=draft.author,
+        user_id=draft.user_id,
+        body=draft.body,
+        data=draft.data,
+        ref=draft.ref,
+        by=draft.by,
+    )
 
 
 def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:
@@ -276,8 +290,7 @@ def sequenced(messages: list[Message], news: NewMessages) -> list[Message]:
 
 def insert_once(connection: BaseDatabaseWrapper, draft: Draft) -> Message:
     """Inserts a draft into the caller's transaction, unless there is a message with its ref."""
-    known = find(draft.group, [draft])
-    [message], new = drafted([draft], known)
+    [message], new = drafted([draft], find(draft.group, [draft]))
     if not new:
         return message
     try:

@@ -35,19 +35,6 @@ class Draft:
     by: str = ""
 
 
-def message_of(draft: Draft) -> Message:
-    return Message(
-        group_id=draft.group,
-        source=draft.source,
-        author=draft.author,
-        user_id=draft.user_id,
-        body=draft.body,
-        data=draft.data,
-        ref=draft.ref,
-        by=draft.by,
-    )
-
-
 @dataclass(slots=True, frozen=True)
 class Head:
     """The head of a group's log: its newest offset, the one at which its epoch began, the last that is not kept."""
