@@ -204,8 +204,7 @@ class Log:
 
     def read(self, group: str, after: int, limit: int, epoch: str) -> list[Message]:
         """Up to ``limit`` messages with offsets above ``after``, in order. Raises EpochEnded if that is over."""
-        rows = messages().filter(group_id=group, offset__gt=after).order_by("offset")
-        return self._read_in(epoch, rows, limit)
+        return self._read_in(epoch, messages().filter(group_id=group, offset__gt=after).order_by("offset"), limit)
 
     def newest(self, group: str, limit: int, epoch: str, before: int = MAX_OFFSET) -> list[Message]:
         """The last ``limit`` messages ``before`` an offset, in order. Raises EpochEnded if that epoch is over."""
