@@ -1,5 +1,6 @@
 """What visitors may do at most, over WebSocket and HTTP together."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -167,3 +168,20 @@ async def test_connections_leave_nothing_behind(settings, transactional_db, conn
     for browser in [await connect() for _ in range(3)]:
         await browser.leave()
     await until(lambda: not this_process.connections._open)
+
+
+# From this machine, as whoever tries the demo comes
+
+
+def test_a_thousand_announcements_in_a_row_pass(settings, client, db):
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN}}
+    assert {client.get(f"/broadcast/{number}").status_code for number in range(1000)} == {200}
+    assert Message.objects.count() == 1000
+
+
+async def test_a_hundred_guests_say_ten_things_each_at_once(settings, transactional_db, connect):
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN}}
+    guests = [await connect("127.0.0.1") for _ in range(100)]
+    await asyncio.gather(*(guest.say(body=f"{number}") for guest in guests for number in range(10)))
+    heard = [(await guests[0].hear())["type"] for _ in range(1000)]
+    assert set(heard) == {"message"}
