@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -35,7 +34,7 @@ from .answers import (
 )
 from .api import send
 from .conf import conf
-from .elements.markup import feed_context
+from .elements.markup import feed_context, log_url
 from .engine.commands import checked_name, publish_of
 from .engine.frames import checked_epoch, checked_offset, message_fields
 from .engine.history import announcement, latest, since
@@ -127,7 +126,7 @@ def typed(request: HttpRequest, msg: str) -> HttpResponse:
     require(visitor(request), "announce", DEFAULT_GROUP)
     if not accepts_by_name(request, HTML):
         raise Refused(HOW_TO_ANNOUNCE, "forbidden")
-    return render(request, "broadcast/announce.html", {"body": checked_body(msg)})
+    return render(request, "broadcast/announce.html", {"body": checked_body(msg), "log_url": log_url()})
 
 
 def confirmed(request: HttpRequest, msg: str) -> HttpResponse:
@@ -135,10 +134,10 @@ def confirmed(request: HttpRequest, msg: str) -> HttpResponse:
     forged = csrf_refusal(request)
     if forged is not None:
         return forged
-    message = send_as_site(request, msg, visitor(request))
-    if accepts_by_name(request, HTML):
-        return redirect(f"{reverse('broadcast:log')}?{urlencode({'announced': message.ref})}")
-    return pushed(request, message)
+    user = visitor(request)
+    message = send_as_site(request, msg, user)
+    url = log_url() if accepts_by_name(request, HTML) and may(user, "subscribe", DEFAULT_GROUP) else ""
+    return redirect(f"{url}?{urlencode({'announced': message.ref})}") if url else pushed(request, message)
 
 
 def send_as_site(request: HttpRequest, msg: str, user: Any) -> Message:

@@ -7,10 +7,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.management import call_command
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
+from django.urls import path
 
 from broadcast import asend, asend_many, send, send_many
 from broadcast.exceptions import InvalidMessage
@@ -173,6 +175,26 @@ def test_the_form_sends_once_and_leads_to_a_page_that_says_so(db, settings):
         assert "Announced:" in page.content.decode()
         assert Page(page.content.decode()).texts.count("hello") == 2  # and in the feed
     assert sent() == [("hello", "root")]
+
+
+def test_who_may_not_read_the_log_is_told_where_they_are(client, db, settings):
+    settings.BROADCAST = {"GROUPS": {"broadcast": {"announce": "staff"}}}
+    client.force_login(User.objects.create_superuser("root"))
+    assert client.get(PUSH, headers=HTML).status_code == 200
+    assert client.post(PUSH, headers=HTML).content == b"Broadcasting hello"
+
+
+def test_a_site_may_mount_the_view_alone(client, root, settings):
+    settings.ROOT_URLCONF = __name__
+    assert "Announce this?" in client.get("/push/hello", headers=HTML).content.decode()
+    assert client.post("/push/hello", headers=HTML).content == b"Broadcasting hello"
+
+
+urlpatterns = [
+    path("push/<path:msg>", announce),
+    path("", announce, {"msg": "home"}, name="home"),
+    path("admin/", admin.site.urls),
+]
 
 
 @pytest.mark.parametrize("headers", [*OF_ANOTHER_SITE, {"Sec-Purpose": "prefetch"}], ids=str)

@@ -160,14 +160,14 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
         "may_publish": may_publish,
         "sign_in_url": sign_in_url(request) if write and user is None else "",
         "max_body": conf.MAX_BODY,
-        "post_url": post_url() if may_publish else "",
+        "post_url": log_url() if may_publish else "",
         "csrf_token": get_token(request) if may_publish else "",
         "next": request.get_full_path(),
     }
 
 
-def post_url() -> str:
-    """The address that a form is posted to without a script; empty where the app's addresses are not mounted."""
+def log_url() -> str:
+    """The address of the log, for links and forms; empty where the app's addresses are not mounted."""
     try:
         return reverse("broadcast:log")
     except NoReverseMatch:
