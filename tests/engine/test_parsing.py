@@ -1,7 +1,6 @@
 """Whatever comes in is understood or refused, never anything else: frames, addresses, names, events, lines."""
 
 import json
-import string
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from broadcast import send
 from broadcast.engine.commands import (
     Command,
-    Ping,
     Publish,
     Subscribe,
     command,
@@ -29,10 +27,9 @@ from broadcast.engine.hints.hint import EVENT, Hint, event_of, hint_of
 from broadcast.engine.log_lines import MAX_VALUE, cut, plain
 from broadcast.engine.names import hiding_in, is_blank, is_servers_name
 from broadcast.engine.validation import checked_author, checked_data, checked_own_author
-from broadcast.exceptions import InvalidMessage, Refused
 from broadcast.models import Message
 from tests.kit.forbidden import forbidden_in
-from tests.kit.fuzz import ANY_TEXT, FRAMES, PARTS, TEXT, VALUES, object_of
+from tests.kit.fuzz import ANY_TEXT, FRAMES, PARTS, TEXT, VALUES, object_of, tried
 
 
 def said(asked: Command) -> str:
@@ -46,31 +43,23 @@ def said(asked: Command) -> str:
 
 @given(FRAMES)
 def test_a_frame_is_understood_or_refused_in_words_for_strangers(text):
-    try:
-        asked = command(text)
-    except Refused as error:
-        error.ref = None  # the stranger's own words
-        answer = encoded(error_fields(error, str(error)))
-        assert answer.encode()
-        assert error.code in ("invalid", "too_large")
-        assert "'" in answer or forbidden_in(answer) == []
-    else:
-        assert command(said(asked)) == asked
+    asked, error = tried(command, text)
+    if error is None:
+        assert tried(command, said(asked)) == (asked, None)
+        return
+    error.ref = None  # the stranger's own words
+    answer = encoded(error_fields(error, str(error)))
+    assert answer.encode()
+    assert error.code in ("invalid", "too_large")
+    assert "'" in answer or forbidden_in(answer) == []
 
 
 @pytest.mark.parametrize("kind", ["message", "subscribe", "unsubscribe", "ping"])
 @given(st.fixed_dictionaries({}, optional=PARTS))
 def test_a_refusal_that_names_what_came_can_be_sent(kind, parts):
     text = object_of(parts | {"type": json.dumps(kind)})
-    for refusal in (unread(text, "Wait.", "rate_limited", 0.5), refused(text)):
-        assert refusal is None or encoded(error_fields(refusal, str(refusal))).encode()
-
-
-def refused(text: str) -> Refused | None:
-    try:
-        return None if command(text) != Ping() else None
-    except Refused as error:
-        return error
+    for error in (unread(text, "Wait.", "rate_limited", 0.5), tried(command, text)[1]):
+        assert error is None or encoded(error_fields(error, str(error))).encode()
 
 
 # The address
@@ -94,13 +83,13 @@ def test_an_address_is_understood_or_refused(scope):
     assert isinstance(name_in(scope, "broadcast"), str)
     assert dialect_in(scope, query) in Dialect
     assert joins_nothing(query) in (True, False)
-    try:
-        after, epoch = position_in(query)
-    except InvalidMessage as error:
-        assert str(error).startswith("In the address: The ")
-    else:
+    position, error = tried(position_in, query)
+    if error is None:
+        after, epoch = position
         assert after is None or 0 <= after < 2**63
         assert len(epoch) <= 64
+    else:
+        assert str(error).startswith("In the address: The ")
 
 
 @given(st.integers(0, 2**63 - 1), TEXT)
@@ -116,13 +105,21 @@ def test_a_position_comes_as_it_was_told(offset, epoch):
 @pytest.mark.log_contract
 @given(st.dictionaries(ANY_TEXT, VALUES, min_size=1))
 def test_data_that_is_accepted_comes_back_equal_from_the_log(data):
-    try:
-        checked = checked_data(data)
-    except InvalidMessage:
-        return
-    assert checked == data
-    message = send("hi", data=data)
-    assert Message.objects.get(pk=message.pk).data == data
+    checked, error = tried(checked_data, data)
+    if error is None:
+        assert checked == data
+        assert is_same(Message.objects.get(pk=send("hi", data=data).pk).data, data)
+
+
+def is_same(read: Any, said: Any) -> bool:
+    """Equal all the way down. PostgreSQL gives large floats back as whole numbers, which are the same JSON."""
+    if isinstance(said, float):
+        return bool(float(read) == said)
+    if isinstance(said, dict):
+        return said.keys() == read.keys() and all(is_same(read[key], value) for key, value in said.items())
+    if isinstance(said, list):
+        return len(said) == len(read) and all(map(is_same, read, said))
+    return bool(read == said)
 
 
 # Events of the channel layer
@@ -139,15 +136,10 @@ SOUND = {"type": EVENT, "author": "Ann", "body": "hi", "group": "news", "epoch":
 @given(EVENTS, st.sampled_from([{}, SOUND, SOUND | {"offset": 5, "head": 5}]), st.booleans())
 def test_an_event_of_a_stranger_is_a_hint_or_refused(event, sound, is_last):
     event = ({**sound, **event} if is_last else {**event, **sound}) | {"type": EVENT}
-    try:
-        hint = hint_of(event)
-    except InvalidMessage:
-        return
-    assert hint is not None
-    assert all(frame.data(dialect) for frame in hint.frames for dialect in Dialect)
-    again = hint_of(event_of(hint))
-    assert again is not None
-    assert shown(again) == shown(hint)
+    hint, error = tried(hint_of, event)
+    if error is None:
+        assert all(frame.data(dialect) for frame in hint.frames for dialect in Dialect)
+        assert shown(tried(hint_of, event_of(hint))[0]) == shown(hint)
 
 
 def shown(hint: Hint) -> Any:
@@ -167,21 +159,21 @@ LETTERS = st.text(st.characters() | st.sampled_from("Servr5\u0455\u0435\u200d\uf
 
 @given(LETTERS | ANY_TEXT)
 def test_a_name_that_passes_is_seen_and_hides_nothing(name):
-    try:
-        assert checked_own_author(name) == name == checked_author(name)
-    except InvalidMessage as error:
+    passed, error = tried(checked_own_author, name)
+    if error is None:
+        assert passed == name == checked_author(name)
+        assert not any((is_blank(name), hiding_in(name), is_servers_name(name)))
+    else:
         assert str(error).encode()
         assert error.code in ("invalid", "too_large", "forbidden")
-    else:
-        assert not (is_blank(name) or hiding_in(name) or is_servers_name(name))
 
 
-@given(LETTERS, st.sampled_from([str.lower, str.upper, str.title, str.strip, "{}!".format, "-{}".format, " {} ".format]))
-def test_what_reads_as_the_sites_name_does_so_in_any_dress(name, dress):
-    if is_servers_name(name):
-        assert is_servers_name(dress(name))
-    mimicked = "".join(char + name for char in "Server") if name.strip(string.whitespace + "!-_.\xad\u200d") == "" else ""
-    assert not mimicked or is_servers_name(mimicked)
+@given(LETTERS, st.lists(st.text("\xad\u200d\u0301 -_.", max_size=3), min_size=7, max_size=7))
+def test_what_reads_as_the_sites_name_does_so_in_any_dress(name, between):
+    mimicked = "".join(map("".join, zip(between, "Server ", strict=True)))
+    for dress in (str, str.lower, str.upper, str.title, str.strip, "-{}!".format):
+        assert is_servers_name(dress(mimicked))
+        assert not is_servers_name(name) or is_servers_name(dress(name))
 
 
 # Lines

@@ -1,9 +1,12 @@
 """What strangers may write: text of any kind, JSON of any kind, and what looks nearly right."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
+
+from broadcast.exceptions import Refused
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates too
 TEXT = st.text(max_size=60)
@@ -17,7 +20,9 @@ def nested(depth: int, bracket: str = "[") -> str:
 NUMBERS = st.integers() | st.sampled_from([2**53, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**400])
 LEAVES = st.none() | st.booleans() | NUMBERS | st.floats() | ANY_TEXT
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner), max_leaves=8)
-RAW = st.sampled_from(["1e400", "-0", "9" * 5000, nested(33), nested(100_000), '"\\ud800"', '"\\u0000"', "NaN", "{", ""])
+RAW = st.sampled_from(
+    ["1e400", "-0", "9" * 5000, nested(33), nested(100_000), '"\\ud800"', '"\\u0000"', "NaN", "{", ""]
+)
 
 
 def as_json(value: Any) -> str:
@@ -52,3 +57,11 @@ OBJECTS = st.fixed_dictionaries({}, optional=PARTS).map(object_of)
 LIKELY = st.fixed_dictionaries({"body": mostly("hi")}, optional={key: PARTS[key] for key in ("type", "data", "ref")})
 FRAMES = st.one_of(OBJECTS, LIKELY.map(object_of), VALUES.map(as_json), ANY_TEXT, RAW)
 """Texts of frames, and of bodies that say that they are JSON."""
+
+
+def tried(function: Callable[..., Any], *args: Any) -> tuple[Any, Refused | None]:
+    """What a function returns, or with what it refuses; any other error fails the test."""
+    try:
+        return function(*args), None
+    except Refused as error:
+        return None, error
