@@ -10,7 +10,8 @@ from broadcast.exceptions import Refused
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates too
 TEXT = st.text(max_size=60)
-HEADER = st.binary(max_size=60).map(lambda value: value.decode("latin-1"))  # as servers and Django decode them
+HEADER = st.binary(max_size=60).map(lambda value: value.translate(None, b"\0\r\n").decode("latin-1"))
+"""What servers let through, as they and Django decode it."""
 
 
 def nested(depth: int, bracket: str = "[") -> str:
