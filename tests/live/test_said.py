@@ -1,4 +1,4 @@
-"""What strangers are told while database, Redis and disk fail in turn: nothing of the site's inside, and no error 500."""
+"""While database, Redis and disk fail in turn, strangers are told nothing of the site's inside, and no error 500."""
 
 import json
 import resource
@@ -29,12 +29,7 @@ REQUESTS = [
     ("POST", "/broadcast/", b'{"body": "hi", "announce": true}', {"Content-Type": "application/json"}),
     ("POST", "/broadcast/hello", b"", {}),
 ]
-FRAMES = [
-    {"body": "hi"},
-    {"type": "subscribe", "group": "news"},
-    {"type": "subscribe", "group": "staff"},
-    {"type": "ping"},
-]
+FRAMES = [{"body": "hi"}, *({"type": "subscribe", "group": group} for group in ("news", "staff")), {"type": "ping"}]
 
 
 def asked(server: Daphne, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
@@ -47,11 +42,9 @@ def asked(server: Daphne, method: str, path: str, body: bytes, headers: dict[str
 
 def told(server: Daphne, headers: dict[str, str]) -> str:
     """All that a client hears that sends frames, up to the pong."""
-    heard = []
+    heard, patience = [], {"open_timeout": WAIT, "ping_interval": None}
     try:
-        with connect(
-            f"{server.ws_url}?v=1", additional_headers=headers, open_timeout=WAIT, ping_interval=None
-        ) as socket:
+        with connect(f"{server.ws_url}?v=1", additional_headers=headers, **patience) as socket:
             with suppress(ConnectionClosed):
                 for frame in FRAMES:
                     socket.send(json.dumps(frame))
@@ -59,9 +52,8 @@ def told(server: Daphne, headers: dict[str, str]) -> str:
                 heard.append(socket.recv(WAIT))
     except ConnectionClosed as error:
         heard.append(f"{error.rcvd and error.rcvd.code} {error.rcvd and error.rcvd.reason}")
-    except InvalidStatus as error:
-        assert error.response.status_code != 500
-        heard.append(f"{error.response.headers}{error.response.body!r}")
+    except InvalidStatus as refused:
+        heard.append(f"HTTP {refused.response.status_code} {refused.response.headers}{refused.response.body!r}")
     return "\n".join(map(str, heard))
 
 
@@ -76,6 +68,7 @@ def failed_while(server: Daphne, *inside: str) -> int:
             failures += status == 503
         heard = told(server, cookies)
         assert forbidden_in(heard, *inside) == [], heard
+        assert "HTTP 500" not in heard
         failures += "unavailable" in heard
     return failures
 
@@ -93,14 +86,12 @@ def test_while_postgresql_and_redis_fail(
 ) -> None:
     inside = ["shop_admin", "shop_data", str(postgres.port), str(redis.port)]
 
-    def sql(*statements: str, database: str = "shop_data") -> None:
-        with psycopg.connect(postgres.database_url(database), autocommit=True) as connection:
+    def sql(*statements: str, name: str = "shop_data") -> None:
+        with psycopg.connect(postgres.database_url(name), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement)
 
-    sql(
-        "DROP DATABASE IF EXISTS shop_data WITH (FORCE)", "ALTER DATABASE site RENAME TO shop_data", database="postgres"
-    )
+    sql("DROP DATABASE IF EXISTS shop_data WITH (FORCE)", "ALTER DATABASE site RENAME TO shop_data", name="postgres")
     sql(
         "DO $$ BEGIN CREATE ROLE shop_admin; EXCEPTION WHEN duplicate_object THEN END $$",
         *("ALTER ROLE shop_admin LOGIN", "GRANT ALL ON ALL TABLES IN SCHEMA public TO shop_admin"),
@@ -127,9 +118,9 @@ def test_while_the_disk_fails(closed: dict[str, str], daphne: Callable[..., Daph
     inside = [database.name, str(database.parent)]
     assert failed_while(server, *inside) == 0
     with full_disk(server):
-        assert failed_while(server, *inside)
+        assert failed_while(server, *inside) >= int(closed["OPEN_DEMO"])  # who may not write meets no disk
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("ALTER TABLE broadcast_message RENAME COLUMN body TO secret")
+        connection.execute("ALTER TABLE broadcast_group RENAME COLUMN epoch TO secret")
     assert failed_while(server, *inside)
     database.write_bytes(b"x" * database.stat().st_size)
     assert failed_while(server, *inside)
