@@ -55,7 +55,7 @@ def fields_in(request: HttpRequest) -> Fields:
 def is_utf8(request: HttpRequest) -> bool:
     """False if a request names another charset. Django would read a form by any codec of Python's, and fail at some."""
     try:
-        return codecs.lookup(request.content_params.get("charset", "utf-8")).name == "utf-8"
+        return codecs.lookup((request.content_params or {}).get("charset", "utf-8")).name == "utf-8"
     except LookupError:
         return True  # Django takes what is no charset for UTF-8
 

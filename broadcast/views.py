@@ -259,7 +259,7 @@ def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
     if not request.COOKIES:
         return None
     if not is_utf8(request):
-        request.encoding = None  # so that the check can read it
+        request.encoding = "utf-8"  # so that the check can read it
     passed = HttpResponse()
     answer: HttpResponse = csrf_protect(lambda request: passed)(request)
     if answer is passed:

@@ -19,7 +19,7 @@ ADaphne = TypeVar("ADaphne", bound=Daphne)
 
 # The same examples in every run; `--hypothesis-profile=long` looks for others.
 hypothesis.register_profile("short", derandomize=True, deadline=None, database=None)
-hypothesis.register_profile("long", max_examples=5000, deadline=None)
+hypothesis.register_profile("long", max_examples=2000, deadline=None)
 hypothesis.load_profile("short")
 
 

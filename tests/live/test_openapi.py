@@ -1,6 +1,6 @@
 """docs/openapi.yaml, tried on real servers: whatever is asked, the answer is one that it describes.
 
-`--hypothesis-profile=long` asks fifty times as much.
+`--hypothesis-profile=long` asks twenty times as much.
 """
 
 from collections.abc import Callable
