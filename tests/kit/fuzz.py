@@ -54,10 +54,21 @@ def object_of(parts: dict[str, str]) -> str:
     return "{" + ",".join(f"{as_json(key)}:{value}" for key, value in parts.items()) + "}"
 
 
-OBJECTS = st.fixed_dictionaries({}, optional=PARTS).map(object_of)
-LIKELY = st.fixed_dictionaries({"body": mostly("hi")}, optional={key: PARTS[key] for key in ("type", "data", "ref")})
-FRAMES = st.one_of(OBJECTS, LIKELY.map(object_of), VALUES.map(as_json), ANY_TEXT, RAW)
-"""Texts of frames, and of bodies that say that they are JSON."""
+SOUND = st.fixed_dictionaries(
+    {"body": TEXT.map("x".__add__), "type": st.sampled_from(["message", "subscribe", "unsubscribe"])},
+    optional={
+        "author": TEXT.map("Ann ".__add__),
+        "group": st.text("azAZ09_.-", min_size=1, max_size=80),
+        "ref": st.uuids().map(str),
+        "data": st.dictionaries(TEXT, st.integers(-(2**63), 2**63 - 1) | TEXT | st.lists(st.floats(allow_nan=False))),
+        "after": st.integers(0, 2**63 - 1),
+        "epoch": TEXT,
+    },
+).map(lambda fields: {key: as_json(value) for key, value in fields.items()})
+OBJECTS = st.fixed_dictionaries({}, optional=PARTS)
+SPOILT = st.tuples(SOUND, OBJECTS.map(lambda parts: dict(list(parts.items())[:1]))).map(lambda two: two[0] | two[1])
+FRAMES = st.one_of((SOUND | SPOILT | OBJECTS).map(object_of), VALUES.map(as_json), ANY_TEXT, RAW)
+"""Texts of frames, and of bodies that say that they are JSON: sound, spoilt in one place, and of any kind."""
 
 
 def tried(function: Callable[..., Any], *args: Any) -> tuple[Any, Refused | None]:
