@@ -56,6 +56,7 @@ def test_a_frame_is_understood_or_refused_in_words_for_strangers(text):
 
 
 @given(FRAMES)
+@example('{"body": 7, "ref": "\\ud800"}')
 def test_a_refusal_that_names_what_came_can_be_sent(text):
     for error in (unread(text, "Wait.", "rate_limited", 0.5), tried(command, text)[1]):
         assert error is None or encoded(error_fields(error, str(error))).encode()
@@ -134,11 +135,13 @@ SOUND = {"type": EVENT, "author": "Ann", "body": "hi", "group": "news", "epoch":
 
 
 @given(EVENTS, st.sampled_from([{}, SOUND, SOUND | {"offset": 5, "head": 5}]), st.booleans())
+@example({"data": {"x": float("inf")}}, {"body": "hi"}, True)
 def test_an_event_of_a_stranger_is_a_hint_or_refused(event, sound, is_last):
     event = ({**sound, **event} if is_last else {**event, **sound}) | {"type": EVENT}
     hint, error = tried(hint_of, event)
     if error is None:
         assert all(frame.data(dialect) for frame in hint.frames for dialect in Dialect)
+        assert all(json.dumps(frame.fields, allow_nan=False) for frame in hint.frames)
         assert shown(tried(hint_of, event_of(hint))[0]) == shown(hint)
 
 
