@@ -41,6 +41,7 @@ FORM_OF_HI = b'--x\r\nContent-Disposition: form-data; name="body"\r\n\r\nhi\r\n-
 
 
 @given(POSTED, CHARSET)
+@example((JSON, b"\xff"), "utf-8")
 @example((KINDS[2], FORM_OF_HI), "base64")
 def test_what_is_posted_is_read_or_refused(posted_as, charset):
     kind, body = posted_as
