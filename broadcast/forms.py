@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +37,7 @@ def fields_in(request: HttpRequest) -> Fields:
     try:
         if request.content_type == JSON:
             return decoded(request.body.decode(), "The message")
-        if request.content_type in FORMS:
+        if request.content_type in FORMS and is_utf8(request):
             return form_fields(request.POST)
     except RequestDataTooBig:
         detail = "settings.DATA_UPLOAD_MAX_MEMORY_SIZE is less."
@@ -46,7 +47,17 @@ def fields_in(request: HttpRequest) -> Fields:
     except UNREADABLE as error:
         detail = str(error) if isinstance(error, SuspiciousOperation) else type(error).__name__
         raise InvalidMessage("The form cannot be read: it is damaged, or has too many fields.", detail=detail) from None
+    if request.content_type in FORMS:
+        raise InvalidMessage("The message must be text in UTF-8.")
     raise InvalidMessage(f"The message must come as a form or as {JSON}; it came as {shown(request.content_type)}.")
+
+
+def is_utf8(request: HttpRequest) -> bool:
+    """False if a request names another charset. Django would read a form by any codec of Python's, and fail at some."""
+    try:
+        return codecs.lookup((request.content_params or {}).get("charset", "utf-8")).name == "utf-8"
+    except LookupError:
+        return True  # Django takes what is no charset for UTF-8
 
 
 def form_fields(form: QueryDict) -> Fields:
@@ -61,7 +72,7 @@ def form_fields(form: QueryDict) -> Fields:
 def posted(request: HttpRequest) -> dict[str, str] | None:
     """The fields of a form as they came; None if they cannot be read."""
     try:
-        return {"body": "", **request.POST.dict()}
+        return {"body": "", **request.POST.dict()} if is_utf8(request) else None
     except UNREADABLE:
         return None
 

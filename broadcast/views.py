@@ -42,7 +42,7 @@ from .engine.process import current_process
 from .engine.publish import publish
 from .engine.validation import checked_body, checked_ref, shown
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
-from .forms import JSON, fields_in, is_announcement
+from .forms import JSON, fields_in, is_announcement, is_utf8
 from .groups import DEFAULT_GROUP
 from .models import Message
 
@@ -257,6 +257,8 @@ def csrf_refusal(request: HttpRequest) -> HttpResponse | None:
     """
     if not request.COOKIES:
         return None
+    if not is_utf8(request):
+        request.encoding = "utf-8"  # so that the check can read it
     passed = HttpResponse()
     answer: HttpResponse = csrf_protect(lambda request: passed)(request)
     if answer is passed:

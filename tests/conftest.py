@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
+from hypothesis import settings as hypothesis
 
 from broadcast.pytest_plugin import broadcasts  # noqa: F401 (which pytest knows by itself where that is installed)
 from tests.site import Daphne, Site
@@ -15,6 +16,11 @@ from tests.site import Daphne, Site
 pytest_plugins = ["tests.services", "tests.chromium"]
 
 ADaphne = TypeVar("ADaphne", bound=Daphne)
+
+# The same examples in every run; `--hypothesis-profile=long` looks for others.
+hypothesis.register_profile("short", derandomize=True, deadline=None, database=None)
+hypothesis.register_profile("long", max_examples=2000, deadline=None)
+hypothesis.load_profile("short")
 
 
 @pytest.fixture(scope="session")

@@ -281,7 +281,8 @@ async def test_bad_input_is_answered_and_the_connection_lives_on(application, br
     await visitor.hears_nothing()
     await another.hears_nothing()
     [line] = caplog.messages
-    assert line.startswith(f"Refused a guest ({code}): {said}")
+    who = "a guest" if "BROADCAST[" in line else "a visitor"
+    assert line.startswith(f"Refused {who} ({code}): {said}")
     assert levels(caplog) == ["WARNING" if "BROADCAST[" in line else "INFO"]
 
 

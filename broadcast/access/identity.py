@@ -80,8 +80,8 @@ def proves_itself(request: HttpRequest) -> bool:
     That is ``Authorization`` in another scheme, such as ``Bearer``, and no cookie: a page of another site cannot add
     it without being asked first (WHATWG Fetch, CORS-safelisted request-header).
     """
-    scheme = request.headers.get("Authorization", "").strip().partition(" ")[0].lower()
-    return bool(scheme) and scheme not in ADDED_BY_BROWSERS and not request.headers.get("Cookie")
+    scheme = request.headers.get("Authorization", "").lower().split(maxsplit=1)[:1]
+    return bool(scheme) and scheme[0] not in ADDED_BY_BROWSERS and not request.headers.get("Cookie")
 
 
 def sign_in_url(request: HttpRequest) -> str:

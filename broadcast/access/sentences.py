@@ -18,7 +18,7 @@ from .identity import is_signed_in
 def told(error: BroadcastError, user: Any) -> str:
     """The sentence that ``user`` (None: a guest) is told of an error; the log gets a line with the reason."""
     sentence, detail = sentence_of(error), detail_of(error)
-    who = f"user {user.pk}" if is_signed_in(user) else "a guest"
+    who = f"user {user.pk}" if is_signed_in(user) else "a guest" if detail else "a visitor"  # of whom it was not asked
     say(
         logging.WARNING if detail else logging.INFO,
         "Refused %s (%s): %s",

@@ -54,10 +54,12 @@ class Browser:
     def header(self) -> dict[str, str]:
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
 
-    def post(self, path: str, **fields: str) -> None:
+    def post(self, path: str, **fields: str) -> str:
+        """Posts a form with its token, and returns the answer's text."""
         data = urlencode({**fields, "csrfmiddlewaretoken": self.cookies["csrftoken"]}).encode()
         request = Request(self.server.url + path, data, {"Referer": self.server.url + path})
-        self.opener.open(request, timeout=WAIT).close()
+        with self.opener.open(request, timeout=WAIT) as response:
+            return str(response.read().decode())
 
 
 class Visitor(ABC):

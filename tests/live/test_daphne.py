@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -207,7 +206,8 @@ def test_signed_in_with_debug_off_by_the_cookie_of_the_admin(daphne, site, visit
     assert ann.welcome["user"] == "ann"
     ann.say(author="Server", body="it is me")
     assert guest.hear() == {"author": "ann", "body": "it is me"}
-    urlopen(Request(f"{server.url}/broadcast/hello", headers=cookie), timeout=WAIT).close()
+    announced = Browser(server, "ann").post("/broadcast/hello")
+    assert announced == "Broadcasting hello"
     assert guest.hear() == {"author": "Server", "body": "hello"}
 
 

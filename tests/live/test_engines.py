@@ -21,6 +21,7 @@ HUB, LOG, LAYER = "hub_contract", "log_contract", "layer_contract"
 FILES = {
     HUB: ["hub/test_hub.py", "hub/test_overlaps.py"],
     LOG: [
+        "test_parsing.py",
         "test_publish.py",
         "storage/test_log.py",
         "storage/test_pruning.py",
