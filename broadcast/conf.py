@@ -139,12 +139,15 @@ conf = Settings()
 
 
 class Limit(Setting[T]):
-    """One key of ``LIMITS``; where it is left out, what ``BROADCAST`` itself has under its name holds."""
+    """One key of ``LIMITS``; where it is left out, what ``BROADCAST`` itself has under its name holds.
+
+    For a value that will not do, of which the checks tell, the default holds: no visitor pays for it.
+    """
 
     def read(self) -> T:
         written = conf.LIMITS if isinstance(conf.LIMITS, Mapping) else {}
         value: T = written.get(self.name, user_settings().get(self.name, self.default))
-        return value
+        return value if self.accepts(value) else self.default
 
 
 class Limits:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 
 from .access.addresses import address_in
 from .access.identity import draft_by, is_signed_in, name_of
-from .access.limits import ConnectionLimits, subject, take_message
+from .access.limits import ConnectionLimits, flooded, subject, take_message
 from .access.origins import accepts_handshake
 from .access.policy import Action
 from .access.refusals import arequire, reload_user
@@ -49,7 +49,6 @@ from .exceptions import LogUnavailable, Refused
 from .groups import DEFAULT_GROUP
 
 MAX_STRIKES = 20  # bad or refused frames in a row
-AFTER_TOO_MANY = 30.0  # seconds after which a client comes back that was one too many
 RECHECKS_PER_SECOND, RECHECKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
 
 T = TypeVar("T")
@@ -118,11 +117,15 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             self.node.part(Revalidator).watch(self)
 
     async def join(self, scope: Scope) -> None:
-        """Subscribes to the group of the address; without it there is nothing to stay for."""
+        """Takes one of the user's places, and subscribes to the group of the address, if there is one; or goes."""
+        code = TOO_MANY_CONNECTIONS
         try:
-            await self.subscribe(name_in(scope, self.group), *position_in(query_in(scope)))
+            self.limits.enter()
+            code = UNAVAILABLE
+            if not self.joins_nothing:
+                await self.subscribe(name_in(scope, self.group), *position_in(query_in(scope)))
         except Refused as error:
-            code = FORBIDDEN if error.retry_after is None else UNAVAILABLE
+            code = FORBIDDEN if error.retry_after is None else code
             await self.bye(code, told(error, self.user), error.retry_after)
 
     async def subscribe(self, name: str, after: int | None, epoch: str) -> None:
@@ -225,15 +228,12 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     async def listen(self, scope: Scope, receive: Receive) -> None:
         """Serves the client until it goes or is told to."""
         await self.accept(scope)
-        if not self.limits.enter():
-            await self.bye(TOO_MANY_CONNECTIONS, "You have too many connections open.", AFTER_TOO_MANY)
-        elif not self.joins_nothing:
-            await self.join(scope)
+        await self.join(scope)
         receive = receive if self.transport.is_metered else paced(receive)
         while not self.closing:
             event = await receive()
             if event["type"] == FLOODED:
-                await self.bye(FLOODING, "You send far more than you may.", after=None)
+                await self.bye(FLOODING, told(flooded(), self.user), after=None)
             if self.closing or event["type"] != "websocket.receive":
                 return
             await self.answer(event.get("text"))
@@ -248,7 +248,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             await self.refuse(error)
         else:
             if not isinstance(asked, Publish):  # of which it is not known yet
-                self.strikes = 0
+                self.strikes = max(0, self.strikes - 1)  # a ping does not make up for everything
 
     async def refuse(self, error: Refused) -> None:
         self.strikes += is_strike(error)

@@ -96,7 +96,9 @@ class Message(models.Model):
             models.UniqueConstraint(fields=["group", "offset"], name="broadcast_one_offset"),
             # Two users may have one name. Whoever is no user has no key, and nulls are never the same.
             models.UniqueConstraint(
-                fields=["group", "ref", "source", "author", "user"], name="broadcast_one_ref_per_user"
+                fields=["group", "ref", "source", "author", "user"],
+                condition=Q(source="user"),
+                name="broadcast_one_ref_per_user",
             ),
             models.UniqueConstraint(
                 fields=["group", "ref", "source", "author"],

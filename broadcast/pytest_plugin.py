@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def pytest_runtest_setup() -> None:
     """Begins each test with nothing counted: what visitors of one test did limits nobody in the next."""
-    from django.conf import settings
+    from django.apps import apps
 
-    if settings.configured and "broadcast" in settings.INSTALLED_APPS:
+    if apps.ready and apps.is_installed("broadcast"):
         from .engine.process import current_process
 
         current_process().limits.forget()

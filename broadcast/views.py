@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_deny
-from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.csrf import csrf_exempt, csrf_protect, ensure_csrf_cookie
 from django.views.decorators.http import require_http_methods
 from django.views.decorators.vary import vary_on_headers
 
@@ -40,7 +40,7 @@ from .engine.frames import checked_epoch, checked_offset, message_fields
 from .engine.history import announcement, latest, since
 from .engine.process import current_process
 from .engine.publish import publish
-from .engine.validation import checked_body, checked_ref, shown
+from .engine.validation import checked_body, checked_data, checked_ref, shown
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
 from .forms import JSON, fields_in, is_announcement, is_utf8
 from .groups import DEFAULT_GROUP
@@ -126,7 +126,11 @@ def typed(request: HttpRequest, msg: str) -> HttpResponse:
     require(visitor(request), "announce", DEFAULT_GROUP)
     if not accepts_by_name(request, HTML):
         raise Refused(HOW_TO_ANNOUNCE, "forbidden")
-    return render(request, "broadcast/announce.html", {"body": checked_body(msg), "log_url": log_url()})
+    return asked(request, "broadcast/announce.html", {"body": checked_body(msg), "log_url": log_url()})
+
+
+asked = ensure_csrf_cookie(render)
+"""Renders a page with a form, also where the site has no middleware that sets the token's cookie."""
 
 
 def confirmed(request: HttpRequest, msg: str) -> HttpResponse:
@@ -134,7 +138,7 @@ def confirmed(request: HttpRequest, msg: str) -> HttpResponse:
     forged = csrf_refusal(request)
     if forged is not None:
         return forged
-    user = visitor(request)
+    user = None if may(None, "announce", DEFAULT_GROUP) else visitor(request)
     message = send_as_site(request, msg, user)
     url = log_url() if accepts_by_name(request, HTML) and may(user, "subscribe", DEFAULT_GROUP) else ""
     return redirect(f"{url}?{urlencode({'announced': message.ref})}") if url else pushed(request, message)
@@ -145,6 +149,7 @@ def send_as_site(request: HttpRequest, msg: str, user: Any) -> Message:
     if is_prefetch(request) or is_from_another_site(request):
         raise Refused("A page of another site may not announce here. Open the address itself.", "forbidden")
     require(user, "announce", DEFAULT_GROUP)
+    checked_body(msg)  # what will not do is not counted
     take_announcement(subject(user, address_behind(request)))
     return send(msg, by=sender(request))
 
@@ -247,7 +252,8 @@ def sent(request: HttpRequest) -> Message:
     if said.author is not None:
         raise InvalidMessage("The author of an announcement is the site itself. Leave author out.")
     take_announcement(subject(user, address_behind(request)))
-    return send(said.body, group=group, data=said.data, ref=said.ref, by=sender(request))
+    data = None if said.data is None else checked_data(said.data)
+    return send(said.body, group=group, data=data, ref=said.ref, by=sender(request))
 
 
 def csrf_refusal(request: HttpRequest) -> HttpResponse | None:

@@ -246,7 +246,7 @@ def test_code_says_by_whom(by, kept):
 
 @pytest.mark.parametrize("by", ["", " ", 5, User])
 def test_by_nobody_is_refused(by):
-    with pytest.raises(InvalidMessage, match="author must be text"):
+    with pytest.raises(InvalidMessage, match="The name in by must be text"):
         send("one", by=by)
 
 

@@ -331,12 +331,26 @@ async def test_twenty_bad_frames_in_a_row_are_enough(application, browser, path)
     await visitor.line.wait(WAIT)
 
 
-async def test_a_good_frame_forgives_the_bad_ones(browser):
+async def test_a_message_that_is_sent_forgives_the_bad_ones_and_a_ping_one_of_them(browser, settings):
+    settings.BROADCAST = {**settings.BROADCAST, "MESSAGE_BURST": 1000}
     visitor = await browser(V1)
     for _ in range(2):
         for _ in range(MAX_STRIKES - 1):
             assert (await visitor.ask(body=""))["type"] == "error"
-        await visitor.hears_nothing()
+        assert (await visitor.ask(body="hi"))["type"] == "message"
+    for _ in range(MAX_STRIKES - 1):
+        assert (await visitor.ask(body=""))["type"] == "error"
+    await visitor.hears_nothing()
+    assert [(await visitor.ask(body=""))["type"] for _ in range(2)] == ["error", "error"]
+    assert (await visitor.hear())["type"] == "bye"
+
+
+async def test_what_comes_with_a_message_is_not_looked_into_for_who_may_not_write(browser, settings):
+    settings.BROADCAST = {"GROUPS": {"broadcast": {"subscribe": "anyone"}}}
+    visitor = await browser(V1)
+    assert (await visitor.ask(body="hi", data=[]))["code"] == "forbidden"
+    settings.BROADCAST = {"GROUPS": {"broadcast": OPEN}}
+    assert (await visitor.ask(body="hi", data=[]))["body"].startswith("The data must be a JSON object")
 
 
 # Who may do what

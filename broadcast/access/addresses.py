@@ -48,7 +48,7 @@ def address_of(peer: str | None, forwarded: str) -> str | None:
     """
     if limits.PROXIES:
         seen = [each.strip() for each in forwarded.split(",") if each.strip()]
-        client = parsed(seen[-min(limits.PROXIES, len(seen))]) if seen else None
+        client = parsed(seen[-limits.PROXIES]) if len(seen) >= limits.PROXIES else None
         return None if client is None else counted_as(client)
     client = parsed(peer or "")
     if client is None or (forwarded and current_process().believes_claims):

@@ -27,7 +27,7 @@ from ..engine.names import is_blank
 from ..engine.process import current_process
 from ..engine.storage.database import alias, lacks_tables
 from ..engine.storage.records import Draft
-from ..engine.validation import MAX_AUTHOR, Identity, checked_author, checked_own_author, checked_text
+from ..engine.validation import MAX_AUTHOR, Identity, checked_author, checked_data, checked_own_author, checked_text
 from ..exceptions import InvalidMessage, LogUnavailable, Refused
 from ..models import Message
 
@@ -112,7 +112,7 @@ def public_name(user: Any) -> str:
 
 def find_name(user: Any) -> str:
     """The public name, with the database's own errors where that is away."""
-    name = own_name(user) if conf.AUTHOR is None else name_by_site(user)
+    name = own_name(user) if conf.AUTHOR is None else name_by_site(lambda: author()(user), 'BROADCAST["AUTHOR"]')
     return neutral_name(user) if name is None else name[:MAX_AUTHOR]
 
 
@@ -121,14 +121,19 @@ def own_name(user: Any) -> str | None:
     name = str(user.get_username())
     if not ADDRESS.search(name):
         return name
-    known = (getattr(user, get)() for get in ("get_short_name", "get_full_name") if hasattr(user, get))
-    return next((str(name) for name in known if not problem_with(name)), None)
+    for get in ("get_short_name", "get_full_name"):
+        found = name_by_site(getattr(user, get, str), f"A user's {get}()")
+        if found is not None and not is_refused(found):
+            return found
+    return None
 
 
-def name_by_site(user: Any) -> str | None:
-    """The name that ``AUTHOR`` gives; None if it gives none, and then the log says once per cause what is wrong."""
+def name_by_site(ask: Callable[[], object], source: str) -> str | None:
+    """The name that the site's own code gives; None if it will not do, and then the log says so once per cause."""
     try:
-        name = author()(user)
+        name = ask()
+        if name == "" and conf.AUTHOR is None:
+            return None  # most users have not given theirs
         if problem := problem_with(name):
             raise ValueError(f"It must return the text of a name; it returned {problem}.")
         return str(name)
@@ -136,8 +141,8 @@ def name_by_site(user: Any) -> str | None:
         if is_outage(error):
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
-        if current_process().is_first_time(f"AUTHOR: {type(error).__name__} in {place.filename}:{place.lineno}"):
-            say(logging.ERROR, 'BROADCAST["AUTHOR"] failed, so users have neutral names: %s', error, error=error)
+        if current_process().is_first_time(f"name: {type(error).__name__} in {place.filename}:{place.lineno}"):
+            say(logging.ERROR, f"{source} failed, so users have neutral names: %s", error, error=error)
         return None
 
 
@@ -169,6 +174,15 @@ def problem_with(name: object) -> str:
     return ""
 
 
+def is_refused(name: str) -> bool:
+    """True if nobody may write under a name."""
+    try:
+        checked_own_author(name[:MAX_AUTHOR])
+    except InvalidMessage:
+        return True
+    return False
+
+
 def neutral_name(user: Any) -> str:
     """A name that is always the same for a user, and tells nothing of them."""
     return f"User {salted_hmac('broadcast.name', str(user.pk)).hexdigest()[:6]}"
@@ -180,7 +194,8 @@ async def name_of(connection: Named) -> str | None:
     if user is None or user is known:
         return name if user is not None else None
     try:
-        name = await connection.read(partial(find_name, user)) if conf.AUTHOR is not None else public_name(user)
+        asks_site = conf.AUTHOR is not None or ADDRESS.search(str(user.get_username()))
+        name = await connection.read(partial(find_name, user)) if asks_site else public_name(user)
     except LogUnavailable as error:
         text = gettext(UserUnknown.sentence)
         raise Refused(text, error.code, retry_after=error.retry_after, detail=str(error)) from None
@@ -192,7 +207,8 @@ def draft_by(user: Any, said: Publish, group: str, name: str | None = None) -> D
     """A client's message to a group, under a name that nobody can forge.
 
     A user (None: a guest) speaks under their own, which is ``name`` if it is known already; a guest under one that
-    is marked as such. Raises InvalidMessage with the code ``forbidden`` if the name hides, steers or mimics.
+    is marked as such. Raises InvalidMessage for data that will not do, and with the code ``forbidden`` if the name
+    hides, steers or mimics.
     """
     source = Message.Source.GUEST if user is None else Message.Source.USER
     author = (said.author or "Guest") if user is None else (name or public_name(user))
@@ -202,7 +218,7 @@ def draft_by(user: Any, said: Publish, group: str, name: str | None = None) -> D
         author=checked_own_author(author),
         body=said.body,
         ref=said.ref or current_process().system.uuid(),
-        data=said.data,
+        data=None if said.data is None else checked_data(said.data),
         user_id=None if user is None else user.pk,
         has_client_ref=said.ref is not None,
     )
@@ -211,7 +227,10 @@ def draft_by(user: Any, said: Publish, group: str, name: str | None = None) -> D
 def sender_name(by: Any) -> str:
     """The name of whoever had a message sent: a user, or a name such as that of a program. Raises InvalidMessage."""
     name = by.get_username() if hasattr(by, "get_username") and not isinstance(by, type) else by
-    return checked_author(str(name)[:MAX_AUTHOR] if isinstance(name, str) else name)
+    text = checked_text(name, "name in by")
+    if is_blank(text):
+        raise InvalidMessage("The name in by must be text that is not empty; it came empty.")
+    return text[:MAX_AUTHOR]
 
 
 def identity_of(author: Any) -> Identity:

@@ -13,6 +13,7 @@ from ..engine.throttle import TokenBucket
 from ..exceptions import Refused
 
 USER = "user "
+AFTER_TOO_MANY = 30.0  # seconds after which a client comes back that was one too many
 
 
 def subject(user: Any, address: str | None) -> str | None:
@@ -47,6 +48,11 @@ def too_fast(text: str, wait: float, key: str) -> Refused:
     return Refused(text, "rate_limited", retry_after=wait, detail=detail)
 
 
+def flooded() -> Refused:
+    """The reason for which a client has to go that pours on."""
+    return too_fast("You send far more than you may.", 0.0, "MESSAGE_RATE")
+
+
 class ConnectionLimits:
     """What one connection may do at most, by itself and among those of its user or address."""
 
@@ -59,14 +65,14 @@ class ConnectionLimits:
         self._frames: TokenBucket | None = None  # most connections never send
         self._groups: TokenBucket | None = None
 
-    def enter(self) -> bool:
-        """Counts the connection; False if too many of the same user or address are open already."""
-        if self.whom is not None:
-            is_user = self.whom.startswith(USER)
-            most = limits.CONNECTIONS_PER_USER if is_user else limits.CONNECTIONS_PER_ADDRESS
-            self._is_counted = self._process.connections.enter(self.whom, most)
-            return self._is_counted
-        return True
+    def enter(self) -> None:
+        """Counts the connection. Raises Refused if too many of the same user or address are open already."""
+        if self.whom is None:
+            return
+        key = "CONNECTIONS_PER_USER" if self.whom.startswith(USER) else "CONNECTIONS_PER_ADDRESS"
+        self._is_counted = self._process.connections.enter(self.whom, getattr(limits, key))
+        if not self._is_counted:
+            raise too_fast("You have too many connections open.", AFTER_TOO_MANY, key)
 
     def leave(self) -> None:
         if self._is_counted and self.whom is not None:
@@ -80,7 +86,7 @@ class ConnectionLimits:
             self._frames = TokenBucket(limits.MESSAGE_RATE, limits.MESSAGE_BURST, monotonic)
         if wait := self._frames.take():
             reason = f"You may send {limits.MESSAGE_RATE:g} frames a second. Wait a moment."
-            raise unread(text, reason, "rate_limited", wait)
+            raise unread(text, too_fast(reason, wait, "MESSAGE_RATE"))
 
     def take_group(self, group: str, followed: Collection[str]) -> None:
         """Counts a group that is newly asked for. Raises Refused if there were too many, or are too many by now."""

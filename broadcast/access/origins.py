@@ -25,7 +25,8 @@ def accepts_handshake(scope: Mapping[str, Any]) -> bool:
     headers: dict[bytes, bytes] = dict(scope.get("headers", ()))
     accepted = accepts_origin(headers, scope.get("scheme", "ws"))
     if not accepted:
-        say(logging.WARNING, "Refused a WebSocket from the origin %s", cut(headers[b"origin"].decode("latin-1")))
+        text = "Refused a WebSocket from the origin %s: it is another host's, and not in CSRF_TRUSTED_ORIGINS"
+        say(logging.WARNING, text, cut(headers[b"origin"].decode("latin-1")))
     return accepted
 
 

@@ -16,18 +16,21 @@ from ..conf import conf
 from ..exceptions import InvalidMessage, Refused
 from ..groups import is_group_name
 from .frames import SUBPROTOCOL, Dialect, Fields, checked_epoch, checked_offset
-from .validation import checked_author, checked_body, checked_data, checked_group, checked_ref, checked_text, shown
+from .validation import checked_author, checked_body, checked_group, checked_ref, checked_text, shown
 
 
 @dataclass(slots=True)  # made for each message, and four times as fast as a frozen one
 class Publish:
-    """``{"body": …}``: say something to a group; None means the address's own group, or no name given."""
+    """``{"body": …}``: say something to a group; None means the address's own group, or no name given.
+
+    ``data`` is as it came: it is looked into for those who may write at all, for that may take long.
+    """
 
     body: str
     author: str | None
     group: str | None
     ref: uuid.UUID | None
-    data: Fields | None
+    data: object
 
 
 @dataclass(slots=True, frozen=True)
@@ -88,13 +91,14 @@ def decoded(text: str, what: str = "A frame") -> Fields:
     return fields
 
 
-def unread(text: str | None, reason: str, code: str, retry_after: float) -> Refused:
-    """The refusal of a frame before it is read: with its ref, and the group it subscribes to."""
+def unread(text: str | None, error: Refused) -> Refused:
+    """The refusal of a frame that is not done, with its ref, and the group it subscribes to."""
     try:
         fields = decoded(text) if text and len(text) <= max_frame() else {}
     except InvalidMessage:
         fields = {}
-    return Refused(reason, code, ref=fields.get("ref"), group=subscribed_in(fields), retry_after=retry_after)
+    error.ref, error.group = fields.get("ref"), subscribed_in(fields)
+    return error
 
 
 def subscribed_in(fields: Fields) -> str | None:
@@ -134,7 +138,7 @@ def publish_of(fields: Fields) -> Publish:
         author=optional(checked_author, fields.get("author")),
         group=optional(checked_group, fields.get("group")),
         ref=optional(checked_ref, fields.get("ref")),
-        data=optional(checked_data, fields.get("data")),
+        data=fields.get("data"),
     )
 
 

@@ -35,10 +35,10 @@ LATIN = re.compile(
 ALSO_ALIKE = {
     ord(char): letter
     for letter, chars in {
-        "s": "5$§\u01a7\u01a8\u057f\u0575\u2d1d",
-        "e": "3\u03b5\u03c3\u0259\u025c\u0437\u0454\u0511\u1971\u20ac\u2208\u2211",
-        "r": "\xae\u044f\u13b1",
-        "v": "\u03c5\u04af\u221a",
+        "s": "5$§\u01a7\u01a8\u01bc\u01bd\u057f\u0575\u1506\u1511\u2d1d\u4e02\U00010496",
+        "e": "3\u03b5\u03c3\u039e\u03be\u042d\u044d\u0259\u025c\u0437\u0454\u0511\u1971\u20ac\u2208\u2211\u2261",
+        "r": "\xae\u044f\u13b1\ua75a\ua75b\U00010313",
+        "v": "\u03c5\u04af\u13d9\u221a",
     }.items()
     for char in chars
 } | {first + ord(letter) - ord("a"): letter for first in (0x1F150, 0x1F170, 0x1F1E6) for letter in "serv"}
@@ -64,10 +64,18 @@ def hiding_in(name: str) -> str:
     return found.group() if found else ""
 
 
+@lru_cache(maxsize=1024)
 def is_servers_name(name: str) -> bool:
-    """True if people would read ``name`` as the name under which the site itself speaks: alike, or nearly so."""
-    letters = "".join(map(prototype, unicodedata.normalize("NFKD", name))).replace("\\/", "v")
-    seen = "".join(char for char in letters if char.isalnum() and not UNSEEN.match(char))
+    """True if people would read ``name`` as the name under which the site itself speaks: alike, or nearly so.
+
+    It is over after as many letters as that name has: a name of the greatest length costs no more than another.
+    """
+    seen = ""
+    for char in name.replace("\\/", "v"):
+        for part in unicodedata.normalize("NFKD", char):
+            seen += "".join(letter for letter in prototype(part) if letter.isalnum() and not UNSEEN.match(letter))
+        if len(seen) > len(SERVER):
+            return False
     return SERVER.casefold() in (seen, seen[::-1])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from .storage.pruning import Pruning
 from .system import System
 
 END_SECONDS = 2.0  # that the end of the process waits for a node
+PROXY_HEADERS = "--proxy-headers"
 MAX_SAID = 100  # lines that are said once
 
 Listener = Callable[[Sequence[Message]], None]
@@ -56,7 +58,8 @@ class Process:
         self.commit = GroupCommit(self.log, self.hints, self.pruning, self.in_flight, self.system)
         self.limits = RateLimits(self.system)
         self.connections = ConnectionCounts()
-        self.believes_claims = False  # the server takes the client's claim of an address for its address
+        # The server takes the client's claim of an address for its address: a daphne says so on its command line.
+        self.believes_claims = PROXY_HEADERS in sys.argv
         self.nodes: dict[asyncio.AbstractEventLoop, Node] = {}
         self.own_channels: set[str] = set()  # of the nodes, in the channel layer
         self.captured_sends: list[Any] | None = None  # each ASGI send as it arrives at a consumer, for a probe

@@ -49,7 +49,7 @@ class SharedCounts:
 
     def add(self, key: Key, per_second: float, burst: int) -> None:
         """Counts one that was granted; does nothing where there is no Redis."""
-        if not redis_of_the_site():
+        if not is_shared():
             return
         with self._lock:
             self._granted[key, per_second, burst] += 1
@@ -59,7 +59,9 @@ class SharedCounts:
         try:
             self._system.start_thread(self._work, "broadcast-limits", True)
         except RuntimeError:  # no thread can be had now; the next one tries again
-            self._is_running = False
+            with self._lock:
+                self._is_running = False
+                self._granted.clear()
 
     def _work(self) -> None:
         counter: RedisCounter | None = None
@@ -75,7 +77,7 @@ class SharedCounts:
                     self._report(granted, counter)
                     self._failed = ""
             except Exception as error:  # of the library, or of the settings it was given
-                self._fail(f"{type(error).__name__}: {error}")
+                self._fail(type(error).__name__)  # what it says may have the address, and a password in it
                 self._system.sleep(PAUSE_AFTER_FAILURE)
 
     def _goes_on(self, idle: float) -> bool:
@@ -134,22 +136,32 @@ def counter_of_the_site(known: RedisCounter | None) -> RedisCounter:
     return RedisCounter(*address)
 
 
+def is_shared() -> bool:
+    """True if the settings name a Redis, rightly or wrongly."""
+    if limits.REDIS_URL is not None:
+        return bool(limits.REDIS_URL)
+    return str(channel_layer().get("BACKEND", "")).startswith("channels_redis.")
+
+
+def channel_layer() -> Mapping[str, Any]:
+    layers: Mapping[str, Mapping[str, Any]] = getattr(settings, "CHANNEL_LAYERS", None) or {}
+    return layers.get(conf.CHANNEL_LAYER) or {}
+
+
 def redis_of_the_site() -> tuple[str, Mapping[str, Any]] | None:
     """The address of the Redis that counts, and options for it: the settings' own one, or that of the channel layer."""
-    if limits.REDIS_URL is not None:
-        return (limits.REDIS_URL, {}) if limits.REDIS_URL else None
-    layers = getattr(settings, "CHANNEL_LAYERS", None) or {}
-    layer = layers.get(conf.CHANNEL_LAYER) or {}
-    if not str(layer.get("BACKEND", "")).startswith("channels_redis."):
+    if not is_shared():
         return None
-    hosts = layer.get("CONFIG", {}).get("hosts") or [("localhost", 6379)]
-    return address_of(hosts if isinstance(hosts, str) else hosts[0])
+    if limits.REDIS_URL:
+        return limits.REDIS_URL, {}
+    hosts = (channel_layer().get("CONFIG") or {}).get("hosts") or [("localhost", 6379)]
+    return redis_address(hosts if isinstance(hosts, str) else hosts[0])
 
 
-def address_of(host: Any) -> tuple[str, Mapping[str, Any]]:
+def redis_address(host: Any) -> tuple[str, Mapping[str, Any]]:
     """An entry of ``hosts``, as channels_redis takes it, for the library that counts."""
     if isinstance(host, str):
-        return host, {}
+        return "redis+" * host.startswith("unix://") + host, {}
     if not isinstance(host, Mapping):
         name, port = host
         return f"redis://{name}:{port}", {}
@@ -158,7 +170,9 @@ def address_of(host: Any) -> tuple[str, Mapping[str, Any]]:
         places = ",".join(f"{name}:{port}" for name, port in options.pop("sentinels"))
         return f"redis+sentinel://{places}/{options.pop('master_name')}", options
     if "address" in options:
-        url, _ = address_of(options.pop("address"))
+        url, _ = redis_address(options.pop("address"))
         return url, options
+    if "path" in options:
+        return f"redis+unix://{options.pop('path')}", options
     scheme = "rediss" if options.pop("ssl", False) else "redis"
     return f"{scheme}://{options.pop('host', 'localhost')}:{options.pop('port', 6379)}", options

@@ -9,9 +9,11 @@ from django.db import OperationalError
 from broadcast import send
 from broadcast.access.identity import draft_by, public_name
 from broadcast.access.sentences import sentence_of
+from broadcast.consumers import BroadcastConsumer
 from broadcast.engine.commands import publish_of
 from broadcast.exceptions import InvalidMessage, LogUnavailable
 from broadcast.models import Message
+from tests.tabs import OPEN, Browser
 
 ADDRESS = "ann.smith@example.org"
 
@@ -74,7 +76,7 @@ def test_the_site_may_name_its_users(named_by, author):
         (lambda user: ADDRESS, "it returned an e-mail address"),
         (lambda user: "a\x00", "NUL"),
     ],
-    ids=str,
+    ids=["raises", "is nowhere", "returns None", "is blank", "is an address", "has a NUL"],
 )
 def test_one_that_fails_gives_neutral_names_and_the_log_says_so_once(named_by, author, text):
     [name], [line] = named_by(author)
@@ -131,3 +133,19 @@ def test_guests_are_refused_alike_over_http(client, settings, name, content_type
     kind = {"content_type": content_type} if content_type else {}
     answer = client.post("/broadcast/", {"body": "hi", "author": name}, **kind)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("first", "shown"), [("Ann", "Ann"), ("Server", "User "), ("A\u200fnn", "User "), ("", "User ")]
+)
+async def test_the_short_name_may_be_looked_up_and_one_that_nobody_may_write_under_is_passed_over(
+    transactional_db, settings, monkeypatch, first, shown
+):
+    monkeypatch.setattr(User, "get_short_name", lambda user: User.objects.get(pk=user.pk).first_name)
+    monkeypatch.setattr(User, "get_full_name", fail)
+    settings.BROADCAST, settings.CHANNEL_LAYERS = {"GROUPS": {"broadcast": OPEN}}, {}
+    user = await User.objects.acreate(username=ADDRESS, first_name=first)
+    browser = Browser(BroadcastConsumer.as_asgi(), "/ws?v=1", user=user)
+    assert (await browser.connect())["user"].startswith(shown)
+    assert (await browser.ask(body="hi"))["author"].startswith(shown)
+    await browser.leave()

@@ -108,7 +108,22 @@ def test_the_sites_own_code_is_never_limited(settings, admin_client):
     assert Message.objects.count() == 5
 
 
+@pytest.mark.parametrize("wrong", [None, "1", [1], 0, float("nan"), True])
+def test_a_limit_that_will_not_do_is_the_default(settings, client, db, wrong):
+    keys = ("MESSAGE_RATE", "MESSAGE_BURST", "ANNOUNCEMENTS_PER_MINUTE", "CONNECTIONS_PER_USER", "SUBSCRIBE_RATE")
+    allow(settings, **dict.fromkeys(keys, wrong), PROXIES="1" if wrong == 0 else wrong)
+    assert posted(client).status_code == 201
+    assert client.get(PUSH).status_code == 200
+
+
 # Announcements
+
+
+def test_announcements_that_will_not_do_are_not_counted(settings, client, db):
+    allow(settings, ANNOUNCEMENTS_PER_MINUTE=1)
+    for _ in range(2):
+        assert client.get(f"/broadcast/{'x' * 4001}", REMOTE_ADDR=PEER).status_code == 400
+    assert client.get(PUSH, REMOTE_ADDR=PEER).status_code == 200
 
 
 def test_announcements_are_counted_by_themselves(settings, db):

@@ -30,7 +30,7 @@ AGAIN = "Messages can neither be read nor sent right now. Try again in a moment.
 )
 def test_strangers_are_told_a_sentence_and_staff_the_reason_too(caplog, error, user, sentence, detail):
     assert told(error, user) == (f"{sentence} {detail}".strip() if user is STAFF else sentence)
-    who = f"user {user.pk}" if user in (ANN, STAFF) else "a guest"
+    who = f"user {user.pk}" if user in (ANN, STAFF) else "a guest" if detail else "a visitor"
     assert caplog.messages == [f"Refused {who} ({error.code}): {sentence} {detail}".strip()]
     assert levels(caplog) == ["WARNING" if detail else "INFO"]
 

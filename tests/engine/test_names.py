@@ -1,9 +1,11 @@
 """Names: what steers, hides or mimics is told from what people are called."""
 
 import unicodedata
+from unittest.mock import patch
 
 import pytest
 
+from broadcast.engine import names
 from broadcast.engine.names import hiding_in, is_servers_name
 
 HIDING = [
@@ -93,3 +95,10 @@ def test_every_letter_that_unicode_says_looks_like_one_of_the_name():
 )
 def test_other_names(name):
     assert not is_servers_name(name)
+
+
+def test_a_name_of_very_many_letters_is_soon_over():
+    long = "\ufdfa" * 255  # each of which stands for eighteen
+    with patch.object(names.unicodedata, "normalize", wraps=unicodedata.normalize) as normalize:
+        assert not is_servers_name(long)
+    assert normalize.call_count < 10

@@ -39,6 +39,8 @@ BROADCAST = {
     "MAX_BODDY": 1,
     "MAX_DATA": "4000",
     "POLICY": "mysite.nowhere.may",
+    "AUTHOR": "mysite.nowhere.name",
+    "LIMITS": {"PROXY": 1, "MESSAGE_BURST": 0},
     "GROUPS": {
         "two words": {},
         "news": "anyone",
@@ -53,6 +55,7 @@ DEBUG, ALLOWED_HOSTS = False, ["localhost"]
 SILENCED_SYSTEM_CHECKS = ["mail.E001"]  # Django 6.1's, of the mail that startproject sets up
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 BROADCAST = {"GROUPS": {"lobby": {"publish": "anyone"}}}
+USE_X_FORWARDED_HOST = True
 """,
 }
 
@@ -69,11 +72,19 @@ PROMISED = [
     ("wrong", "E010", "daphne comes after django.contrib.staticfiles in INSTALLED_APPS"),
     ("wrong", "E011", """CHANNEL_LAYERS has no 'default', which BROADCAST["CHANNEL_LAYER"] says to use."""),
     ("wrong", "E012", """BROADCAST["POLICY"] cannot be imported: No module named 'mysite.nowhere'"""),
+    ("wrong", "E013", """BROADCAST["LIMITS"] has no key 'PROXY'. HINT: Did you mean 'PROXIES'?"""),
+    (
+        "wrong",
+        "E014",
+        """BROADCAST["LIMITS"]["MESSAGE_BURST"] must be a positive whole number of messages, not 0 (int).""",
+    ),
+    ("wrong", "E015", """BROADCAST["AUTHOR"] cannot be imported: No module named 'mysite.nowhere'"""),
     ("no_dict", "W001", "ASGI_APPLICATION is not set, and daphne's runserver does not start without it."),
     ("no_dict", "W002", "daphne is not in INSTALLED_APPS, so runserver speaks no WebSocket."),
     ("open", "W003", "The channel layer 'default' is in memory: what another process sends arrives up to 1.0 s late"),
     ("open", "W004", "The SQLite database 'default' has no write-ahead log"),
     ("open", "W005", """BROADCAST["GROUPS"]["lobby"]["publish"] is "anyone": every visitor may publish"""),
+    ("open", "W006", """BROADCAST["LIMITS"]["PROXIES"] does not say how many proxies are in front of this site"""),
     ("fresh", "E002", "BROADCAST has no setting 'TYPO'."),
     ("fresh", "E004", """BROADCAST["GROUPS"] names a group 'a b', which no group can be called."""),
     ("fresh", "E005", """BROADCAST["GROUPS"]["a b"] must be a dict, not 3 (int)."""),

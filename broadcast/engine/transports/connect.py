@@ -31,7 +31,7 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
         node.process.captured_sends.append(send)
     daphne = daphne_behind(send)
     if daphne is None:
-        say(node, BY_ASGI)
+        say_once(node, BY_ASGI)
         return AsgiTransport(send, dialect)
     note_claims(node.process, daphne.server)
     throttle_handshakes(daphne.server)
@@ -45,9 +45,9 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
 def daphne_transport(node: Node, send: Send, dialect: Dialect, daphne: DaphneConnection) -> Transport:
     socket = socket_of(daphne) if conf.DIRECT_WRITES else None
     if socket is None:
-        say(node, BY_ASGI)
+        say_once(node, BY_ASGI)
         return AsgiTransport(send, dialect, backpressure_of(daphne))
-    say(node, DIRECTLY)
+    say_once(node, DIRECTLY)
     return DirectTransport(send, dialect, socket, node.scheduler)
 
 
@@ -57,6 +57,6 @@ def note_claims(process: Process, server: Any) -> None:
         process.believes_claims = True
 
 
-def say(node: Node, way: str) -> None:
+def say_once(node: Node, way: str) -> None:
     if node.process.is_first_time(way):
         logger.info("%s", way)

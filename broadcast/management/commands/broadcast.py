@@ -128,10 +128,14 @@ class Command(BaseCommand):
 
 
 def login_name() -> str:
-    """The name of the operating system's user; their number where it has no name."""
+    """The name of the operating system's user, not what the environment says; their number where it has no name."""
     try:
-        return getpass.getuser()
-    except (KeyError, ImportError, OSError):
+        import pwd  # which Windows has not
+    except ImportError:
+        return printable(getpass.getuser())
+    try:
+        return printable(pwd.getpwuid(os.getuid()).pw_name)
+    except KeyError:
         return str(os.getuid())
 
 
