@@ -15,7 +15,7 @@ class Burst(NamedTuple):
     """Bytes that are sent in one go, and how many frames or requests are in them."""
 
     data: bytes
-    count: int
+    size: int
 
 
 def frame(payload: bytes = b"", opcode: int = TEXT, first: int = FIN, mask: bytes | None = bytes(4)) -> bytes:

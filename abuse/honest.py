@@ -154,7 +154,7 @@ class Crowd:
             task.cancel()
         try:
             async with asyncio.timeout(WAIT):
-                while any(self._missing()):
+                while any(self._missing()):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError:
             for client, missing in zip(self.clients, self._missing(), strict=True):

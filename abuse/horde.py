@@ -128,7 +128,7 @@ class Horde:
         burst = wave.random.choice(wave.bursts[attack.name])
         opening = handshake(attack.opening).replace(ADDRESS, address) if attack.opening else b""
         data = burst.data.replace(ADDRESS, address)
-        return Attempt(connection, attack, wave.tallies[attack.name], opening, data, burst.count)
+        return Attempt(connection, attack, wave.tallies[attack.name], opening, data, burst.size)
 
     def _follow(self, wave: Wave, attempt: Attempt, events: int) -> None:
         before = attempt.interest

@@ -96,8 +96,7 @@ class House(Daphne):
         requests = [len(line) for line in lines if ACCESS.match(line)]
         others = [len(line) for line in lines if line and not ACCESS.match(line)]
         failures = [line for line in lines if FAILURE.search(line) and not ACCESS.match(line)]
-        longest = [max(each, default=0) for each in (requests, others)]
-        return LogLines(len(requests), len(others), *longest, failures)
+        return LogLines(len(requests), len(others), max(requests, default=0), max(others, default=0), failures)
 
 
 def made_by_reading(before: Rows, after: Rows) -> set[str]:

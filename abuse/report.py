@@ -78,7 +78,7 @@ def ends(tallies: Iterable[dict[str, Any]]) -> str:
     counts: Counter[str] = Counter()
     for tally in tallies:
         counts.update(tally["ends"])
-    told = [f"{how} × {count:,}" for how, count in counts.most_common(ENDS_TOLD)]
+    told = [f"{how} ({count:,})" for how, count in counts.most_common(ENDS_TOLD)]
     return ", ".join(told) or NOTHING
 
 
@@ -139,7 +139,7 @@ def memory_line(run: Run) -> str:
     names = ", ".join(worst.tallies)
     return (
         f"Memory: {run.quiet_memory / MIB:.0f} MiB when quiet, {worst.memory / MIB:.0f} MiB at the worst ({names}); "
-        f"bound: quiet + Σ connections at once × ({CONNECTION // 1024} KiB + what one may hold) = "
+        f"bound: quiet + the sum of (connections at once) * ({CONNECTION // 1024} KiB + what one may hold) = "
         f"{run.quiet_memory / MIB:.0f} + {may_hold(worst) / MIB:.0f} = {bound / MIB:.0f} MiB."
     )
 

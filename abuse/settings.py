@@ -7,8 +7,8 @@ from project.settings import *  # noqa: F403
 
 BROADCAST: dict[str, Any] = {  # type: ignore[no-redef]
     "GROUPS": {
-        **dict.fromkeys((HALL, PIT), {"subscribe": "anyone", "publish": "anyone"}),
-        **dict.fromkeys((ARCHIVE, f"{READ_ONLY}.*"), {"subscribe": "anyone"}),
+        **{group: {"subscribe": "anyone", "publish": "anyone"} for group in (HALL, PIT)},
+        **{group: {"subscribe": "anyone"} for group in (ARCHIVE, f"{READ_ONLY}.*")},
     },
     "LIMITS": {"PROXIES": 1},  # each client says its own address, as a proxy would
 }

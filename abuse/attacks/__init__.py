@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
-from abuse.attacks.attack import Attack
 from abuse.attacks.sockets import SOCKETS
 from abuse.attacks.web import WEB
 

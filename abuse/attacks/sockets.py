@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
+from typing import Any
 
 from abuse import ARCHIVE, HALL, PIT, READ_ONLY
 from abuse.attacks.attack import FOR_GOOD, INBOX, MESSAGE, PIECES, UNREAD, UNSENT, Attack
@@ -123,7 +124,20 @@ def new_groups(random: Random) -> Burst:
 
 
 def odd_groups(random: Random) -> Burst:
-    names = ("staff", "user.1", "", "..", "a" * 81, "room.*", "room.x:1tKq3m:4hQbX0", "roöm.x", 7, None, [], {})
+    names: tuple[Any, ...] = (
+        "staff",
+        "user.1",
+        "",
+        "..",
+        "a" * 81,
+        "room.*",
+        "room.x:1tKq3m:4hQbX0",
+        "roöm.x",
+        7,
+        None,
+        [],
+        {},
+    )
     return burst(*(said(type="subscribe", group=random.choice(names)) for _ in range(60)))
 
 
@@ -134,7 +148,7 @@ def resumes(random: Random) -> Burst:
 
 
 def odd_positions(random: Random) -> Burst:
-    positions = (-1, 2**63, 2**64, 1e400, 0.5, "0", True, [], {}, -(10**400))
+    positions: tuple[Any, ...] = (-1, 2**63, 2**64, 1e400, 0.5, "0", True, [], {}, -(10**400))
     afters = [random.choice(positions) for _ in range(40)]
     return burst(
         *(said(type="subscribe", group=HALL, after=after, epoch=random.choice(("void", 1))) for after in afters)
