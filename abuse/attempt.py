@@ -17,6 +17,7 @@ FORBIDDEN = (  # what no stranger is told
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 LENGTH = re.compile(rb"Content-Length: (\d+)", re.IGNORECASE)
 HEAD_END = b"\r\n\r\n"
+CODES = range(1000, 5000)
 KEPT = 160  # bytes of what came before: a close frame is shorter, and so is a forbidden word
 READ_BYTES = 1 << 17
 MOST_FOUND = 5
@@ -147,6 +148,8 @@ class Attempt:
         elif not self._is_websocket:
             self._count_answers(data)
         self._tail = data[-KEPT:]
+        if self._is_websocket and not self.is_over and (code := self._last_word()):
+            self.end(code)
 
     def _hear_answer(self, data: bytes) -> None:
         head, ended, _ = data.partition(HEAD_END)
@@ -172,7 +175,8 @@ class Attempt:
         tail = self._tail
         at = tail.rfind(b"\x88")
         while at >= 0:
-            if tail[at + 1 : at + 2] == bytes([len(tail) - at - 2]):
-                return str(int.from_bytes(tail[at + 2 : at + 4])) if len(tail) > at + 3 else "1005"
+            code = int.from_bytes(tail[at + 2 : at + 4])
+            if tail[at + 1 : at + 2] == bytes([len(tail) - at - 2]) and code in CODES:
+                return str(code)
             at = tail.rfind(b"\x88", 0, at)
         return ""

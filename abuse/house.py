@@ -30,6 +30,7 @@ from broadcast.models import Group
 print(json.dumps(list(Group.objects.values_list("name", flat=True))))
 """
 FAILURE = re.compile(r"Traceback|ERROR|CRITICAL|Unhandled|never retrieved")
+OF_STRANGERS = re.compile(r" ERROR +django\.security\.")  # what Django says of an odd Host, in one line
 ACCESS = re.compile(r"^\d+\.\d+\.\d+\.\d+:\d+ - - \[")
 LOOK_EVERY = 0.2
 
@@ -95,8 +96,12 @@ class House(Daphne):
         lines = self.log_file.read_bytes().decode(errors="replace").split("\n")
         requests = [len(line) for line in lines if ACCESS.match(line)]
         others = [len(line) for line in lines if line and not ACCESS.match(line)]
-        failures = [line for line in lines if FAILURE.search(line) and not ACCESS.match(line)]
+        failures = [line for line in lines if is_failure(line)]
         return LogLines(len(requests), len(others), max(requests, default=0), max(others, default=0), failures)
+
+
+def is_failure(line: str) -> bool:
+    return bool(FAILURE.search(line)) and not ACCESS.match(line) and not OF_STRANGERS.search(line)
 
 
 def made_by_reading(before: Rows, after: Rows) -> set[str]:

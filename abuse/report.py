@@ -135,12 +135,12 @@ def server_lines(run: Run, after: Rows) -> list[str]:
 
 def memory_line(run: Run) -> str:
     worst = max(run.waves, key=lambda wave: wave.memory)
-    bound = run.quiet_memory + sum(may_hold(wave) for wave in [worst])
+    most = max(map(may_hold, run.waves[: run.waves.index(worst) + 1]))  # what was freed is not given back at once
     names = ", ".join(worst.tallies)
     return (
         f"Memory: {run.quiet_memory / MIB:.0f} MiB when quiet, {worst.memory / MIB:.0f} MiB at the worst ({names}); "
-        f"bound: quiet + the sum of (connections at once) * ({CONNECTION // 1024} KiB + what one may hold) = "
-        f"{run.quiet_memory / MIB:.0f} + {may_hold(worst) / MIB:.0f} = {bound / MIB:.0f} MiB."
+        f"bound: quiet + connections at once * ({CONNECTION // 1024} KiB + what one may hold), worst wave so far: "
+        f"{run.quiet_memory / MIB:.0f} + {most / MIB:.0f} = {(run.quiet_memory + most) / MIB:.0f} MiB."
     )
 
 

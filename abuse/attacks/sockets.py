@@ -199,12 +199,12 @@ ODD_JSON = (
 
 SOCKETS = (
     Attack("ping flood", lambda random: control(PING)),
-    Attack("ping flood, not read", lambda random: control(PING), reads=False, holds=UNSENT),
+    Attack("ping flood not read", lambda random: control(PING), reads=False, holds=UNSENT),
     Attack("long ping flood", long_pings),
     Attack("pong flood", lambda random: control(PONG)),
     Attack("text flood", texts, holds=UNREAD),
     Attack("refused text flood", refused, holds=UNREAD),
-    Attack("message flood, one address", messages, addresses=1, holds=UNREAD + INBOX),
+    Attack("message flood of one address", messages, addresses=1, holds=UNREAD + INBOX),
     Attack("large messages", large_messages, connections=10, addresses=2, holds=MESSAGE + UNREAD + INBOX),
     Attack("empty pieces", empty_pieces, holds=PIECES + UNREAD),
     Attack("one-byte pieces", small_pieces, holds=PIECES + UNREAD),
@@ -236,6 +236,6 @@ SOCKETS = (
         holds=UNSENT,
     ),
     Attack("refs that collide", same_ref, pause=1.5, holds=INBOX),
-    Attack("1,100 sockets from one address", nothing, connections=1100, addresses=1, times=0, stays=FOR_GOOD, rest=2.0),
+    Attack("1100 sockets of one address", nothing, connections=1100, addresses=1, times=0, stays=FOR_GOOD, rest=2.0),
     Attack("sockets that come and go", nothing, times=0, rest=0.0),
 )

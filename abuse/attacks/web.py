@@ -179,14 +179,30 @@ def dropped_handshake(random: Random) -> Burst:
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 
+
+def histories_in_a_row(random: Random) -> Burst:
+    """Asks for as much as may be asked for without waiting for an answer."""
+    return burst(request("GET", HISTORY), times=100)
+
+
 WEB = (
-    Attack("history, 500 messages", histories, None, connections=4, holds=2 * ANSWER),
+    Attack("histories of 500 messages", histories, None, connections=4, holds=2 * ANSWER),
     Attack("history not read", histories, None, connections=60, reads=False, times=1, stays=FOR_GOOD, holds=4 * ANSWER),
+    Attack(
+        "histories in a row not read",
+        histories_in_a_row,
+        None,
+        connections=10,
+        reads=False,
+        times=1,
+        stays=FOR_GOOD,
+        holds=4 * ANSWER,
+    ),
     Attack("pages and logs in a loop", pages, None, connections=4, holds=ANSWER),
     Attack("odd requests", odd_requests, None, times=1, stays=0.5, holds=ANSWER),
     Attack("broken requests", broken_requests, None, times=1, stays=0.5, holds=256 * KIB),
-    Attack("posts, one address", posts, None, connections=4, addresses=1, holds=64 * KIB),
-    Attack("posts, forged addresses", forged_posts, None, connections=4, addresses=1, holds=64 * KIB),
+    Attack("posts of one address", posts, None, connections=4, addresses=1, holds=64 * KIB),
+    Attack("posts of forged addresses", forged_posts, None, connections=4, addresses=1, holds=64 * KIB),
     Attack("announcements", announcements, None, connections=4, holds=64 * KIB),
     Attack("ever new rooms by HTTP", new_rooms, None, connections=4, holds=64 * KIB),
     Attack("half-open connections", nothing, None, connections=300, times=0, stays=FOR_GOOD),
