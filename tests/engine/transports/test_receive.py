@@ -10,8 +10,10 @@ import pytest
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
 from django.test import override_settings
+from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
+from broadcast.conf import conf
 from broadcast.engine.transports.daphne import receive
 from broadcast.engine.transports.daphne.internals import OF_ANY_TRANSPORT, UNSENT_BYTES, DaphneSocket, below_tls
 from broadcast.engine.transports.daphne.receive import throttle_handshakes
@@ -159,6 +161,42 @@ def test_requests_of_daphne_learn_to_wait_in_one_line(server):
     assert isinstance(build.__self__, receive.HandshakeThrottle)
     kinds = {build(None).requestFactory for _ in range(3)}
     assert [(kind is not WebRequest, kind.mro()[1]) for kind in kinds] == [(True, WebRequest)]
+
+
+@pytest.fixture
+async def served(server, clock, monkeypatch) -> tuple[StringTransport, list[bytes]]:
+    """A connection whose client does not take what it is sent, and the requests that were begun."""
+    begun: list[bytes] = []
+
+    def process(request: WebRequest) -> None:
+        begun.append(request.uri)
+        request.finish()
+
+    monkeypatch.setattr(WebRequest, "process", process)
+    server.connections = {}
+    throttle_handshakes(server)
+    protocol, transport = server.http_factory.buildProtocol(None), StringTransport()
+    protocol.makeConnection(transport)
+    transport.producer.pauseProducing()
+    protocol.dataReceived(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    return transport, begun
+
+
+async def test_a_request_waits_until_the_answers_before_it_are_taken(served, clock):
+    transport, begun = served
+    clock.advance(receive.UNTAKEN_CHECK_SECONDS)
+    await quiet()
+    assert begun == []
+    transport.producer.resumeProducing()
+    clock.advance(receive.UNTAKEN_CHECK_SECONDS)
+    await until(lambda: begun == [b"/1", b"/2"])
+
+
+async def test_who_takes_no_answer_while_more_is_asked_is_cut_off_in_the_end(served, clock):
+    transport, begun = served
+    clock.advance(conf.STALLED_TIMEOUT + receive.UNTAKEN_CHECK_SECONDS)
+    await until(lambda: transport.disconnected)
+    assert begun == []
 
 
 async def test_who_says_much_before_it_is_answered_is_cut_off(server, connection):

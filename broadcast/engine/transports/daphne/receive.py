@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+from ....conf import conf
 from ...throttle import Pool
 from .gate import OF_PARSER, FrameGate
 from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, has_all, pause_reading, resume_reading
@@ -86,6 +87,7 @@ def read_little_of(transport: Any) -> None:
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
+UNTAKEN_CHECK_SECONDS = 0.02
 EARLY_BYTES = 64 * 1024  # that a client may say before it is answered
 OF_EARLY = ("data", "processHandshake")
 
@@ -153,14 +155,42 @@ def bound_early(protocol: Any) -> None:
         protocol.transport.abortConnection()
 
 
+class Turn:
+    """The wait of a request until its client has taken the answers before it; Twisted keeps them all in memory.
+
+    Meanwhile it reads nothing more of the client. Who takes nothing for STALLED_TIMEOUT is cut off.
+    """
+
+    __slots__ = ("_gives_up_at", "_process", "_request")
+
+    def __init__(self, request: Any, process: Callable[[], Any]) -> None:
+        self._request = request
+        self._process = process
+        self._gives_up_at = asyncio.get_running_loop().time() + conf.STALLED_TIMEOUT
+
+    def begin(self) -> None:
+        """Begins the request, or looks again later."""
+        channel = getattr(self._request, "channel", None)
+        if channel is None:
+            return  # the client has gone
+        if not getattr(channel, "_waitingForTransport", False):
+            self._process()
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._gives_up_at:
+            loop.call_later(UNTAKEN_CHECK_SECONDS, self.begin)
+        else:
+            self._request.transport.abortConnection()
+
+
 def waiting(kind: Any, arrivals: HandshakeThrottle) -> Any:
-    """The same kind of request, but one that asks to become a WebSocket has to wait for its turn."""
+    """The same kind of request, but each waits for its turn: among handshakes, or behind its client's others."""
 
     class WaitingRequest(kind):  # type: ignore[misc]
         def process(self) -> Any:
             asked = self.requestHeaders.getRawHeaders(b"upgrade", [b""])[0]
             if asked.lower() != b"websocket":
-                return super().process()
+                return Turn(self, super().process).begin()
             return arrivals.arrive(self, super().process)
 
     return WaitingRequest
