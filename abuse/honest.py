@@ -14,6 +14,7 @@ from abuse import HALL
 from chaos.websocket import WebSocket
 
 PAGES = ("/", f"/broadcast/?format=json&limit=20&group={HALL}", "/admin/login/")
+NEWCOMER = "198.51.100.250"
 WAIT = 30.0  # seconds for an answer
 PAUSE = 0.5  # before a client comes back
 PAGES_EVERY = 1.0
@@ -26,6 +27,7 @@ class Watch:
     def __init__(self) -> None:
         self.latencies: list[tuple[float, float]] = []  # when it was sent, and how long it took to one client
         self.page_times: list[tuple[float, float]] = []
+        self.arrivals: list[tuple[float, float]] = []  # when somebody came, and how long it took to be welcomed
         self.sent = self.frames = 0
         self.counts: Counter[str] = Counter()
         self.mistakes: list[str] = []
@@ -181,6 +183,7 @@ class Crowd:
         while True:
             for path in PAGES:
                 await self._load_one(path)
+                await self._arrive()
                 await asyncio.sleep(PAGES_EVERY)
 
     async def _load_one(self, path: str) -> None:
@@ -195,12 +198,30 @@ class Crowd:
         if status != "200":
             self.watch.mistake("pages not had", f"{path}: {status}")
 
+    async def _arrive(self) -> None:
+        """Somebody comes, is welcomed, and leaves."""
+        loop = asyncio.get_running_loop()
+        begun, welcomed = loop.time(), asyncio.Event()
+        headers = [f"X-Forwarded-For: {NEWCOMER}"]
+        _, guest = await loop.create_connection(
+            lambda: WebSocket("/ws?v=1", lambda: None, lambda _: welcomed.set(), lambda _: None, headers=headers),
+            *("127.0.0.1", self.port),
+        )
+        try:
+            async with asyncio.timeout(WAIT):
+                await welcomed.wait()
+            self.watch.arrivals.append((begun, loop.time() - begun))
+        except TimeoutError:
+            self.watch.mistake("arrivals in vain", f"no welcome in {WAIT:g} s")
+        finally:
+            guest.abort()
+
 
 async def get(port: int, path: str) -> tuple[str, bytes]:
     """The status and the body of an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        lines = (f"GET {path} HTTP/1.0", "Host: 127.0.0.1", "X-Forwarded-For: 198.51.100.250", "", "")
+        lines = (f"GET {path} HTTP/1.0", "Host: 127.0.0.1", f"X-Forwarded-For: {NEWCOMER}", "", "")
         writer.write("\r\n".join(lines).encode())
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     finally:

@@ -89,13 +89,15 @@ def waits(run: Run, begin: float, end: float) -> list[float]:
 def honest_table(run: Run) -> str:
     """The honest clients beside those of the quiet time."""
     begin, end = run.waves[0].begin, run.waves[-1].end
-    pages = run.crowd.watch.page_times
-    rows = [["honest clients", "median (ms)", "99 % (ms)", "longest (ms)", "heard or loaded"]]
+    pages, arrivals = run.crowd.watch.page_times, run.crowd.watch.arrivals
+    rows = [["honest clients", "median (ms)", "99 % (ms)", "longest (ms)", "times"]]
     for title, times in (
         ("messages, quiet", waits(run, *run.quiet)),
         ("messages, abuse", waits(run, begin, end)),
         ("pages, quiet", [wait for moment, wait in pages if moment < run.quiet[1]]),
         ("pages, abuse", [wait for moment, wait in pages if begin <= moment < end]),
+        ("arrivals, quiet", [wait for moment, wait in arrivals if moment < run.quiet[1]]),
+        ("arrivals, abuse", [wait for moment, wait in arrivals if begin <= moment < end]),
     ):
         rows.append([title, *figures(times), f"{len(times):,}"])
     return aligned(rows)
@@ -104,7 +106,7 @@ def honest_table(run: Run) -> str:
 def figures(times: list[float]) -> list[str]:
     if not times:
         return [NOTHING] * 3
-    most = quantiles(times, n=100)[98] if len(times) > 1 else times[0]
+    most = quantiles(times, n=100, method="inclusive")[98] if len(times) > 1 else times[0]
     return [f"{value * 1000:,.1f}" for value in (median(times), most, max(times))]
 
 
@@ -129,7 +131,8 @@ def server_lines(run: Run, after: Rows) -> list[str]:
         f"Rows created: {rows}; by reading: {len(made_by_reading(run.before, after))}.",
         f"Log: {log.requests:,} lines of requests (longest {log.longest_request:,} bytes), {log.others:,} others "
         f"(longest {log.longest_other:,} bytes), {len(log.failures)} failures.",
-        f"The machine's load when it began: {run.load:.1f}.",
+        f"The server had {run.processor:.0%} of a core during the abuse. The machine's load was {run.load:.1f} when it "
+        "began.",
     ]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from abuse.attacks import waves
 from abuse.honest import Crowd
 from abuse.house import House, Rows
+from bench.process import processor_seconds
 from tests.site import ROOT
 
 STARTING = 1.0  # second between the arrival of the honest clients and the quiet time
@@ -56,7 +57,8 @@ class Run:
     quiet_memory: int = 0
     waves: list[Wave] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    load: float = 0.0
+    load: float = 0.0  # of the machine, when it began
+    processor: float = 0.0  # cores that the server had during the abuse
 
     async def play(self) -> None:
         world = self.world
@@ -69,7 +71,9 @@ class Run:
         begun = now()
         await asyncio.sleep(world.quiet)
         self.quiet, self.quiet_memory = (begun, now()), self.house.memory
-        await self._let_loose(now() + world.seconds)
+        used, begun = processor_seconds(self.house.process.pid), now()
+        await self._let_loose(begun + world.seconds)
+        self.processor = (processor_seconds(self.house.process.pid) - used) / (now() - begun)
         await self.crowd.settle()
         self.counts = await self.house.counts()
         memory.cancel()
