@@ -27,6 +27,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--wave", type=float, default=7.5, help="seconds of a wave (7.5)")
     parser.add_argument("--clients", type=int, default=50, help="honest ones (50)")
     parser.add_argument("--rate", type=float, default=2, help="honest messages a second (2)")
+    parser.add_argument("--outage", type=float, default=5, help="seconds without a database at the end (5)")
     parser.add_argument("--postgresql", action="store_true", help="instead of SQLite")
     parser.add_argument("--keep", action="store_true", help="keep the log also if all is well")
     return parser.parse_args(arguments)
@@ -47,6 +48,7 @@ def world_of(options: argparse.Namespace) -> World:
         wave=min(options.wave, options.seconds),
         clients=options.clients,
         rate=options.rate,
+        outage=options.outage,
     )
 
 

@@ -65,6 +65,7 @@ class House(Daphne):
         super().__init__(directory / "abuse.sqlite3", **env)
         self.env = {name: value for name, value in self.env.items() if not name.startswith("COVERAGE_")}
         self.memory = 0
+        self.postgres = postgres
 
     def open(self) -> Rows:
         """Makes the tables, fills the archive and starts the server; the rows there are."""
@@ -75,6 +76,22 @@ class House(Daphne):
 
     def rows(self) -> Rows:
         return self._read(self.shell(COUNT_ROWS + NAME_GROUPS).stdout)
+
+    def lose_database(self) -> None:
+        """Takes the database away from new connections to it."""
+        if self.postgres is not None:
+            self.postgres.kill()
+            return
+        self.database.rename(self.database.with_suffix(".away"))
+        self.database.mkdir()
+
+    def find_database(self) -> None:
+        """Brings it back."""
+        if self.postgres is not None:
+            self.postgres.start()
+            return
+        self.database.rmdir()
+        self.database.with_suffix(".away").rename(self.database)
 
     @staticmethod
     def _read(told: str) -> Rows:

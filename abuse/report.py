@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median, quantiles
 from typing import Any
 
 from abuse.attacks import ATTACKS
 from abuse.attacks.attack import CONNECTION
 from abuse.house import Rows, made_by_reading, new_rows
+from abuse.orders import Tallies
 from abuse.run import Run, Wave
 from bench.table import aligned
 
@@ -31,17 +32,23 @@ def verdict(run: Run, after: Rows) -> list[str]:
     watch = run.crowd.watch
     found = [f"honest: {count} {kind}" for kind, count in watch.counts.items()]
     found += [f"  {mistake}" for mistake in watch.mistakes]
-    for wave in run.waves:
-        for name, tally in wave.tallies.items():
-            found += [f"{name} was told: {text!r}" for text in tally["found"]]
-            found += [f"{name} was answered {status}" for status in tally["ends"] if status.startswith("5")]
-    found += [f"the log says: {line[:300]}" for line in run.house.log_lines().failures[:10]]
+    found += [failure for wave in run.waves for failure in failures(wave.tallies, ())]
+    found += [f"without a database: {failure}" for failure in failures(run.told_in_outage, ("503",))]
+    found += [f"the log says: {line[:300]}" for line in run.log.failures[:10]]
     found += [f"made by reading: the group {name}" for name in sorted(made_by_reading(run.before, after))[:10]]
     if not run.waves or not all(any(tally["sent"] for tally in wave.tallies.values()) for wave in run.waves):
         found.append("a wave sent nothing")
     if not watch.latencies:
         found.append("no honest message was heard")
     return found
+
+
+def failures(tallies: Tallies, excused: Sequence[str]) -> Iterator[str]:
+    """What strangers were told and must not be told, and with which status they must not be answered."""
+    for name, tally in tallies.items():
+        yield from (f"{name} was told: {text!r}" for text in tally["found"])
+        statuses = (end for end in tally["ends"] if len(end) == 3 and end.startswith("5"))
+        yield from (f"{name} was answered {status}" for status in statuses if status not in excused)
 
 
 # The tables
@@ -114,12 +121,13 @@ def figures(times: list[float]) -> list[str]:
 
 
 def server_lines(run: Run, after: Rows) -> list[str]:
-    counts, watch, log = run.counts, run.crowd.watch, run.house.log_lines()
+    counts, watch, log = run.counts, run.crowd.watch, run.log
     sent = sum(total(wave.tallies.values(), "sent") for wave in run.waves)
     hostile = sum(counts.values()) - watch.frames
     largest = max(tally["largest"] for wave in run.waves for tally in wave.tallies.values())
     rows = ", ".join(f"{table} {count:+,}" for table, count in new_rows(run.before, after).items()) or "none"
     lost, doubled = watch.counts["lost"], watch.counts["doubled"]
+    outage = ends(run.told_in_outage.values())
     return [
         f"Honest: {len(run.crowd.clients)} clients sent {watch.sent:,} messages, of which {lost} were lost and "
         f"{doubled} doubled; {watch.counts['connections lost']} connections and {watch.counts['pages not had']} pages "
@@ -128,6 +136,7 @@ def server_lines(run: Run, after: Rows) -> list[str]:
         f"{watch.frames:,} honest ones, {counts['websocket']:,} handshakes, {counts['http']:,} requests), what it "
         f"refused before it read it not counted. Largest answer: {largest:,} bytes.",
         memory_line(run),
+        f"Without a database: {total(run.told_in_outage.values(), 'connections'):,} connections, {outage}.",
         f"Rows created: {rows}; by reading: {len(made_by_reading(run.before, after))}.",
         f"Log: {log.requests:,} lines of requests (longest {log.longest_request:,} bytes), {log.others:,} others "
         f"(longest {log.longest_other:,} bytes), {len(log.failures)} failures.",

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from abuse.attacks import waves
 from abuse.honest import Crowd
-from abuse.house import House, Rows
+from abuse.house import House, LogLines, Rows
+from abuse.orders import Orders, Tallies, horde
 from bench.process import processor_seconds
-from tests.site import ROOT
 
 STARTING = 1.0  # second between the arrival of the honest clients and the quiet time
-LINE_BYTES = 1 << 24
+QUESTIONS = (  # asked while the database is away
+    *("pages and logs in a loop", "odd requests", "posts of one address", "announcements", "odd handshakes"),
+    *("refs that collide", "subscribe storm", "resume storm"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class World:
     wave: float  # seconds that a wave lasts
     clients: int
     rate: float  # messages a second
+    outage: float  # seconds without a database at the end
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Wave:
 
     begin: float
     end: float
-    tallies: dict[str, dict[str, Any]]
+    tallies: Tallies
     memory: int
 
 
@@ -57,64 +58,57 @@ class Run:
     quiet_memory: int = 0
     waves: list[Wave] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    log: LogLines = field(init=False)  # before the outage, which fills it
+    told_in_outage: Tallies = field(default_factory=dict)
     load: float = 0.0  # of the machine, when it began
     processor: float = 0.0  # cores that the server had during the abuse
 
     async def play(self) -> None:
-        world = self.world
+        world, house, now = self.world, self.house, asyncio.get_running_loop().time
         self.load = os.getloadavg()[0]
-        self.crowd = Crowd(self.house.port, world.clients, world.rate, world.seed)
-        memory = asyncio.ensure_future(self.house.watch_memory())
+        self.crowd = Crowd(house.port, world.clients, world.rate, world.seed)
+        memory = asyncio.ensure_future(house.watch_memory())
         await self.crowd.come()
         await asyncio.sleep(min(STARTING, world.quiet))
-        now = asyncio.get_running_loop().time
         begun = now()
         await asyncio.sleep(world.quiet)
-        self.quiet, self.quiet_memory = (begun, now()), self.house.memory
-        used, begun = processor_seconds(self.house.process.pid), now()
-        await self._let_loose(begun + world.seconds)
-        self.processor = (processor_seconds(self.house.process.pid) - used) / (now() - begun)
-        await self.crowd.settle()
-        self.counts = await self.house.counts()
+        self.quiet, self.quiet_memory = (begun, now()), house.memory
+        used, begun = processor_seconds(house.process.pid), now()
+        async with horde(house.port, world.seed) as orders:
+            await self._let_loose(orders, begun + world.seconds)
+            self.processor = (processor_seconds(house.process.pid) - used) / (now() - begun)
+            await self.crowd.settle()
+            self.counts, self.log = await house.counts(), house.log_lines()
+            if world.outage:
+                await self._fail(orders)
         memory.cancel()
 
-    async def _let_loose(self, end: float) -> None:
-        command = (sys.executable, "-m", "abuse.horde", str(self.house.port), self.world.seed)
-        pipe = asyncio.subprocess.PIPE
-        horde = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=pipe, stdout=pipe, limit=LINE_BYTES)
-        try:
-            await self._order(horde, end)
-        finally:
-            if horde.returncode is None:
-                horde.kill()
-            await horde.wait()
-
-    async def _order(self, horde: asyncio.subprocess.Process, end: float) -> None:
-        """Orders wave after wave; a wave goes on until the next is ordered, or nothing more is."""
-        assert horde.stdin is not None
-        assert horde.stdout is not None
-        now = asyncio.get_running_loop().time
+    async def _let_loose(self, orders: Orders, end: float) -> None:
         plan = waves(self.world.seed, self.world.attacks, self.world.at_once)
-        is_over = False
-        self._order_one(horde.stdin, plan)
-        while not is_over:
-            begun, self.house.memory = now(), 0
+        orders.begin(next(plan))
+        while True:
+            begun, self.house.memory = asyncio.get_running_loop().time(), 0
             await asyncio.sleep(self.world.wave)
             is_over = await self._is_enough(end)
-            self._order_one(horde.stdin, iter(()) if is_over else plan)
-            tallies = json.loads(await horde.stdout.readline())
-            self.waves.append(Wave(begun, now(), tallies, self.house.memory))
-
-    @staticmethod
-    def _order_one(orders: asyncio.StreamWriter, plan: Iterator[list[str]]) -> None:
-        names = next(plan, None)
-        if names is None:
-            orders.close()
-        else:
-            orders.write(json.dumps(names).encode() + b"\n")
+            orders.begin([] if is_over else next(plan))
+            self.waves.append(Wave(begun, asyncio.get_running_loop().time(), await orders.tallies(), self.house.memory))
+            if is_over:
+                return
 
     async def _is_enough(self, end: float) -> bool:
         if not self.world.frames:
             return asyncio.get_running_loop().time() >= end - self.world.wave / 2
         self.counts = await self.house.counts()
-        return sum(self.counts.values()) - self.crowd.watch.frames >= self.world.frames
+        reached = sum(self.counts.values()) - self.crowd.watch.frames
+        print(f"{reached:,} frames and requests so far", file=sys.stderr, flush=True)
+        return reached >= self.world.frames
+
+    async def _fail(self, orders: Orders) -> None:
+        """Loses the database while all kinds of questions are asked, to see what is said then."""
+        orders.begin(list(QUESTIONS))
+        await orders.tallies()  # of the pause before
+        self.house.lose_database()
+        await asyncio.sleep(self.world.outage)
+        orders.end()
+        self.told_in_outage = await orders.tallies()
+        self.house.find_database()

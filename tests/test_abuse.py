@@ -42,8 +42,8 @@ class Trial:
         self.client._hear_message({"ref": "", "offset": offset, "body": body})
 
     def complaints(self) -> list[str]:
-        house = Mock(log_lines=lambda: Mock(failures=list(filter(is_failure, self.log.splitlines()))))
-        run = Run(Mock(), house, Rows({}, set()), waves=[Wave(0, 1, {"ping flood": self.tally.told()}, 0)])
+        run = Run(Mock(), Mock(), Rows({}, set()), waves=[Wave(0, 1, {"ping flood": self.tally.told()}, 0)])
+        run.log = Mock(failures=list(filter(is_failure, self.log.splitlines())))
         run.crowd = Mock(watch=self.watch)
         return verdict(run, Rows({}, self.groups))
 
@@ -129,7 +129,14 @@ def test_an_attempt_knows_how_it_ended() -> None:
 
 
 def test_honest_clients_notice_nothing() -> None:
-    world = ("--seed=1", f"--seconds={SECONDS}", "--quiet=1", "--at-once=9", f"--attacks={','.join(ATTACKED)}")
+    world = (
+        "--seed=1",
+        f"--seconds={SECONDS}",
+        "--quiet=1",
+        "--outage=1",
+        "--at-once=9",
+        f"--attacks={','.join(ATTACKED)}",
+    )
     command = [sys.executable, "-W", "error", "-m", "abuse", *world]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=END_TIMEOUT)
     print(done.stdout)
