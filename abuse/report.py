@@ -80,12 +80,12 @@ def total(tallies: Iterable[dict[str, Any]], key: str) -> int:
     return sum(int(tally[key]) for tally in tallies)
 
 
-def ends(tallies: Iterable[dict[str, Any]]) -> str:
+def ends(tallies: Iterable[dict[str, Any]], most: int = ENDS_TOLD) -> str:
     """How connections ended, and with which status requests were answered; what was the most first."""
     counts: Counter[str] = Counter()
     for tally in tallies:
         counts.update(tally["ends"])
-    told = [f"{how} ({count:,})" for how, count in counts.most_common(ENDS_TOLD)]
+    told = [f"{how} ({count:,})" for how, count in counts.most_common(most)]
     return ", ".join(told) or NOTHING
 
 
@@ -127,7 +127,7 @@ def server_lines(run: Run, after: Rows) -> list[str]:
     largest = max(tally["largest"] for wave in run.waves for tally in wave.tallies.values())
     rows = ", ".join(f"{table} {count:+,}" for table, count in new_rows(run.before, after).items()) or "none"
     lost, doubled = watch.counts["lost"], watch.counts["doubled"]
-    outage = ends(run.told_in_outage.values())
+    outage = ends(run.told_in_outage.values(), 20)
     return [
         f"Honest: {len(run.crowd.clients)} clients sent {watch.sent:,} messages, of which {lost} were lost and "
         f"{doubled} doubled; {watch.counts['connections lost']} connections and {watch.counts['pages not had']} pages "

@@ -16,7 +16,7 @@ from bench.process import processor_seconds
 STARTING = 1.0  # second between the arrival of the honest clients and the quiet time
 QUESTIONS = (  # asked while the database is away
     *("pages and logs in a loop", "odd requests", "posts of one address", "announcements", "odd handshakes"),
-    *("refs that collide", "subscribe storm", "resume storm"),
+    *("refs that collide", "odd groups"),
 )
 
 

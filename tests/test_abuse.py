@@ -129,14 +129,8 @@ def test_an_attempt_knows_how_it_ended() -> None:
 
 
 def test_honest_clients_notice_nothing() -> None:
-    world = (
-        "--seed=1",
-        f"--seconds={SECONDS}",
-        "--quiet=1",
-        "--outage=1",
-        "--at-once=9",
-        f"--attacks={','.join(ATTACKED)}",
-    )
+    times = (f"--seconds={SECONDS}", "--quiet=1", "--outage=1")
+    world = ("--seed=1", *times, "--at-once=9", f"--attacks={','.join(ATTACKED)}")
     command = [sys.executable, "-W", "error", "-m", "abuse", *world]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=END_TIMEOUT)
     print(done.stdout)
