@@ -208,6 +208,16 @@ async def test_who_says_much_before_it_is_answered_is_cut_off(server, connection
     await until(lambda: not connection.transport.connected)
 
 
+async def test_the_handshake_of_who_has_left_the_line_is_not_begun(server, connection):
+    begun: list[None] = []
+    throttle = receive.HandshakeThrottle(server.http_factory)
+    connection.client.close()
+    throttle._begin(Mock(transport=connection.transport), lambda: begun.append(None))
+    await until(lambda: not connection.transport.connected)
+    assert begun == []
+    assert throttle._has_room()
+
+
 class Bare:
     """A protocol of another make."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from types import MethodType
@@ -125,6 +126,9 @@ class HandshakeThrottle:
         if getattr(request, "channel", None) is None:
             return  # the client has gone, or was told that it took too long
         transport = request.transport
+        if has_left(transport):
+            transport.abortConnection()
+            return
         process()  # reads the client again
         protocol = protocol_on(transport)
         if is_shaking_hands(protocol) and has_all(protocol, OF_EARLY):
@@ -147,6 +151,19 @@ class HandshakeThrottle:
         finally:
             if self._line:
                 self._look_later()
+
+
+def has_left(transport: Any) -> bool:
+    """True if a client that is not read has closed its connection meanwhile, which Twisted does not see."""
+    transport = below_tls(transport)
+    if not has_all(transport, ("abortConnection", "getHandle")):
+        return False
+    try:
+        return not transport.getHandle().recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def bound_early(protocol: Any) -> None:
