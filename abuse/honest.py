@@ -101,6 +101,9 @@ class Client:
             self._hear_reset(fields)
         else:
             self.watch.mistake("refused", payload.decode()[:300])
+            if (text := self.unacknowledged.get(fields.get("ref", ""))) is not None:
+                wait = fields.get("retry_after_ms", 1000) / 1000
+                asyncio.get_running_loop().call_later(wait, self._send, text)
 
     def _hear_welcome(self, fields: dict[str, Any]) -> None:
         if self.offset >= 0 and not fields["recovered"]:

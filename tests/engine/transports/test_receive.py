@@ -218,6 +218,19 @@ async def test_the_handshake_of_who_has_left_the_line_is_not_begun(server, conne
     assert throttle._has_room()
 
 
+async def test_who_leaves_a_long_line_is_noticed_before_its_turn(server, connection, monkeypatch):
+    monkeypatch.setattr(receive, "MANY_WAITING", 2)
+    throttle = receive.HandshakeThrottle(server.http_factory)
+    monkeypatch.setattr(throttle, "_has_room", lambda: False)
+    throttle.arrive(Mock(transport=connection.transport), Mock())
+    connection.client.close()
+    for _ in range(3):
+        throttle.arrive(Mock(), Mock())
+    await until(lambda: not connection.transport.connected)
+    assert len(throttle._line) == 3
+    throttle._look.cancel()
+
+
 class Bare:
     """A protocol of another make."""
 

@@ -85,6 +85,7 @@ def read_little_of(transport: Any) -> None:
         transport.bufferSize = READ_BYTES
 
 
+MANY_WAITING = 64  # handshakes, after which it is seen who has left
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
@@ -99,7 +100,8 @@ class HandshakeThrottle:
     def __init__(self, factory: Any) -> None:
         self._build = factory.buildProtocol
         self._request_factory: Any = None
-        self._line: deque[Callable[[], Any]] = deque()
+        self._line: deque[tuple[Any, Callable[[], Any]]] = deque()
+        self._sweep_at = MANY_WAITING
         self._under_way: list[tuple[Any, float]] = []
         self._look: asyncio.TimerHandle | None = None
 
@@ -118,17 +120,21 @@ class HandshakeThrottle:
             self._begin(request, process)
             return
         request.transport.pauseProducing()
-        self._line.append(lambda: self._begin(request, process))
+        self._line.append((request, process))
+        if len(self._line) > self._sweep_at:
+            self._sweep()
         if self._look is None:
             self._look_later()
 
+    def _sweep(self) -> None:
+        """Lets go of those who have left the line, for each costs a file descriptor."""
+        self._line = deque(each for each in self._line if not let_go(each[0]))
+        self._sweep_at = max(MANY_WAITING, 2 * len(self._line))
+
     def _begin(self, request: Any, process: Callable[[], Any]) -> None:
-        if getattr(request, "channel", None) is None:
-            return  # the client has gone, or was told that it took too long
-        transport = request.transport
-        if has_left(transport):
-            transport.abortConnection()
+        if let_go(request):
             return
+        transport = request.transport
         process()  # reads the client again
         protocol = protocol_on(transport)
         if is_shaking_hands(protocol) and has_all(protocol, OF_EARLY):
@@ -147,10 +153,20 @@ class HandshakeThrottle:
         self._look = None
         try:
             while self._line and self._has_room():
-                self._line.popleft()()
+                self._begin(*self._line.popleft())
         finally:
             if self._line:
                 self._look_later()
+
+
+def let_go(request: Any) -> bool:
+    """Lets go of the connection if its client has left, or was told that it took too long; True if so."""
+    if getattr(request, "channel", None) is None:
+        return True
+    if has_left(request.transport):
+        request.transport.abortConnection()
+        return True
+    return False
 
 
 def has_left(transport: Any) -> bool:
