@@ -16,7 +16,7 @@ AT_ONCE := --numprocesses 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test ways simulate matrix mutants bench chaos screenshots lint format clean
+.PHONY: help run admin test ways simulate matrix mutants bench chaos abuse screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -60,6 +60,9 @@ bench: $(INSTALLED) ## measure it, beside others (ARGS=--quick for a short look,
 chaos: $(INSTALLED) ## break a fleet for five minutes and see that nothing is lost (ARGS='--seconds=60 --seed=1')
 	@.ci/system-packages
 	$(BIN)/python -W error -m chaos $(ARGS)
+
+abuse: $(INSTALLED) ## let hostile clients loose on a site and see that honest ones notice nothing (ARGS='--seconds=60 --seed=1')
+	$(BIN)/python -W error -m abuse $(ARGS)
 
 screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew
 	@.ci/system-packages

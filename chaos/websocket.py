@@ -4,7 +4,7 @@ import asyncio
 import base64
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
 MASKED = 0x80
@@ -24,8 +24,10 @@ class WebSocket(asyncio.Protocol):
         on_text: Callable[[bytes], None],
         on_close: Callable[[int], None],
         subprotocol: str = "",
+        headers: Sequence[str] = (),
     ) -> None:
         self.path = path
+        self.headers = headers
         self.subprotocol = subprotocol
         self.heard_at = 0.0
         self._on_open, self._on_text, self._on_close = on_open, on_text, on_close
@@ -68,6 +70,7 @@ class WebSocket(asyncio.Protocol):
             f"Sec-WebSocket-Key: {key}",
             "Sec-WebSocket-Version: 13",
             *([f"Sec-WebSocket-Protocol: {self.subprotocol}"] if self.subprotocol else []),
+            *self.headers,
         ]
         transport.write("\r\n".join([*lines, "", ""]).encode())
 

@@ -6,6 +6,7 @@ environment variable; the README lists them.
 
 import os
 import tempfile
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -145,9 +146,17 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 # What it says
 
+
+def in_one_line(record: LogRecord) -> bool:
+    """Drops the traceback of what any stranger can cause."""
+    record.exc_info = None
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"in_one_line": {"()": lambda: in_one_line}},
     "formatters": {"line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
@@ -156,5 +165,6 @@ LOGGING = {
         "broadcast": {"level": env.str("LOG_LEVEL", default="INFO").upper()},
         "daphne": {"level": "INFO"},
         "django": {"level": "INFO"},
+        "django.security.DisallowedHost": {"filters": ["in_one_line"], "level": "WARNING"},
     },
 }

@@ -10,8 +10,10 @@ import pytest
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
 from django.test import override_settings
+from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
+from broadcast.conf import conf
 from broadcast.engine.transports.daphne import receive
 from broadcast.engine.transports.daphne.internals import OF_ANY_TRANSPORT, UNSENT_BYTES, DaphneSocket, below_tls
 from broadcast.engine.transports.daphne.receive import throttle_handshakes
@@ -161,6 +163,42 @@ def test_requests_of_daphne_learn_to_wait_in_one_line(server):
     assert [(kind is not WebRequest, kind.mro()[1]) for kind in kinds] == [(True, WebRequest)]
 
 
+@pytest.fixture
+async def served(server, clock, monkeypatch) -> tuple[StringTransport, list[bytes]]:
+    """A connection whose client does not take what it is sent, and the requests that were begun."""
+    begun: list[bytes] = []
+
+    def process(request: WebRequest) -> None:
+        begun.append(request.uri)
+        request.finish()
+
+    monkeypatch.setattr(WebRequest, "process", process)
+    server.connections = {}
+    throttle_handshakes(server)
+    protocol, transport = server.http_factory.buildProtocol(None), StringTransport()
+    protocol.makeConnection(transport)
+    transport.producer.pauseProducing()
+    protocol.dataReceived(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    return transport, begun
+
+
+async def test_a_request_waits_until_the_answers_before_it_are_taken(served, clock):
+    transport, begun = served
+    clock.advance(receive.UNTAKEN_CHECK_SECONDS)
+    await quiet()
+    assert begun == []
+    transport.producer.resumeProducing()
+    clock.advance(receive.UNTAKEN_CHECK_SECONDS)
+    await until(lambda: begun == [b"/1", b"/2"])
+
+
+async def test_who_takes_no_answer_while_more_is_asked_is_cut_off_in_the_end(served, clock):
+    transport, begun = served
+    clock.advance(conf.STALLED_TIMEOUT + receive.UNTAKEN_CHECK_SECONDS)
+    await until(lambda: transport.disconnected)
+    assert begun == []
+
+
 async def test_who_says_much_before_it_is_answered_is_cut_off(server, connection):
     throttle = receive.HandshakeThrottle(server.http_factory)
     throttle._begin(Mock(transport=connection.transport), lambda: None)
@@ -168,6 +206,29 @@ async def test_who_says_much_before_it_is_answered_is_cut_off(server, connection
     assert connection.transport.connected
     connection.protocol.dataReceived(b"x")
     await until(lambda: not connection.transport.connected)
+
+
+async def test_the_handshake_of_who_has_left_the_line_is_not_begun(server, connection):
+    begun: list[None] = []
+    throttle = receive.HandshakeThrottle(server.http_factory)
+    connection.client.close()
+    throttle._begin(Mock(transport=connection.transport), lambda: begun.append(None))
+    await until(lambda: not connection.transport.connected)
+    assert begun == []
+    assert throttle._has_room()
+
+
+async def test_who_leaves_a_long_line_is_noticed_before_its_turn(server, connection, monkeypatch):
+    monkeypatch.setattr(receive, "MANY_WAITING", 2)
+    throttle = receive.HandshakeThrottle(server.http_factory)
+    monkeypatch.setattr(throttle, "_has_room", lambda: False)
+    throttle.arrive(Mock(transport=connection.transport), Mock())
+    connection.client.close()
+    for _ in range(3):
+        throttle.arrive(Mock(), Mock())
+    await until(lambda: not connection.transport.connected)
+    assert len(throttle._line) == 3
+    throttle._look.cancel()
 
 
 class Bare:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+from ....conf import conf
 from ...throttle import Pool
 from .gate import OF_PARSER, FrameGate
 from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, has_all, pause_reading, resume_reading
@@ -83,9 +85,11 @@ def read_little_of(transport: Any) -> None:
         transport.bufferSize = READ_BYTES
 
 
+MANY_WAITING = 64  # handshakes, after which it is seen who has left
 AT_ONCE = 8  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
+UNTAKEN_CHECK_SECONDS = 0.02
 EARLY_BYTES = 64 * 1024  # that a client may say before it is answered
 OF_EARLY = ("data", "processHandshake")
 
@@ -96,7 +100,8 @@ class HandshakeThrottle:
     def __init__(self, factory: Any) -> None:
         self._build = factory.buildProtocol
         self._request_factory: Any = None
-        self._line: deque[Callable[[], Any]] = deque()
+        self._line: deque[tuple[Any, Callable[[], Any]]] = deque()
+        self._sweep_at = MANY_WAITING
         self._under_way: list[tuple[Any, float]] = []
         self._look: asyncio.TimerHandle | None = None
 
@@ -115,13 +120,20 @@ class HandshakeThrottle:
             self._begin(request, process)
             return
         request.transport.pauseProducing()
-        self._line.append(lambda: self._begin(request, process))
+        self._line.append((request, process))
+        if len(self._line) > self._sweep_at:
+            self._sweep()
         if self._look is None:
             self._look_later()
 
+    def _sweep(self) -> None:
+        """Lets go of those who have left the line, for each costs a file descriptor."""
+        self._line = deque(each for each in self._line if not let_go(each[0]))
+        self._sweep_at = max(MANY_WAITING, 2 * len(self._line))
+
     def _begin(self, request: Any, process: Callable[[], Any]) -> None:
-        if getattr(request, "channel", None) is None:
-            return  # the client has gone, or was told that it took too long
+        if let_go(request):
+            return
         transport = request.transport
         process()  # reads the client again
         protocol = protocol_on(transport)
@@ -141,10 +153,33 @@ class HandshakeThrottle:
         self._look = None
         try:
             while self._line and self._has_room():
-                self._line.popleft()()
+                self._begin(*self._line.popleft())
         finally:
             if self._line:
                 self._look_later()
+
+
+def let_go(request: Any) -> bool:
+    """Lets go of the connection if its client has left, or was told that it took too long; True if so."""
+    if getattr(request, "channel", None) is None:
+        return True
+    if has_left(request.transport):
+        request.transport.abortConnection()
+        return True
+    return False
+
+
+def has_left(transport: Any) -> bool:
+    """True if a client that is not read has closed its connection meanwhile, which Twisted does not see."""
+    transport = below_tls(transport)
+    if not has_all(transport, ("abortConnection", "getHandle")):
+        return False
+    try:
+        return not transport.getHandle().recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def bound_early(protocol: Any) -> None:
@@ -153,14 +188,42 @@ def bound_early(protocol: Any) -> None:
         protocol.transport.abortConnection()
 
 
+class Turn:
+    """The wait of a request until its client has taken the answers before it; Twisted keeps them all in memory.
+
+    Meanwhile it reads nothing more of the client. Who takes nothing for STALLED_TIMEOUT is cut off.
+    """
+
+    __slots__ = ("_gives_up_at", "_process", "_request")
+
+    def __init__(self, request: Any, process: Callable[[], Any]) -> None:
+        self._request = request
+        self._process = process
+        self._gives_up_at = asyncio.get_running_loop().time() + conf.STALLED_TIMEOUT
+
+    def begin(self) -> None:
+        """Begins the request, or looks again later."""
+        channel = getattr(self._request, "channel", None)
+        if channel is None:
+            return  # the client has gone
+        if not getattr(channel, "_waitingForTransport", False):
+            self._process()
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._gives_up_at:
+            loop.call_later(UNTAKEN_CHECK_SECONDS, self.begin)
+        else:
+            self._request.transport.abortConnection()
+
+
 def waiting(kind: Any, arrivals: HandshakeThrottle) -> Any:
-    """The same kind of request, but one that asks to become a WebSocket has to wait for its turn."""
+    """The same kind of request, but each waits for its turn: among handshakes, or behind its client's others."""
 
     class WaitingRequest(kind):  # type: ignore[misc]
         def process(self) -> Any:
             asked = self.requestHeaders.getRawHeaders(b"upgrade", [b""])[0]
             if asked.lower() != b"websocket":
-                return super().process()
+                return Turn(self, super().process).begin()
             return arrivals.arrive(self, super().process)
 
     return WaitingRequest
