@@ -71,7 +71,11 @@ class Visitor:
 
 @pytest.fixture
 async def visitors(settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Visitor]]:
-    settings.BROADCAST = {"GROUPS": GROUPS, "POLICY": may, "MESSAGE_BURST": 10_000}
+    settings.BROADCAST = {
+        "GROUPS": GROUPS,
+        "POLICY": may,
+        "LIMITS": {"MESSAGE_BURST": 10_000, "SUBSCRIBE_BURST": 10_000},
+    }
     monkeypatch.setattr(revalidation, "PASS_SECONDS", 0.02)
     monkeypatch.setattr(revalidation, "EVENT_DELAY", 0.0)
     invited.clear()

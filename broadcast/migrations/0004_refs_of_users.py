@@ -11,9 +11,9 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # Both are weaker than the one that goes, so no row of any site is in their way, nor one of a release before.
-        # With their conditions they are indexes to PostgreSQL: while they are made, senders wait, and readers do not.
-        # Back again it fails where two users of one name have used one ref.
+        # Both are weaker than the one that goes after them, so no row of any site is in their way, nor one of a release
+        # before. With their conditions they are indexes to PostgreSQL: while they are made, senders wait, and readers
+        # do not.
         migrations.AddConstraint(
             model_name="message",
             constraint=models.UniqueConstraint(
@@ -30,5 +30,4 @@ class Migration(migrations.Migration):
                 name="broadcast_one_ref_per_name",
             ),
         ),
-        migrations.RemoveConstraint(model_name="message", name="broadcast_one_ref_per_author"),
     ]

@@ -23,8 +23,9 @@ ALL = bool(os.environ.get("ALL_WAYS"))
 RESERVED = [("Chromium", "http"), *([("Firefox", "https")] if ALL else [])]
 OPEN = [
     ("Chromium", "localhost", POLICIES[1:]),
-    *([("Chromium", "http", POLICIES), ("Firefox", "http", POLICIES[1:])] if ALL else []),
-]
+    ("Chromium", "http", POLICIES),
+    ("Firefox", "http", POLICIES[1:]),
+][0 if ALL else 3 :]
 ASKED = BROWSERS if ALL else ["Chromium"]
 
 Opening = Callable[..., Crossing]

@@ -28,6 +28,7 @@ from broadcast.engine.hints.hint import EVENT, Hint, event_of, hint_of
 from broadcast.engine.log_lines import MAX_VALUE, cut, plain
 from broadcast.engine.names import hiding_in, is_blank, is_servers_name
 from broadcast.engine.validation import checked_author, checked_data, checked_own_author
+from broadcast.exceptions import Refused
 from broadcast.models import Message
 from tests.kit.forbidden import forbidden_in
 from tests.kit.fuzz import ANY_TEXT, FRAMES, TEXT, VALUES, tried
@@ -58,7 +59,7 @@ def test_a_frame_is_understood_or_refused_in_words_for_strangers(text):
 @given(FRAMES)
 @example('{"body": 7, "ref": "\\ud800"}')
 def test_a_refusal_that_names_what_came_can_be_sent(text):
-    for error in (unread(text, "Wait.", "rate_limited", 0.5), tried(command, text)[1]):
+    for error in (unread(text, Refused("Wait.", "rate_limited", retry_after=0.5)), tried(command, text)[1]):
         assert error is None or encoded(error_fields(error, str(error))).encode()
 
 

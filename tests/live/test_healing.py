@@ -27,9 +27,9 @@ LOG = ["The message log cannot be used", "The message log can be used again"]
 
 
 def told(process: Any) -> list[str]:
-    """What the app's loggers said of trouble and its end: each line up to its cause."""
+    """What the app's loggers said of trouble and its end, not what clients were told: each line up to its cause."""
     lines = re.findall(r"^\S+ \S+ (?:ERROR|WARNING) +broadcast: (.*)$", process.log, re.MULTILINE)
-    return [line.partition(",")[0].partition(":")[0] for line in lines]
+    return [line.partition(",")[0].partition(":")[0] for line in lines if not line.startswith("Refused ")]
 
 
 def reaches(publisher: Publisher, clients: list[Client], everybody: Sequence[Client] = ()) -> None:

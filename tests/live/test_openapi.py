@@ -44,7 +44,7 @@ def statuses_of(operation: schemathesis.APIOperation, url: str) -> set[int]:
     """Asks for it in many ways, right and wrong ones, and holds every answer to what is described."""
     seen: set[int] = set()
 
-    @hypothesis(max_examples=hypothesis().max_examples // 4, suppress_health_check=HealthCheck, phases=[Phase.generate])
+    @hypothesis(max_examples=hypothesis().max_examples // 8, suppress_health_check=HealthCheck, phases=[Phase.generate])
     @given(st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)), ACCEPTED)
     def ask(case: schemathesis.Case, accepted: str) -> None:
         answer = case.call(base_url=url, headers={"Accept": accepted}, allow_redirects=False)

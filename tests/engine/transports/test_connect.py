@@ -12,7 +12,7 @@ from broadcast.engine.node import Node
 from broadcast.engine.process import current_process
 from broadcast.engine.transports import connect
 from broadcast.engine.transports.asgi import AsgiTransport
-from broadcast.engine.transports.connect import BY_ASGI, DIRECTLY, say, transport_for
+from broadcast.engine.transports.connect import BY_ASGI, DIRECTLY, say_once, transport_for
 from broadcast.engine.transports.daphne import internals
 from broadcast.engine.transports.daphne.drain import Drain
 from broadcast.engine.transports.daphne.internals import WriteBackpressure
@@ -65,5 +65,5 @@ async def test_another_server_is_written_to_by_asgi(node, said):
 
 async def test_each_way_is_said_once(node, said):
     for way in ("by foot", "by foot", "by train", "by foot"):
-        say(node, way)
+        say_once(node, way)
     assert said() == ["by foot", "by train"]
