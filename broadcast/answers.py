@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -35,6 +36,17 @@ def accepts_by_name(request: HttpRequest, kind: str) -> bool:
     return request.GET.get("format") != "json" and any(
         f"{each.main_type}/{each.sub_type}" == kind for each in request.accepted_types
     )
+
+
+def unreadable(request: HttpRequest) -> HttpResponse | None:
+    """The answer to an address with more parameters than Django reads; None if they can be read."""
+    try:
+        request.GET  # noqa: B018 (it is read when it is asked for)
+    except SuspiciousOperation:
+        return HttpResponse(
+            "The address has too many parameters.\n", status=400, content_type="text/plain; charset=utf-8"
+        )
+    return None
 
 
 def refused(request: HttpRequest, error: BroadcastError) -> HttpResponse:

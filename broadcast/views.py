@@ -31,6 +31,7 @@ from .answers import (
     refusal,
     refusal_page,
     refused,
+    unreadable,
 )
 from .api import send
 from .conf import conf
@@ -64,6 +65,8 @@ def log_resource(request: HttpRequest) -> HttpResponse:
 
     docs/http.md has what it takes and what it answers.
     """
+    if (answer := unreadable(request)) is not None:
+        return answer
     if request.method == "POST":
         return post(request)
     return get(request) if preferred(request, HTML, JSON) == JSON else page(request)
@@ -110,6 +113,8 @@ def announce(request: HttpRequest, msg: str) -> HttpResponse:
     """
     if msg.startswith("-/"):
         raise Http404
+    if (answer := unreadable(request)) is not None:
+        return answer
     try:
         return confirmed(request, msg) if request.method == "POST" else typed(request, msg)
     except BroadcastError as error:

@@ -145,6 +145,14 @@ def test_only_a_get_or_a_post_pushes(db, method):
     assert bodies() == []
 
 
+@pytest.mark.parametrize("address", [PUSH, "/broadcast/"])
+def test_an_address_of_very_many_parameters_is_refused_in_a_sentence(client, db, caplog, address):
+    refused = client.get(f"{address}?{'&'.join(f'{number}=' for number in range(2000))}")
+    assert (refused.status_code, refused.content) == (400, b"The address has too many parameters.\n")
+    assert "Traceback" not in caplog.text
+    assert bodies() == []
+
+
 # Who may push; tests/test_announcing.py has more
 
 
