@@ -19,7 +19,7 @@ from tests.kit.trial import GROUP, Trial
 from tests.services import Missing, do_without, postgres_program, program
 from tests.site import ROOT
 
-SECONDS = 10
+SECONDS = 7
 END_TIMEOUT = 240
 
 
