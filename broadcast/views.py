@@ -41,7 +41,7 @@ from .engine.frames import checked_epoch, checked_offset, message_fields
 from .engine.history import announcement, latest, since
 from .engine.process import current_process
 from .engine.publish import publish
-from .engine.validation import checked_body, checked_data, checked_ref, shown
+from .engine.validation import checked_body, checked_ref, shown
 from .exceptions import BroadcastError, InvalidMessage, LogUnavailable, Refused
 from .forms import JSON, fields_in, is_announcement, is_utf8
 from .groups import DEFAULT_GROUP
@@ -257,8 +257,7 @@ def sent(request: HttpRequest) -> Message:
     if said.author is not None:
         raise InvalidMessage("The author of an announcement is the site itself. Leave author out.")
     take_announcement(subject(user, address_behind(request)))
-    data = None if said.data is None else checked_data(said.data)
-    return send(said.body, group=group, data=data, ref=said.ref, by=sender(request))
+    return send(said.body, group=group, data=said.data, ref=said.ref, by=sender(request))
 
 
 def csrf_refusal(request: HttpRequest) -> HttpResponse | None:

@@ -140,10 +140,16 @@ def name_by_site(ask: Callable[[], object], source: str) -> str | None:
     except Exception as error:
         if is_outage(error):
             raise
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        if current_process().is_first_time(f"name: {type(error).__name__} in {place.filename}:{place.lineno}"):
-            say(logging.ERROR, f"{source} failed, so users have neutral names: %s", error, error=error)
+        complain(f"{source} failed, so users have neutral names: %s", error)
         return None
+
+
+def complain(text: str, error: Exception) -> None:
+    """Logs what is wrong with the site's own code, once per cause: it is asked again and again."""
+    frames = traceback.extract_tb(error.__traceback__)
+    cause = f"{type(error).__name__} in {frames[-1].filename}:{frames[-1].lineno}" if frames else str(error)
+    if current_process().is_first_time(cause):
+        say(logging.ERROR, text, error, cause=cause, error=error)
 
 
 def is_outage(error: Exception) -> bool:

@@ -11,24 +11,21 @@ function under ``POLICY`` does; it is asked first.
 
 from __future__ import annotations
 
-import logging
 import re
-import traceback
 from typing import Any, Literal
 
 from django.db import InterfaceError, OperationalError
 from django.utils.module_loading import import_string
 
 from ..conf import Policy, conf
-from ..engine.log_lines import say
-from ..engine.process import current_process
 from ..groups import rule_for
-from .identity import is_signed_in
+from .identity import complain, is_signed_in
 
 Action = Literal["subscribe", "publish", "announce"]
 
 ACTIONS: tuple[Action, ...] = ("subscribe", "publish", "announce")
 WORDS = ("anyone", "authenticated", "staff", "nobody", "self")
+FAILED = 'BROADCAST["POLICY"] failed, so what it was asked for is denied: %s'
 PERMISSION = re.compile(r"perm:\w+\.\S+")
 
 
@@ -66,11 +63,11 @@ def verdict(user: Any, action: Action, group: str) -> bool | None:
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        complain(error)
+        complain(FAILED, error)
         return False
     if said is None or isinstance(said, bool):
         return said
-    complain(TypeError(f"It must return True, False or None; it returned {type(said).__name__}."))
+    complain(FAILED, TypeError(f"It must return True, False or None; it returned {type(said).__name__}."))
     return False
 
 
@@ -79,15 +76,6 @@ def policy() -> Policy:
     written: Any = conf.POLICY
     found: Policy = import_string(written) if isinstance(written, str) else written
     return found
-
-
-def complain(error: Exception) -> None:
-    """Logs what is wrong with the ``POLICY``, once per cause: it is asked again and again."""
-    frames = traceback.extract_tb(error.__traceback__)
-    cause = f"{type(error).__name__} in {frames[-1].filename}:{frames[-1].lineno}" if frames else str(error)
-    if current_process().is_first_time(cause):
-        text = 'BROADCAST["POLICY"] failed, so what it was asked for is denied: %s'
-        say(logging.ERROR, text, error, cause=cause, error=error)
 
 
 def by_table(user: Any, action: Action, group: str) -> bool:

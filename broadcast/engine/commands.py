@@ -30,7 +30,7 @@ class Publish:
     author: str | None
     group: str | None
     ref: uuid.UUID | None
-    data: object
+    data: Any
 
 
 @dataclass(slots=True, frozen=True)

@@ -6,14 +6,11 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 
-from .shared_counts import SharedCounts
+from .shared_counts import Key, SharedCounts
 from .system import System
 from .throttle import TokenBucket
 
 MANY_BUCKETS = 10_000  # after which those are forgotten that are full
-
-Key = tuple[str, str]
-"""What is limited, and of whom."""
 
 
 @dataclass(slots=True, frozen=True)

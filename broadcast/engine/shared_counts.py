@@ -24,6 +24,7 @@ BURSTS = 10  # a window is as long as it takes to earn so many
 MAX_WINDOW = 600  # seconds
 
 Key = tuple[str, str]
+"""What is limited, and of whom."""
 Granted = tuple[Key, float, int]
 
 
