@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from channels.consumer import AsyncConsumer
-from django.utils.translation import gettext
+from django.utils.translation import gettext_noop
 
 from .access.addresses import address_in
 from .access.identity import draft_by, is_signed_in, name_of
@@ -45,9 +45,10 @@ from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
 from .engine.transports.pacing import FLOODED, Receive, paced
-from .exceptions import LogUnavailable, Refused
+from .exceptions import LogUnavailable, Refused, refused_for
 from .groups import DEFAULT_GROUP
 
+CANNOT_READ = gettext_noop("Messages cannot be read right now. Try again.")
 MAX_STRIKES = 20  # bad or refused frames in a row
 RECHECKS_PER_SECOND, RECHECKS_AT_ONCE = 1.0, 3  # by one connection, for a right that its user may have been given
 
@@ -136,8 +137,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             user = await name_of(self)
             position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable as error:
-            text = gettext("Messages cannot be read right now. Try again.")
-            raise Refused(text, error.code, detail=str(error), retry_after=error.retry_after) from None
+            raise refused_for(error, CANNOT_READ) from None
         self.transport.unfollow(group)
         self.note_name(group, name)
         try:

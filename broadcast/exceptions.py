@@ -85,3 +85,10 @@ class OutcomeUnknown(LogUnavailable):
     """
 
     sentence = _("The message may or may not have been sent. Send it again with the same ref to be sure.")
+
+
+def refused_for(error: LogUnavailable, sentence: str) -> Refused:
+    """The refusal of what a client asked for while the database is away; it is told ``sentence``, in English here."""
+    refused = Refused(str(error), error.code, retry_after=error.retry_after)
+    refused.sentence = sentence
+    return refused

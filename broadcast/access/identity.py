@@ -18,7 +18,7 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
-from django.utils.translation import gettext, gettext_noop
+from django.utils.translation import gettext_noop
 
 from ..conf import Author, conf
 from ..engine.commands import Publish
@@ -28,7 +28,7 @@ from ..engine.process import current_process
 from ..engine.storage.database import alias, lacks_tables
 from ..engine.storage.records import Draft
 from ..engine.validation import MAX_AUTHOR, Identity, checked_author, checked_data, checked_own_author, checked_text
-from ..exceptions import InvalidMessage, LogUnavailable, Refused
+from ..exceptions import InvalidMessage, LogUnavailable, refused_for
 from ..models import Message
 
 ADDRESS = re.compile(r"[^\s@]@[^\s@]")  # an e-mail address, wherever it stands in a name
@@ -203,8 +203,7 @@ async def name_of(connection: Named) -> str | None:
         asks_site = conf.AUTHOR is not None or ADDRESS.search(str(user.get_username()))
         name = await connection.read(partial(find_name, user)) if asks_site else public_name(user)
     except LogUnavailable as error:
-        text = gettext(UserUnknown.sentence)
-        raise Refused(text, error.code, retry_after=error.retry_after, detail=str(error)) from None
+        raise refused_for(error, UserUnknown.sentence) from None
     connection.named = user, name
     return name
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from django.db import Error
 from django.utils.translation import gettext, gettext_noop
 
-from ..exceptions import LogUnavailable, Refused
+from ..exceptions import LogUnavailable, Refused, refused_for
 from ..groups import is_group_name, rule_for
 from . import policy
 from .identity import is_signed_in
@@ -99,9 +99,7 @@ async def arequire(run: Run, user: Any, action: policy.Action, name: str) -> str
     try:
         refused = await run(question) if needs_database(action, name) else question()
     except LogUnavailable as error:
-        raise Refused(
-            gettext(RightsUnknown.sentence), error.code, retry_after=error.retry_after, detail=str(error)
-        ) from None
+        raise refused_for(error, RightsUnknown.sentence) from None
     if refused is not None:
         raise refused
     return plain_name(name)
