@@ -37,7 +37,7 @@ from .engine.frames import (
     error_fields,
     welcome_fields,
 )
-from .engine.hub.stream import Position
+from .engine.hub.position import Position
 from .engine.inbox import MAX_LAG, PONG_SECONDS, Inbox, Outcome
 from .engine.process import current_process
 from .engine.storage.database import reading

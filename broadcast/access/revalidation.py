@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from ..conf import conf
 from ..engine.frames import UNAVAILABLE
 from ..engine.hints.layer import CONTROL_GROUP
-from ..engine.hub.stream import Position
+from ..engine.hub.position import Position
 from ..engine.node import Node
 from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads

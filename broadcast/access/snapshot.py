@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from ..engine.hub.stream import Position
+from ..engine.hub.position import Position
 from ..exceptions import Refused
 from . import sessions
 from .identity import is_signed_in

@@ -16,7 +16,8 @@ from twisted.internet.address import IPv4Address
 from twisted.python.failure import Failure
 
 from broadcast.engine.frames import Dialect, text_frame
-from broadcast.engine.hub.stream import GroupStream, Position
+from broadcast.engine.hub.position import Position
+from broadcast.engine.hub.stream import GroupStream
 from broadcast.engine.process import current_process
 from broadcast.engine.transports.asgi import AsgiTransport, Transport
 from broadcast.engine.transports.daphne.internals import UNSENT_BYTES, DaphneSocket, WriteBackpressure
@@ -72,9 +73,11 @@ class FakeSocket:
         self._on_drained: Callable[[], None] | None = None
 
     has_news = True
+    on_news: Callable[[], None] | None = None
 
     def is_ready(self) -> bool:
-        return self.is_open and not self.buffer
+        self.has_news = not self.is_open or bool(self.buffer)
+        return not self.has_news
 
     def send_now(self, data: bytes) -> int:
         assert self.is_open, "written to after the close"
@@ -89,10 +92,27 @@ class FakeSocket:
         self._take(data[:count])
         return count
 
+    def write(self, data: bytes) -> None:
+        """What the server writes of its own accord: at once, if nothing waits."""
+        if self.buffer or len(data) > self.room:
+            self.tell_news()
+        self.buffer += data
+        self.drain(self.room)
+
+    def close(self) -> None:
+        self.tell_news()
+        self.is_open = False
+
     def write_buffered(self, rest: bytes) -> None:
         assert rest
+        self.tell_news()
         self.buffer += rest
         self.drain(self.room)
+
+    def tell_news(self) -> None:
+        self.has_news = True
+        if self.on_news is not None:
+            self.on_news()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self._on_drained = callback
@@ -343,12 +363,12 @@ class FakePeer(Peer):
 
     async def reply(self, event: dict[str, Any]) -> None:
         if event["type"] == "websocket.close":
-            self.socket.is_open = False
+            self.socket.close()
         else:
-            self.socket.write_buffered(text_frame(event["text"]))
+            self.socket.write(text_frame(event["text"]))
 
     async def leave(self) -> None:
-        self.socket.is_open = False
+        self.socket.close()
 
     @property
     def is_dropped(self) -> bool:

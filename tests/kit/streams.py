@@ -12,7 +12,7 @@ from django.db import connections
 from broadcast.engine.frames import Dialect, Frame
 from broadcast.engine.hints.hint import EVENT, SITE_MARK, Hint
 from broadcast.engine.hub import pages
-from broadcast.engine.hub.stream import Position
+from broadcast.engine.hub.position import Position
 from broadcast.engine.process import Process, current_process, this_process
 from broadcast.engine.storage.records import Draft, NewMessages
 from broadcast.engine.transports.asgi import AsgiTransport
@@ -43,7 +43,7 @@ def foreign_event(**fields: Any) -> dict[str, Any]:
 
 def is_live(position: Position) -> bool:
     """Whether a position has nothing left to read."""
-    return position.index == position.stream.ring.end and position.epoch == position.stream.epoch
+    return position.place.index == position.stream.ring.end and position.epoch == position.stream.epoch
 
 
 class PageLog:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from broadcast.consumers import BroadcastConsumer
 from broadcast.engine.frames import Dialect, text_frame
+from broadcast.engine.hub.scheduling import MAX_TURN
 from broadcast.engine.node import Node
 from broadcast.engine.transports.asgi import AsgiTransport, Transport
 from broadcast.engine.transports.direct import DirectTransport
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tests.simulation.clients import SimulatedClient
 
 LATENCY = 0.01  # seconds at most
+BUSY = 0.2  # how likely it is that a write takes so long that the turn is over
 GONE = 3.0  # seconds at most until the server sees that the client is gone
 application = BroadcastConsumer.as_asgi()
 
@@ -38,6 +40,7 @@ class Connection:
         self.is_direct = self.random.random() < 0.6
         self.capacity = self.random.choice([600, 2000, 65536])
         self.has_news = True
+        self.on_news: Callable[[], None] | None = None
         self._in_kernel: list[bytes | int] = []
         self._buffer: list[bytes | int] = []
         self._on_drained: Callable[[], None] | None = None
@@ -78,9 +81,13 @@ class Connection:
             case "websocket.accept":
                 return
             case "websocket.close":
+                self._tell_news()
                 self._write(event["code"])
             case _:
-                self._write(text_frame(event["text"]))
+                data = text_frame(event["text"])
+                if self._buffer or self._held + len(data) > self.capacity:
+                    self._tell_news()
+                self._write(data)
         while not self.is_direct and self._buffer and not self.is_over:
             room = self.loop.create_future()
             self._room.append(room)
@@ -93,6 +100,8 @@ class Connection:
     def send_now(self, data: bytes) -> int:
         if self.is_over:
             raise ConnectionError("the client is gone")
+        if self.random.random() < BUSY:
+            self.loop.spend(self.random.uniform(0, 2 * MAX_TURN))
         room = self.capacity - self._held
         if room <= 0:
             raise BlockingIOError
@@ -100,8 +109,13 @@ class Connection:
         return min(room, len(data))
 
     def write_buffered(self, rest: bytes) -> None:
-        self.has_news = True
+        self._tell_news()
         self._write(rest)
+
+    def _tell_news(self) -> None:
+        self.has_news = True
+        if self.on_news is not None:
+            self.on_news()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self._on_drained = callback

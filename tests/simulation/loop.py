@@ -33,6 +33,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._count = 0
+        self._busy_until = 0.0
         self._is_closed = False
         self._thread: Any = None  # that runs this loop to an end
 
@@ -78,10 +79,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         if entry is None or entry[0] > at:
             self.scheduler.schedule(self._actor, at)
 
+    def spend(self, seconds: float) -> None:
+        """Lets the callback that runs take so long."""
+        self._busy_until = self.time() + seconds
+
     # As asyncio sees it
 
     def time(self) -> float:
-        return self.scheduler.now
+        return max(self.scheduler.now, self._busy_until)
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None

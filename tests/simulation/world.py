@@ -17,7 +17,7 @@ from django.db import connections
 from broadcast import consumers
 from broadcast.engine import commit
 from broadcast.engine.hints import hint, layer_thread
-from broadcast.engine.hub import hub, pages, ring, stream
+from broadcast.engine.hub import crowd, hub, pages, ring, stream
 from broadcast.engine.storage import pruning
 from broadcast.engine.storage.records import Draft
 from tests.simulation.backups import Backups
@@ -41,6 +41,7 @@ SIZES = {
     ring: {"MAX_FRAMES": 20, "BURST_FACTOR": 2},
     hub: {"MAX_FRAMES": 20, "PAGE": 7},
     pages: {"PAGE": 7, "MAX_PAGES": 2},
+    crowd: {"SLICE": 1},
     stream: {"MAX_OUT_OF_ORDER": 5, "BATCH_FRAMES": 4},
     commit: {"MAX_BATCH": 3, "EVERY": 8},
     pruning: {"EVERY": 8, "STEP": 6},

@@ -15,8 +15,9 @@ from ..log_lines import say
 from ..storage.database import EpochEnded
 from ..storage.records import VOID, Head
 from .pages import PAGE
+from .position import Follower, Position
 from .ring import MAX_FRAMES
-from .stream import Follower, GroupStream, Position
+from .stream import GroupStream
 
 if TYPE_CHECKING:
     from ..node import Node
@@ -211,16 +212,16 @@ class Hub:
         """Reads what is missing below ``head``; of a very long gap only the newest part."""
         if head.offset - stream.head > MAX_FRAMES:
             stream.skip_to(head.offset - MAX_FRAMES)
-        while stream.epoch == head.epoch and stream.head < head.offset:
-            asked = stream.head
-            try:
+        try:
+            while stream.epoch == head.epoch and stream.head < head.offset:
+                asked = stream.head
                 page = await self._read(stream.name, asked, head.epoch)
-            except EpochEnded:
-                await self._compare_with_log([stream])
-                return
-            if stream.epoch == head.epoch:
-                stream.apply_page(page, asked, head.offset)
-        stream.notify()
+                if stream.epoch == head.epoch:
+                    stream.apply_page(page, asked, head.offset)
+        except EpochEnded:
+            await self._compare_with_log([stream])
+        finally:
+            stream.notify()
 
     # Polling and leaving
 

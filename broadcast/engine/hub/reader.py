@@ -10,7 +10,7 @@ from ...exceptions import LogUnavailable
 from ..frames import Frame, reset_fields
 from ..node import Node
 from ..process import current_process
-from .stream import Position
+from .position import Position
 
 
 class Reader:

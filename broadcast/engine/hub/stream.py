@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from itertools import accumulate
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..frames import Dialect, Frame, reset_fields
 from ..hints.hint import Hint
 from ..storage.records import VOID
 from .pages import Page, Pages
+from .position import Batch, Follower, Mark, Place, Position
 from .ring import Ring
+
+if TYPE_CHECKING:
+    from .crowd import Crowd
 
 MAX_OUT_OF_ORDER = 1000  # frames that came before one that is missing
 MAX_BATCHES = 8  # kept for those who are at the same place
 BATCH_FRAMES = 256
 BATCH_CHARACTERS = 64 * 1024
-
-Mark = tuple[int, int]
-"""The place of a position: an index in the ring (before its start for "not in there") and an offset."""
 
 
 def resume_point(after: int | None, epoch: str, current: str, head: int, floor: int) -> tuple[int, bool]:
@@ -31,60 +31,6 @@ def resume_point(after: int | None, epoch: str, current: str, head: int, floor: 
     if after is None or after > head or not current or not (is_void or epoch == current):
         return head, False
     return max(after, floor), after >= floor
-
-
-class Follower(Protocol):
-    """A reader with a position in a stream; notified when there may be something to read."""
-
-    def notify(self) -> None: ...
-
-
-class Position:
-    """The position of one connection in a group: by offset in the log, by index in the ring."""
-
-    __slots__ = ("ephemeral_from", "epoch", "follower", "index", "joined_at", "offset", "stream")
-
-    def __init__(self, stream: GroupStream, follower: Follower, offset: int, index: int) -> None:
-        self.stream = stream
-        self.follower = follower
-        self.epoch = stream.epoch
-        self.offset = self.joined_at = offset
-        self.index = index
-        self.ephemeral_from = stream.ring.end  # ephemeral frames from before are not for this position
-
-    def passed(self, batch: Batch, count: int) -> None:
-        """Moves behind the first ``count`` frames of a chunk."""
-        self.index, self.offset = batch.marks[count - 1]
-        if self.epoch != batch.epoch:
-            self.epoch, self.joined_at = batch.epoch, self.offset
-
-    def leave(self) -> None:
-        """Ends the position; the stream forgets it."""
-        self.stream.forget(self)
-
-
-class Batch:
-    """Frames that follow each other, and where a position stands after each of them.
-
-    ``is_last`` says whether there was nothing behind them when it was made. What comes later is notified.
-    """
-
-    __slots__ = ("_data", "epoch", "frames", "is_last", "marks")
-
-    def __init__(self, epoch: str, frames: list[Frame], marks: list[Mark], is_last: bool = False) -> None:
-        self.epoch = epoch
-        self.frames = frames
-        self.marks = marks
-        self.is_last = is_last
-        self._data: dict[Dialect, tuple[bytes, list[int]]] = {}
-
-    def data(self, dialect: Dialect) -> tuple[bytes, list[int]]:
-        """The frames as they go to a socket, joined once for all, and where in there each one ends."""
-        data = self._data.get(dialect)
-        if data is None:
-            parts = [frame.data(dialect) for frame in self.frames]
-            data = self._data[dialect] = (b"".join(parts), list(accumulate(map(len, parts))))
-        return data
 
 
 class GroupStream:
@@ -99,12 +45,14 @@ class GroupStream:
         self.begin = 0
         self.floor = 0
         self.ring = Ring()
-        self.positions: dict[Position, None] = {}
+        self.positions: dict[Position, None] = {}  # of those who are in no crowd, and one of each crowd
+        self.crowds: dict[Dialect, Crowd] = {}
         self.idle_since: float | None = None
         self.joining = 0  # who are about to follow
         self.out_of_order: dict[int, Frame] = {}
         self._pages = Pages(read_page)
         self._batches: dict[int, Batch] = {}
+        self._told = ("", 0)
 
     @property
     def is_logged(self) -> bool:
@@ -127,7 +75,10 @@ class GroupStream:
         self.notify()
 
     def notify(self) -> None:
-        """Notifies every follower that the stream has grown."""
+        """Notifies every follower that the stream has grown, if it has."""
+        told, self._told = self._told, (self.epoch, self.ring.end)
+        if told == self._told:
+            return
         self._batches.clear()
         for position in self.positions:
             position.follower.notify()
@@ -182,7 +133,7 @@ class GroupStream:
         """A position for a newcomer, and whether it gets everything after what it asked for."""
         offset, recovered = resume_point(after, epoch, self.epoch, self.head, self.floor)
         index = self.ring.index_after(offset)
-        position = Position(self, follower, offset, -1 if index is None else index)
+        position = Position(self, follower, Place(self.epoch, -1 if index is None else index, offset))
         self.positions[position] = None
         self.idle_since = None
         return position, recovered
@@ -199,30 +150,31 @@ class GroupStream:
 
         A frame is in it only if it directly follows the position; otherwise a ``reset`` says so first.
         """
-        if position.epoch != self.epoch:
+        place = position.place
+        if place.epoch != self.epoch:
             return self.begin_anew(position)
-        batch = self._batches.get(position.index)
-        if batch is not None and position.index >= position.ephemeral_from:
+        batch = self._batches.get(place.index)
+        if batch is not None and place.index >= position.ephemeral_from:
             return batch
         oldest = max(self.ring.start, position.ephemeral_from)
-        if position.index < oldest:
+        if place.index < oldest:
             index = self.index_in_ring(position) if self.is_logged else oldest
             if index is None:
                 return None
-            position.index = index
+            place.index = index
             if index < position.ephemeral_from:
                 return self.recent(index, position.ephemeral_from)
         if len(self._batches) >= MAX_BATCHES:
             self._batches.clear()
-        batch = self._batches[position.index] = self.recent(position.index, 0)
+        batch = self._batches[place.index] = self.recent(place.index, 0)
         return batch
 
     def index_in_ring(self, position: Position) -> int | None:
         """From where on a position misses nothing that the ring still has; None if it has to ask the log first."""
         index = self.ring.index_after(position.offset)
-        if index is None or position.index < 0:
+        if index is None or position.place.index < 0:
             return index
-        return max(position.index, self.ring.start, min(index, position.ephemeral_from))
+        return max(position.place.index, self.ring.start, min(index, position.ephemeral_from))
 
     def recent(self, index: int, ephemeral_from: int) -> Batch:
         """The ring's frames from ``index`` on, without the ephemeral ones before ``ephemeral_from``."""
@@ -244,7 +196,7 @@ class GroupStream:
         """The next batch, from the log, for a position that is not in the ring. Raises LogUnavailable."""
         epoch, offset, head, after = self.epoch, position.offset, self.head, max(position.offset, self.floor)
         frames = await self._pages.after(after, head)
-        if epoch != self.epoch or offset != position.offset or position.index >= self.ring.start:
+        if epoch != self.epoch or offset != position.offset or position.place.index >= self.ring.start:
             return Batch(self.epoch, [], [])  # it got on without the log meanwhile
         following = (frames[0].offset or 0) - 1 if frames else max(after, min(self._pages.end_after(after), head))
         if following != position.offset:
@@ -257,7 +209,7 @@ class GroupStream:
         start = max(self.begin, self.floor)
         if position.epoch == VOID and start == 0:
             fields = reset_fields(self.name, self.epoch, start, "The message log begins.", is_lost=False)
-            return Batch(self.epoch, [Frame(fields)], [(position.index, start)])
+            return Batch(self.epoch, [Frame(fields)], [(position.place.index, start)])
         return self.reset(start, "The message log starts anew.")
 
     def reset(self, offset: int, reason: str) -> Batch:

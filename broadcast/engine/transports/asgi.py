@@ -13,7 +13,7 @@ from ...conf import conf
 from ...exceptions import LogUnavailable
 from ...models import Message
 from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame, message_fields
-from ..hub.stream import Batch, Position
+from ..hub.position import Batch, Position
 from ..log_lines import say
 from .daphne.internals import WriteBackpressure, is_closed
 

@@ -3,94 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from bisect import bisect_right
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any
 
 from ...conf import conf
 from ..frames import STALLED, Dialect
-from ..hub.stream import Batch, Position
-from ..log_lines import say
+from ..hub.crowd import Crowd
+from ..hub.position import Batch, Position
+from ..hub.scheduling import WriteScheduler
 from .asgi import Send, Transport
 from .daphne.internals import DaphneSocket
-
-MAX_PAUSE = 0.1  # seconds
-PATIENCE = 8  # times as long as the last round took
-WAIT_FOR_MORE = 0.002  # seconds
-MAX_TURN = 0.02  # seconds that a round may hold the event loop
-
-
-class Writer(Protocol):
-    """A connection with something to write."""
-
-    def write_ready(self) -> None: ...
-
-
-class WriteScheduler:
-    """Visits the connections of one event loop that have something to write, each once a round.
-
-    Idle, a round begins at once. After one that took a time T, the next begins no sooner than T
-    later, and up to eight T later while ``more_is_coming``, so that under load messages join in one
-    write while other work has its share of the time.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, more_is_coming: Callable[[], bool]) -> None:
-        self._loop = loop
-        self._more_is_coming = more_is_coming
-        self._waiting: dict[Writer, None] = {}
-        self._visiting: dict[Writer, None] = {}
-        self._next: asyncio.Handle | None = None
-        self._not_before = 0.0
-        self._at_last = 0.0
-        self._took = 0.0
-
-    def add(self, writer: Writer) -> None:
-        self._waiting[writer] = None
-        if self._next is None:
-            self._schedule()
-
-    def remove(self, writer: Writer) -> None:
-        self._waiting.pop(writer, None)
-        self._visiting.pop(writer, None)
-
-    def _schedule(self) -> None:
-        delay = self._not_before - self._loop.time()
-        self._next = self._loop.call_later(delay, self._run) if delay > 0 else self._loop.call_soon(self._run)
-
-    def _run(self) -> None:
-        if self._loop.time() < self._at_last and self._more_is_coming():
-            self._next = self._loop.call_later(WAIT_FOR_MORE, self._run)
-            return
-        self._took = 0.0
-        # Reversed, because popitem() takes the last item: connections are visited in the order in which they came.
-        self._visiting, self._waiting = dict.fromkeys(reversed(self._waiting)), {}
-        self._visit()
-
-    def _visit(self) -> None:
-        """Visits for a while, and goes on in another turn of the event loop if that is not enough."""
-        begun = now = self._loop.time()
-        while self._visiting and now - begun <= MAX_TURN:
-            writer, _ = self._visiting.popitem()
-            try:
-                writer.write_ready()
-            except Exception as error:
-                say(logging.ERROR, "A connection could not be written to", error=error)
-            now = self._loop.time()
-        self._took += now - begun
-        if self._visiting:
-            self._next = self._loop.call_soon(self._visit)
-            return
-        self._not_before = now + min(self._took, MAX_PAUSE)
-        self._at_last = now + min(self._took * PATIENCE, MAX_PAUSE)
-        self._next = None
-        if self._waiting:
-            self._schedule()
 
 
 class DirectTransport(Transport):
     """Writes to daphne's socket in the hub's rounds; needs no task while the client keeps up.
 
+    Who has got everything and whose socket is clear is in the crowd of each of its groups, and is not visited.
     When the socket takes no more, the rest of the frame in progress is left to the server, and the
     position waits behind that frame until the socket has drained: a slow client costs a number.
     """
@@ -105,6 +34,7 @@ class DirectTransport(Transport):
         self._stall: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
+        socket.on_news = self._leave_crowds
 
     def notify(self) -> None:
         if not self._is_waiting:
@@ -112,9 +42,10 @@ class DirectTransport(Transport):
 
     async def close(self) -> None:
         await super().close()
+        self._socket.on_news = None
         self._socket.mute()
-        self._scheduler.remove(self)
         self._is_waiting = True
+        self._scheduler.remove(self)
         if self._stall is not None:
             self._stall.cancel()
         if tasks := [task for task in (self._reading, self._ending) if task is not None]:
@@ -122,18 +53,68 @@ class DirectTransport(Transport):
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def write_ready(self) -> None:
-        """Writes a batch of each group's frames: the visit of a round. Never raises."""
+    def write_ready(self) -> bool:
+        """Writes a batch of each group's frames that no crowd writes: the visit of a round. Never raises."""
         try:
-            for position in self.positions.values():
-                batch = position.stream.batch(position)
-                if batch is None:
-                    self._read_older(position)
-                elif batch.frames and not self._write_batch(position, batch):
+            for position in () if self._is_waiting else self.positions.values():
+                if position.crowd is None and not self._enter_crowd(position) and not self._write_next(position):
                     self._let_others_first(position)
-                    return
+                    break
         except Exception as error:
-            self._end(self.fail(error))
+            self.failed(error)
+        return False
+
+    def _write_next(self, position: Position) -> bool:
+        """Writes what follows, if it is in the ring. Returns False if the socket did not take everything."""
+        batch = position.stream.batch(position)
+        if batch is None:
+            self._read_older(position)
+        elif not batch.frames:
+            self._enter_crowd(position)
+        else:
+            return self._write_batch(position, batch)
+        return True
+
+    # Crowds
+
+    def _enter_crowd(self, position: Position) -> bool:
+        """Enters the crowd of a group, if the connection is clear and stands where the crowd does."""
+        stream, place, socket = position.stream, position.place, self._socket
+        if self._reading is not None or (socket.has_news and not socket.is_ready()):
+            return False
+        crowd = stream.crowds.get(self.dialect)
+        if crowd is None:
+            is_at_end = place.index == stream.ring.end and place.epoch == stream.epoch
+            if not is_at_end or len(stream.positions) < 2:  # who is alone in a group needs no crowd
+                return False
+            crowd = Crowd(stream, self.dialect, self._scheduler)
+        return crowd.enter(position, socket.send_now)
+
+    def _leave_crowds(self) -> None:
+        """Leaves all crowds, before anything is written that may wait: nothing else may get into the midst of it."""
+        for position in self.positions.values():
+            if position.crowd is not None:
+                position.crowd.leave(position)
+                self.notify()
+
+    def _pause(self) -> None:
+        """Is not visited any more, until further notice."""
+        self._is_waiting = True
+        self._leave_crowds()
+
+    def took(self, position: Position, batch: Batch, size: int) -> None:
+        """Leaves the rest of the frame in progress to the server, and waits behind it."""
+        data, ends = batch.data(self.dialect)
+        whole = bisect_right(ends, size)
+        self._pause()
+        self._socket.write_buffered(data[size : ends[whole]])
+        position.passed(batch, whole + 1)
+        self._wait()
+
+    def failed(self, error: Exception) -> None:
+        self._end(self.fail(error))
+
+    # Alone
 
     def _let_others_first(self, position: Position) -> None:
         """Puts a group last, so that one that is always behind does not keep the others waiting."""
@@ -147,28 +128,27 @@ class DirectTransport(Transport):
         if socket.has_news and not socket.is_ready():
             self._wait()
             return False
-        data, ends = batch.data(self.dialect)
+        data, _ = batch.data(self.dialect)
         try:
             taken = socket.send_now(data) if data else 0
         except OSError:
             taken = 0  # nothing for now, or nothing ever again: the server tries once more, and acts on it
-        if taken == len(data):
-            position.passed(batch, len(batch.frames))
-            if not batch.is_last:
-                self.notify()
-            return True
-        whole = bisect_right(ends, taken)
-        socket.write_buffered(data[taken : ends[whole]])
-        position.passed(batch, whole + 1)
-        self._wait()
-        return False
+        if taken < len(data):
+            self.took(position, batch, taken)
+            return False
+        position.passed(batch, len(batch.frames))
+        if not batch.is_last:
+            self.notify()
+        else:
+            self._enter_crowd(position)
+        return True
 
     def _wait(self) -> None:
         """Writes nothing until the socket has drained; a client that takes nothing for long has to go.
 
         So does one that has closed, if the server's answer to that waits behind what it does not take.
         """
-        self._is_waiting = True
+        self._pause()
         if self._stall is None:
             self._stall = asyncio.get_running_loop().call_later(conf.STALLED_TIMEOUT, self._stalled)
         self._socket.when_drained(self._drained)
@@ -187,7 +167,7 @@ class DirectTransport(Transport):
 
     def _end(self, closing: Coroutine[Any, Any, None]) -> None:
         """Closes the connection in a task of its own: whoever finds that it must be cannot wait for it."""
-        self._is_waiting = True
+        self._pause()
         if self._ending is None:
             self._ending = asyncio.create_task(closing)
         else:
@@ -210,7 +190,7 @@ class DirectTransport(Transport):
                 self._write_batch(position, batch)
             self._let_others_first(position)
         except Exception as error:
-            self._end(self.fail(error))
+            self.failed(error)
 
     def _caught_up(self, task: asyncio.Task[None]) -> None:
         self._reading = None

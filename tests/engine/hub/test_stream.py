@@ -10,7 +10,8 @@ from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub import pages as pages_module
 from broadcast.engine.hub import ring as ring_module
 from broadcast.engine.hub import stream as stream_module
-from broadcast.engine.hub.stream import GroupStream, Position
+from broadcast.engine.hub.position import Position
+from broadcast.engine.hub.stream import GroupStream
 from tests.kit.streams import PageLog, frame
 
 
@@ -285,7 +286,7 @@ async def test_what_comes_while_a_page_is_read_that_is_pruned_is_not_skipped() -
     log = log_to(46)
     stream = stream_at(32, log, floor=32)
     position = follow(stream, 26)
-    position.offset, stream.floor = 26, 39  # the log has been pruned beyond what this hub has heard of
+    position.place.offset, stream.floor = 26, 39  # the log has been pruned beyond what this hub has heard of
     log.gate.clear()
     reading = asyncio.ensure_future(position.stream.older_batch(position))
     await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broadcast.engine.transports.direct import MAX_PAUSE, MAX_TURN, PATIENCE, WAIT_FOR_MORE, WriteScheduler
+from broadcast.engine.hub.scheduling import MAX_PAUSE, MAX_TURN, PATIENCE, WAIT_FOR_MORE, WriteScheduler
 
 
 class Loop:
@@ -49,10 +49,10 @@ class Writer:
         self.takes = takes
         self.then = then
 
-    def write_ready(self) -> None:
+    def write_ready(self) -> bool:
         self.loop.now += self.takes
         self.loop.visits.append(self.name)
-        self.then()
+        return bool(self.then())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import functools
 import sys
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from channels.auth import AuthMiddlewareStack
@@ -229,13 +230,6 @@ async def test_it_is_ready_from_the_accept_to_the_close_while_nothing_of_the_ser
     assert socket.is_open  # in the same turn
     assert not socket.is_ready()
     await until(lambda: socket.is_ready())
-    await connection.send({"type": "websocket.send", "text": "hi"})
-    assert not socket.is_ready()
-    await until(lambda: socket.is_ready())
-    for own in (connection.protocol.sendPing, connection.protocol.sendPong):
-        own(b"alive")
-        assert not socket.is_ready()
-        await until(lambda: connection.read().endswith(b"\x05alive") and socket.is_ready())
     await connection.send({"type": "websocket.close", "code": 4000})
     assert not socket.is_open
     await until(lambda: connection.read().endswith(b"\x88\x02" + (4000).to_bytes(2)))
@@ -270,16 +264,58 @@ async def test_bytes_are_with_the_client_at_once(opened):
     assert opened.read() == data
 
 
-async def test_what_asgi_sends_waits_for_the_loop_and_can_be_seen(opened, socket):
+async def test_what_the_server_writes_is_with_the_client_at_once_and_is_no_news(opened, socket):
+    await until(lambda: socket.is_ready())
+    socket.on_news = Mock()
+    await opened.send({"type": "websocket.send", "text": "hi"})
+    assert opened.read() == text_frame("hi")
+    for own in (opened.protocol.sendPing, opened.protocol.sendPong):
+        own(b"alive")
+        assert opened.read().endswith(b"\x05alive")
+    assert (socket.has_news, socket.on_news.called) == (False, False)
+    await opened.send({"type": "websocket.close", "code": 4000})
+    assert opened.read().endswith(b"\x88\x02" + (4000).to_bytes(2))
+    assert (socket.has_news, socket.on_news.call_count) == (True, 1)
+
+
+@pytest.mark.parametrize("room", [0, 3])
+async def test_what_the_server_writes_waits_for_the_loop_where_the_kernel_does_not_take_it_and_that_is_news(
+    opened, socket, room
+):
     """So whoever writes directly must let it go first."""
     drained: list[bytes] = []
-    assert socket.is_clear
+    await until(lambda: socket.is_ready())
+    opened.kernel.room = room
+    told = socket.on_news = Mock()
     await opened.send({"type": "websocket.send", "text": "first"})
-    assert not socket.is_clear
+    await opened.send({"type": "websocket.send", "text": "second"})
+    assert (socket.is_clear, socket.has_news, told.call_count) == (False, True, 2)
     socket.when_drained(lambda: drained.append(opened.read()))
+    opened.drain()
     await until(lambda: drained)
     assert socket.is_clear
-    assert drained == [text_frame("first")]
+    assert drained == [text_frame("first") + text_frame("second")]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_the_answer_to_the_handshake_leaves_with_the_welcome_or_at_the_end_of_the_turn(connection, is_late):
+    socket = socket_on(connection)
+    assert not connection.read()
+    await connection.send({"type": "websocket.accept"})
+    assert not connection.read()
+    if is_late:
+        await until(lambda: socket.is_ready())
+        assert connection.read().endswith(b"\r\n\r\n")
+    writes = Mock(wraps=socket.send_now)
+    socket.send_now = writes
+    await connection.send({"type": "websocket.send", "text": "Welcome!"})
+    assert connection.read().endswith(b"\r\n\r\n" + text_frame("Welcome!"))
+    assert writes.call_count == 1
+
+
+async def test_the_parts_of_a_sequence_leave_together(opened, socket):
+    opened.transport.writeSequence([b"\x81\x02", b"hi"])
+    assert opened.read() == text_frame("hi")
 
 
 async def test_after_what_a_full_kernel_takes_come_the_rest_and_the_servers_own_and_it_is_drained_once(opened, socket):

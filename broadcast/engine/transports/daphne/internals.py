@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import socket
 import sys
@@ -86,6 +87,8 @@ def is_reply(send: Any) -> TypeGuard[Reply]:
     return kind is not None and isinstance(owner, kind)
 
 
+SWITCHING = b"HTTP/1.1 101 "  # how the answer to a handshake begins
+STAYING = (b"\x81", b"\x82", b"\x89", b"\x8a")  # how all frames but a close begin (RFC 6455, section 5.2)
 UNSENT_BYTES = 64 * 1024  # what the kernel may hold of a client that does not read
 
 OF_PROTOCOL = ("STATE_OPEN", "muted", "send_queue", "state")
@@ -160,17 +163,22 @@ class WriteBackpressure:
 class DaphneSocket(WriteBackpressure):
     """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once.
 
-    The server writes too: the handshake, pings, answers, the close. It does so through here, so that its state and its
-    buffers, which lie all over the memory, are looked at only when it has written since the last look.
+    The server writes too: the handshake, pings, answers, the close. It does so through here, also at once, where
+    nothing waits before it. ``has_news`` says that something may wait, or that the connection may have begun to
+    close; ``on_news`` is called before it. Until then nobody has to look at the server's state and buffers, which lie
+    all over the memory.
     """
 
-    __slots__ = ("has_news", "protocol", "send_now")
+    __slots__ = ("_held", "has_news", "on_news", "protocol", "send_now")
 
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol.transport)
         self.protocol = protocol
-        self.has_news = True  # the server may have written since the last look
-        self.transport.write = self.write_buffered
+        self.has_news = True
+        self.on_news: Callable[[], None] | None = None
+        self._held = b""
+        self.transport.write = self.write
+        self.transport.writeSequence = lambda parts: self.write(b"".join(parts))
         if self.transport.connected:  # else it is never ready
             self.send_now: Callable[[bytes], int] = self.transport.getHandle().send  # how many bytes the kernel took
             limit_kernel_buffer(self.transport)
@@ -182,24 +190,49 @@ class DaphneSocket(WriteBackpressure):
 
     @property
     def is_open(self) -> bool:
-        protocol, transport = self.protocol, self.transport
-        return bool(
-            protocol.state == type(protocol).STATE_OPEN
-            and transport.connected
-            and not transport.disconnecting
-            and not transport.disconnected
-        )
+        return self.protocol.state == type(self.protocol).STATE_OPEN and self.is_connected
+
+    @property
+    def is_connected(self) -> bool:
+        transport = self.transport
+        return bool(transport.connected and not transport.disconnecting and not transport.disconnected)
 
     @property
     def is_clear(self) -> bool:
         """True if nothing that was written before still waits for the kernel."""
         transport = self.transport
-        return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue)
+        return not (transport.dataBuffer or transport._tempDataLen or self.protocol.send_queue or self._held)
+
+    def write(self, data: bytes) -> None:
+        """Takes the place of the transport's ``write``. The answer to the handshake waits a turn for the welcome."""
+        data = self._held + data
+        if data.startswith(SWITCHING) and not self._held:
+            self._held = data
+            asyncio.get_running_loop().call_soon(self._write_held)
+            return
+        self._held = b""
+        taken = 0
+        if self.is_connected and self.is_clear:
+            with suppress(OSError):  # nothing for now, or nothing ever again: the server tries again, and acts on it
+                taken = self.send_now(data)
+        if taken < len(data):
+            self.write_buffered(data[taken:])
+        elif not data.startswith(STAYING):
+            self._tell_news()
+
+    def _write_held(self) -> None:
+        if self._held:
+            self.write(b"")
 
     def write_buffered(self, rest: bytes) -> None:
         """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
-        self.has_news = True
+        self._tell_news()
         type(self.transport).write(self.transport, rest)
+
+    def _tell_news(self) -> None:
+        self.has_news = True
+        if self.on_news is not None:
+            self.on_news()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Calls ``callback`` once, when all that waits has gone to the kernel, however little it is.
