@@ -145,8 +145,11 @@ class Limit(Setting[T]):
     """
 
     def read(self) -> T:
-        written = conf.LIMITS if isinstance(conf.LIMITS, Mapping) else {}
-        value: T = written.get(self.name, user_settings().get(self.name, self.default))
+        settings = user_settings()
+        written = settings.get("LIMITS")
+        value: T = settings.get(self.name, self.default)
+        if isinstance(written, Mapping):
+            value = written.get(self.name, value)
         return value if self.accepts(value) else self.default
 
 

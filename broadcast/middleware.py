@@ -7,6 +7,7 @@ from typing import Any
 
 from channels.auth import AuthMiddleware
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import DatabaseError, InterfaceError, connections
 
 from .engine.log_lines import say
@@ -19,14 +20,18 @@ class UserMiddleware(AuthMiddleware):  # type: ignore[misc]
     """Adds the session's user to the scope; everyone is a guest where there are no sessions yet, before ``migrate``.
 
     While the database with the sessions cannot be read, everyone is refused: clients try again. A connection keeps
-    every coroutine and every copy of the scope that it comes through, so there is one of each here.
+    every coroutine and every copy of the scope that it comes through, so there is one of each here. Who brings no
+    session is a guest without a look into the database, and without a wait for a thread.
     """
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         scope = dict(scope)
         self.populate_scope(scope)
         try:
-            await self.resolve_scope(scope)
+            if is_new(scope["session"]):
+                scope["user"] = AnonymousUser()
+            else:
+                await self.resolve_scope(scope)
         except (DatabaseError, InterfaceError) as error:
             if not await has_no_tables():
                 say(logging.ERROR, "Refused a WebSocket, for its session could not be read: %s", error)
@@ -35,6 +40,11 @@ class UserMiddleware(AuthMiddleware):  # type: ignore[misc]
             scope["user"] = AnonymousUser()
             send = getattr(getattr(send, "__self__", None), "real_send", send)  # not by the session, which is saved
         await self.inner(scope, receive, send)
+
+
+def is_new(session: Any) -> bool:
+    """True for a session of Django's that was made for this connection, so that nothing can be in it."""
+    return isinstance(session, SessionBase) and session.session_key is None
 
 
 async def has_no_tables() -> bool:

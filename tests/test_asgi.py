@@ -16,6 +16,7 @@ from django.urls import re_path
 from broadcast import routing
 from broadcast.asgi import with_broadcast
 from broadcast.engine.storage import database
+from broadcast.middleware import UserMiddleware
 from tests.tabs import WAIT, Browser
 
 pages = get_asgi_application()
@@ -49,6 +50,11 @@ async def test_while_sessions_cannot_be_read_clients_are_sent_away(transactional
     [record] = caplog.records
     assert (record.levelname, record.exc_info) == ("ERROR", None)
     assert record.getMessage() == "Refused a WebSocket, for its session could not be read: the database is away"
+    assert await is_greeted(application, "/ws")
+
+
+async def test_who_brings_no_session_is_a_guest_without_a_look_into_it_and_without_a_thread(monkeypatch):
+    monkeypatch.setattr(UserMiddleware, "resolve_scope", Mock(side_effect=AssertionError))
     assert await is_greeted(application, "/ws")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeGuard
 
@@ -178,7 +178,7 @@ class DaphneSocket(WriteBackpressure):
         self.on_news: Callable[[], None] | None = None
         self._held = b""
         self.transport.write = self.write
-        self.transport.writeSequence = lambda parts: self.write(b"".join(parts))
+        self.transport.writeSequence = self.write_parts
         if self.transport.connected:  # else it is never ready
             self.send_now: Callable[[bytes], int] = self.transport.getHandle().send  # how many bytes the kernel took
             limit_kernel_buffer(self.transport)
@@ -219,6 +219,10 @@ class DaphneSocket(WriteBackpressure):
             self.write_buffered(data[taken:])
         elif not data.startswith(STAYING):
             self._tell_news()
+
+    def write_parts(self, parts: Iterable[bytes]) -> None:
+        """Takes the place of the transport's ``writeSequence``."""
+        self.write(b"".join(parts))
 
     def _write_held(self) -> None:
         if self._held:

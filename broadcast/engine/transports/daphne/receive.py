@@ -13,6 +13,7 @@ from ....conf import conf
 from ...throttle import Pool
 from .gate import OF_PARSER, FrameGate
 from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, has_all, pause_reading, resume_reading
+from .shared_settings import SharedSettings
 
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
 MAX_FRAGMENTS = 16 * 1024  # pieces of one message
@@ -97,8 +98,9 @@ OF_EARLY = ("data", "processHandshake")
 class HandshakeThrottle:
     """The line in which handshakes wait at one daphne server."""
 
-    def __init__(self, factory: Any) -> None:
+    def __init__(self, factory: Any, settings: SharedSettings | None = None) -> None:
         self._build = factory.buildProtocol
+        self._settings = settings
         self._request_factory: Any = None
         self._line: deque[tuple[Any, Callable[[], Any]]] = deque()
         self._sweep_at = MANY_WAITING
@@ -135,6 +137,8 @@ class HandshakeThrottle:
         if let_go(request):
             return
         transport = request.transport
+        if self._settings is not None:
+            self._settings.apply()
         process()  # reads the client again
         protocol = protocol_on(transport)
         if is_shaking_hands(protocol) and has_all(protocol, OF_EARLY):
@@ -245,4 +249,6 @@ def throttle_handshakes(server: Any) -> None:
     if factory is None or not has_all(factory, ("buildProtocol",)):
         return
     if not isinstance(getattr(factory.buildProtocol, "__self__", None), HandshakeThrottle):
-        factory.buildProtocol = HandshakeThrottle(factory).build_protocol
+        sockets = getattr(server, "ws_factory", None)
+        settings = SharedSettings(sockets) if has_all(sockets, ("protocol",)) else None
+        factory.buildProtocol = HandshakeThrottle(factory, settings).build_protocol
