@@ -26,7 +26,6 @@ from .engine.frames import (
     FLOODING,
     FORBIDDEN,
     RESTARTING,
-    SUBPROTOCOL,
     TOO_MANY_BAD_FRAMES,
     TOO_MANY_CONNECTIONS,
     UNAVAILABLE,
@@ -110,8 +109,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         self._send = send
 
     async def accept(self, scope: Scope) -> None:
-        subprotocol = SUBPROTOCOL if SUBPROTOCOL in scope.get("subprotocols", ()) else None
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol})
+        await self._send({"type": "websocket.accept", "subprotocol": commands.subprotocol_in(scope)})
         if self.transport.drain is not None:
             self.transport.drain.connections.add(self)
         if has_something_to_lose(self.user):
@@ -215,7 +213,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         self.closing = True
         self.transport.unfollow_all()
-        if self.transport.dialect is Dialect.V1:
+        if self.transport.dialect is not Dialect.PLAIN:
             await self.transport.write(bye_fields(code, reason, after))
         await self.transport.disconnect(code)
 

@@ -173,6 +173,7 @@ async def test_a_route_of_the_sites_own_may_name_the_group(browser, settings):
     ("path", "offered", "chosen", "first"),
     [
         ("/ws", ["chat", "broadcast.v1"], "broadcast.v1", "type"),
+        ("/ws", ["broadcast.v1", "broadcast.v1.batch"], "broadcast.v1.batch", "type"),
         (V1, [], None, "type"),
         ("/ws?v=1&join=", [], None, "type"),
         ("/ws?v=1&join=all", [], None, "type"),

@@ -14,9 +14,9 @@ from django.contrib.auth.models import User
 from broadcast import asend, asend_many, consumers
 from broadcast.access import revalidation
 from broadcast.consumers import BroadcastConsumer
+from broadcast.engine.frames import STALLED
 from broadcast.engine.process import this_process
 from broadcast.engine.system import System
-from broadcast.engine.transports.asgi import STALLED
 from tests.kit.log import unreachable_database
 from tests.site import ROOT
 from tests.tabs import OPEN, WAIT, Browser

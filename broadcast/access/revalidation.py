@@ -19,7 +19,7 @@ from ..engine.hub.position import Position
 from ..engine.node import Node
 from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads
-from ..engine.transports.asgi import Transport
+from ..engine.transports.transport import Transport
 from ..exceptions import NoLog, Refused
 from .signals import REVOKE
 from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from ..conf import conf
 from ..exceptions import InvalidMessage, Refused
 from ..groups import is_group_name
-from .frames import SUBPROTOCOL, Dialect, Fields, checked_epoch, checked_offset
+from .frames import Dialect, Fields, checked_epoch, checked_offset
 from .validation import checked_author, checked_body, checked_group, checked_ref, checked_text, shown
 
 
@@ -170,8 +170,16 @@ def name_in(scope: Mapping[str, Any], default: str) -> str:
 
 
 def dialect_in(scope: Mapping[str, Any], query: Query) -> Dialect:
-    offered = SUBPROTOCOL in scope.get("subprotocols", ())
-    return Dialect.V1 if offered or query.get("v") == ["1"] else Dialect.PLAIN
+    subprotocol = subprotocol_in(scope)
+    if subprotocol is not None:
+        return Dialect(subprotocol)
+    return Dialect.V1 if query.get("v") == ["1"] else Dialect.PLAIN
+
+
+def subprotocol_in(scope: Mapping[str, Any]) -> str | None:
+    """The subprotocol to agree on, if one is offered that is known here."""
+    offered = scope.get("subprotocols", ())
+    return next((each.value for each in (Dialect.BATCH, Dialect.V1) if each in offered), None)
 
 
 def joins_nothing(query: Query) -> bool:

@@ -1,7 +1,7 @@
-"""The two dialects on the wire: what clients are told.
+"""The dialects on the wire: what clients are told.
 
 Plain: ``{"author", "body"}`` both ways and nothing else. ``broadcast.v1``: the same with further keys,
-``type`` first. docs/protocol.md has every frame.
+``type`` first; several in an array for whoever takes batches. docs/protocol.md has every frame.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ..models import Message
 from .validation import SERVER, shown
 
 SUBPROTOCOL = "broadcast.v1"
+BATCH_SUBPROTOCOL = "broadcast.v1.batch"
 
 # Close codes. A client comes back after those below 4500, and not after the others.
 INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
@@ -41,8 +42,11 @@ Fields = dict[str, Any]
 
 
 class Dialect(StrEnum):
+    """A way to say things; in batches several frames of ``broadcast.v1`` may come as one, an array of them."""
+
     PLAIN = "plain"
     V1 = SUBPROTOCOL
+    BATCH = BATCH_SUBPROTOCOL
 
     __hash__ = str.__hash__  # looked up for every delivery; an Enum's own is slower
 
@@ -116,7 +120,7 @@ def text_frame(text: str) -> bytes:
 
 def in_dialect(fields: Fields, dialect: Dialect) -> str:
     """A frame's text in a dialect: plain has only what an author says, and knows no positions."""
-    if dialect is Dialect.V1:
+    if dialect is not Dialect.PLAIN:
         return encoded(fields)
     if "author" not in fields:
         return ""

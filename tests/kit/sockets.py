@@ -19,9 +19,10 @@ from broadcast.engine.frames import Dialect, text_frame
 from broadcast.engine.hub.position import Position
 from broadcast.engine.hub.stream import GroupStream
 from broadcast.engine.process import current_process
-from broadcast.engine.transports.asgi import AsgiTransport, Transport
+from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.engine.transports.daphne.internals import UNSENT_BYTES, DaphneSocket, WriteBackpressure
 from broadcast.engine.transports.direct import DirectTransport
+from broadcast.engine.transports.transport import Transport
 from tests.kit.waiting import until
 
 ENDLESS = 10**9
@@ -298,6 +299,7 @@ class Peer:
         self.events: list[dict[str, Any]] = []
         self.send_error: Exception | None = None  # of each ASGI send
         self._next_error: Exception | None = None
+        self.texts: list[bytes] = []
         self._frames: list[dict[str, Any]] = []
         self._rest = b""
 
@@ -317,11 +319,13 @@ class Peer:
 
     @property
     def received(self) -> list[dict[str, Any]]:
-        """Each frame that has arrived whole."""
+        """Each frame that has arrived whole, also within an array; ``texts`` has them as they came."""
         payload, self._rest = split_frame(self._rest + self.new_bytes())
         while payload is not None:
             if payload:
-                self._frames.append(json.loads(payload))
+                self.texts.append(payload)
+                frames = json.loads(payload)
+                self._frames += frames if isinstance(frames, list) else [frames]
             payload, self._rest = split_frame(self._rest)
         return self._frames
 
@@ -381,7 +385,7 @@ class AsgiPeer(FakePeer):
     @classmethod
     async def start(cls, dialect: Dialect) -> Self:
         peer = cls()
-        peer.transport = AsgiTransport(peer.send, dialect)
+        peer.transport = AsgiTransport(peer.send, dialect, current_process().node().scheduler)
         return peer
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -470,7 +474,8 @@ class AsgiDaphnePeer(DaphnePeer):
 
     def begin(self, dialect: Dialect) -> None:
         self.connection.transport.bufferSize = 20  # a pong has room in it, and no message
-        self.transport = AsgiTransport(self.send, dialect, WriteBackpressure(self.connection.transport))
+        scheduler = current_process().node().scheduler
+        self.transport = AsgiTransport(self.send, dialect, scheduler, WriteBackpressure(self.connection.transport))
 
 
 PEERS: dict[str, type[Peer]] = {

@@ -107,7 +107,7 @@ class Client:
         self.close_code: int | None = None
         self.socket = asyncio.Event()
         self.socket.set()
-        self.transport = AsgiTransport(self.send, dialect)
+        self.transport = AsgiTransport(self.send, dialect, self.node.scheduler)
 
     async def send(self, event: dict[str, Any]) -> None:
         await self.socket.wait()

@@ -11,8 +11,9 @@ from broadcast.consumers import BroadcastConsumer
 from broadcast.engine.frames import Dialect, text_frame
 from broadcast.engine.hub.scheduling import MAX_TURN
 from broadcast.engine.node import Node
-from broadcast.engine.transports.asgi import AsgiTransport, Transport
+from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.engine.transports.direct import DirectTransport
+from broadcast.engine.transports.transport import Transport
 from tests.simulation.layer import set_done
 from tests.simulation.process import SimulatedProcess
 
@@ -48,7 +49,9 @@ class Connection:
         self._unread = b""
         self._arriving = 0.0
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope = {"type": "websocket", "path": path, "query_string": query.encode(), "headers": [], "subprotocols": []}
+        offered = [Dialect.BATCH.value] if self.random.random() < 0.4 else []
+        scope = {"type": "websocket", "path": path, "query_string": query.encode(), "headers": []}
+        scope["subprotocols"] = offered
         assert process.loop is not None
         self.loop = process.loop
         self.task: asyncio.Task[None] | None = None
@@ -71,7 +74,7 @@ class Connection:
     def transport(self, node: Node, dialect: Dialect) -> Transport:
         if self.is_direct:
             return DirectTransport(self.send, dialect, self, node.scheduler)  # type: ignore[arg-type]
-        return AsgiTransport(self.send, dialect)
+        return AsgiTransport(self.send, dialect, node.scheduler)
 
     async def send(self, event: dict[str, Any]) -> None:
         """ASGI's ``send``: it waits for a client that does not read, unless the server has buffers for it."""
@@ -174,10 +177,12 @@ class Connection:
             return
         self._fill_kernel()
         self._unread += data
-        while (frame := self._next_frame()) is not None:
-            self.client.on_frame(self, frame)
+        while (text := self._next_text()) is not None:
+            frames = json.loads(text)
+            for frame in frames if isinstance(frames, list) else [frames]:
+                self.client.on_frame(self, frame)
 
-    def _next_frame(self) -> dict[str, Any] | None:
+    def _next_text(self) -> bytes | None:
         data = self._unread
         if len(data) < 2:
             return None
@@ -187,8 +192,7 @@ class Connection:
         if len(data) < start + short:
             return None
         self._unread = data[start + short :]
-        fields: dict[str, Any] = json.loads(data[start : start + short])
-        return fields
+        return data[start : start + short]
 
     # The client's side
 

@@ -1,178 +1,122 @@
-"""Transports by ASGI: each connection reads its groups' streams at the speed of its own socket."""
+"""Writes by ASGI: each visit of a round starts one ``send``, and who has to wait for a client waits in a task."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Coroutine
+from typing import Any
 
 from ...conf import conf
-from ...exceptions import LogUnavailable
-from ...models import Message
-from ..frames import INTERNAL_ERROR, STALLED, Dialect, Fields, Frame, message_fields
+from ..frames import STALLED, Dialect
 from ..hub.position import Batch, Position
-from ..log_lines import say
-from .daphne.internals import WriteBackpressure, is_closed
+from ..hub.scheduling import WriteScheduler
+from .daphne.internals import WriteBackpressure
+from .transport import ClientGone, Send, Transport
 
-if TYPE_CHECKING:
-    from .daphne.drain import Drain
+IS_EAGER = sys.version_info >= (3, 12)  # a task can begin at once, and may be over then
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-class ClientGone(ConnectionError):
-    """The client went away, or takes nothing any more."""
-
-
-class Transport(ABC):
-    """One connection: its dialect, its positions, and the way its bytes leave.
-
-    ``drain`` is where the connection signs on to be sent away when its server ends, if it is on daphne. ``is_metered``
-    says that what comes in is paid for below, as it is read.
-    """
-
-    __slots__ = ("dialect", "drain", "is_metered", "positions", "send")
-
-    def __init__(self, send: Send, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self.positions: dict[str, Position] = {}
-        self.send = send
-        self.drain: Drain | None = None
-        self.is_metered = False
-
-    async def write(self, fields: Fields) -> None:
-        """Writes one frame for this connection alone."""
-        await self.write_frame(Frame(fields))
-
-    async def write_frame(self, frame: Frame) -> None:
-        if text := frame.text(self.dialect):
-            try:
-                await self.send({"type": "websocket.send", "text": text})
-            except Exception as error:
-                if isinstance(error, OSError) or is_closed(error):
-                    raise ClientGone from error
-                raise
-
-    async def acknowledge(self, message: Message, is_asked_for: bool) -> None:
-        """Writes a sender's message to it once more if it was there before; and, if asked, where it is not followed.
-
-        A plain client would take that for another message, and gets it so only if it was there before it joined.
-        """
-        position = self.positions.get(message.group_id)
-        if position is None:
-            is_needed = is_asked_for
-        else:
-            is_shown = self.dialect is Dialect.PLAIN and (message.offset or 0) > position.joined_at
-            is_needed = message.is_repeated and not is_shown
-        if is_needed:
-            await self.write(message_fields(message) | {"duplicate": True})
-
-    async def disconnect(self, code: int) -> None:
-        """Closes the connection from this side."""
-        await self.send({"type": "websocket.close", "code": code})
-
-    def follow(self, position: Position) -> None:
-        """Starts to deliver from a position; an earlier one in the same group ends."""
-        self.unfollow(position.stream.name)
-        self.positions[position.stream.name] = position
-        self.notify()
-
-    def unfollow(self, group: str) -> None:
-        position = self.positions.pop(group, None)
-        if position is not None:
-            position.leave()
-
-    def unfollow_all(self) -> None:
-        for group in list(self.positions):
-            self.unfollow(group)
-
-    def is_following(self, position: Position) -> bool:
-        return self.positions.get(position.stream.name) is position
-
-    @abstractmethod
-    def notify(self) -> None:
-        """Tells the transport that there may be something to deliver."""
-
-    async def close(self) -> None:
-        """Ends every position and all work; returns when nothing is written any more."""
-        self.unfollow_all()
-
-    async def next_batch(self, position: Position) -> Batch | None:
-        """The next batch for a position, from the log if need be; None if the log cannot be read right now."""
-        try:
-            return position.stream.batch(position) or await position.stream.older_batch(position)
-        except LogUnavailable:
-            return None
-
-    async def fail(self, error: Exception) -> None:
-        """Closes a connection that could not be served, and tells why."""
-        say(logging.ERROR, "A connection could not be written to and is closed", error=error)
-        await self.give_up(INTERNAL_ERROR)
-
-    async def give_up(self, code: int) -> None:
-        """Closes a connection from below, so that the client comes back and misses nothing."""
-        with suppress(Exception):  # it is gone already
-            await self.disconnect(code)
+Step = tuple[Position, Batch, int]
+"""What to send next: of a batch, from a piece on."""
 
 
 class AsgiTransport(Transport):
-    """Writes by ASGI's ``send``, in a task of its own.
+    """Writes by ASGI's ``send``, in the hub's rounds; needs a task only while the server waits for the client.
 
     A client that reads slowly holds up this task alone; what it has not got yet is a position. Where
     ``send`` does not wait for the client, ``flow`` tells whether it takes what it is sent.
     """
 
-    __slots__ = ("_backpressure", "_retry", "_wake", "_writing")
+    __slots__ = ("_backpressure", "_ending", "_older", "_rest", "_sending")
 
-    def __init__(self, send: Send, dialect: Dialect, flow: WriteBackpressure | None = None) -> None:
-        super().__init__(send, dialect)
+    def __init__(
+        self, send: Send, dialect: Dialect, scheduler: WriteScheduler, flow: WriteBackpressure | None = None
+    ) -> None:
+        super().__init__(send, dialect, scheduler)
         self._backpressure = flow
-        self._wake = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
-        self._retry: asyncio.TimerHandle | None = None
+        self._rest: Step | None = None  # of a batch of which a part has been sent
+        self._older: tuple[Position, Batch, int] | None = None  # what was read from the log, after which offset
+        self._sending: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
-    def notify(self) -> None:
-        self._wake.set()
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._deliver())
-
-    async def close(self) -> None:
-        await super().close()
-        if self._retry is not None:
-            self._retry.cancel()
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
-
-    async def _deliver(self) -> None:
+    def write_ready(self) -> bool:
+        """Starts to send what comes next. True if that is over already, and there may be more."""
+        if self._is_waiting:
+            return False
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                for position in list(self.positions.values()):
-                    await self._deliver_some(position)
-        except ClientGone:
-            await self._linger_then_abort()
+            step = self._next_step()
         except Exception as error:
-            await self.fail(error)
+            self.failed(error)
+            return False
+        if step is None:
+            return False
+        self._is_waiting = True
+        task = self._sending = started(self._deliver(step))
+        if task.done():
+            self._delivered(task)
+            return not self._is_waiting
+        task.add_done_callback(self._delivered)
+        return False
 
-    async def _deliver_some(self, position: Position) -> None:
-        batch = await self.next_batch(position)
-        if batch is None:
-            self._notify_later()
-            return
-        for count, frame in enumerate(batch.frames, 1):
-            if not self.is_following(position):
-                return  # it ended while the socket was slow
-            await self.write_frame(frame)
-            position.passed(batch, count)
-            if self._backpressure is not None and self._backpressure.is_full:
-                await self._wait_for_client(self._backpressure)
-        if batch.frames:
-            self._wake.set()
+    def _next_step(self) -> Step | None:
+        rest, self._rest = self._rest, None
+        if rest is not None and self.is_following(rest[0]):
+            return rest
+        older, self._older = self._older, None
+        if older is not None and self.is_following(older[0]):
+            position, read, offset = older
+            if (position.offset, position.stream.epoch) == (offset, read.epoch):
+                return position, read, 0
+        for position in self.positions.values():
+            batch = position.stream.batch(position)
+            if batch is None:
+                self._read_older(position)
+            elif batch.frames:
+                self._let_others_first(position)
+                return position, batch, 0
+        return None
+
+    async def _deliver(self, step: Step) -> None:
+        """Sends the next piece of a batch; all of it where each piece would need a task of its own."""
+        try:
+            position, batch, piece = step
+            pieces = batch.pieces(self.dialect)
+            while piece < len(pieces) and self.is_following(position):
+                text, count = pieces[piece]
+                await self.send_text(text)
+                position.passed(batch, count)
+                piece += 1
+                if self._backpressure is not None and self._backpressure.is_full:
+                    await self._wait_for_client(self._backpressure)
+                if IS_EAGER:
+                    break
+            self._rest = (position, batch, piece) if piece < len(pieces) else None
+        except ClientGone:
+            self._end(self._linger_then_abort())
+        except Exception as error:
+            self.failed(error)
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        self._sending = None
+        if self._ending is None and not task.cancelled():
+            self._is_waiting = False
+            self.notify()
+
+    def _write_older(self, position: Position, batch: Batch) -> None:
+        self._older = position, batch, position.offset
+
+    def failed(self, error: Exception) -> None:
+        self._end(self.fail(error))
+
+    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
+        self._is_waiting = True
+        if self._ending is None:
+            self._ending = asyncio.create_task(closing)
+        else:
+            closing.close()
+
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        return [*super()._tasks(), *(task for task in (self._sending, self._ending) if task is not None)]
 
     async def _wait_for_client(self, flow: WriteBackpressure) -> None:
         """Returns when the client has taken what it was sent; one that takes nothing for long has to go."""
@@ -192,8 +136,9 @@ class AsgiTransport(Transport):
             await asyncio.sleep(conf.STALLED_TIMEOUT)
             self._backpressure.abort_if_closing()
 
-    def _notify_later(self) -> None:
-        """Tries again in a while: by one timer, however often it is notified until then."""
-        loop = asyncio.get_running_loop()
-        if self._retry is None or self._retry.when() <= loop.time():
-            self._retry = loop.call_later(conf.POLL_INTERVAL, self.notify)
+
+def started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that has begun already, where Python can; it may be done."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.create_task(work)

@@ -10,11 +10,12 @@ from ..frames import Dialect
 from ..node import Node
 from ..process import Process
 from ..throttle import Pool
-from .asgi import AsgiTransport, Send, Transport
+from .asgi import AsgiTransport
 from .daphne.drain import drain_for
 from .daphne.internals import DaphneConnection, backpressure_of, daphne_behind, socket_of
 from .daphne.receive import limit_input, throttle_handshakes
 from .direct import DirectTransport
+from .transport import Send, Transport
 
 logger = logging.getLogger("broadcast")
 
@@ -32,7 +33,7 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
     daphne = daphne_behind(send)
     if daphne is None:
         say_once(node, BY_ASGI)
-        return AsgiTransport(send, dialect)
+        return AsgiTransport(send, dialect, node.scheduler)
     note_claims(node.process, daphne.server)
     throttle_handshakes(daphne.server)
     is_metered = limit_input(daphne.protocol, node.part(Pool))
@@ -46,7 +47,7 @@ def daphne_transport(node: Node, send: Send, dialect: Dialect, daphne: DaphneCon
     socket = socket_of(daphne) if conf.DIRECT_WRITES else None
     if socket is None:
         say_once(node, BY_ASGI)
-        return AsgiTransport(send, dialect, backpressure_of(daphne))
+        return AsgiTransport(send, dialect, node.scheduler, backpressure_of(daphne))
     say_once(node, DIRECTLY)
     return DirectTransport(send, dialect, socket, node.scheduler)
 

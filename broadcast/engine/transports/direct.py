@@ -12,8 +12,8 @@ from ..frames import STALLED, Dialect
 from ..hub.crowd import Crowd
 from ..hub.position import Batch, Position
 from ..hub.scheduling import WriteScheduler
-from .asgi import Send, Transport
 from .daphne.internals import DaphneSocket
+from .transport import Send, Transport
 
 
 class DirectTransport(Transport):
@@ -24,34 +24,25 @@ class DirectTransport(Transport):
     position waits behind that frame until the socket has drained: a slow client costs a number.
     """
 
-    __slots__ = ("_ending", "_is_waiting", "_reading", "_scheduler", "_socket", "_stall")
+    __slots__ = ("_ending", "_socket", "_stall")
 
     def __init__(self, send: Send, dialect: Dialect, socket: DaphneSocket, scheduler: WriteScheduler) -> None:
-        super().__init__(send, dialect)
+        super().__init__(send, dialect, scheduler)
         self._socket = socket
-        self._scheduler = scheduler
-        self._is_waiting = False
         self._stall: asyncio.TimerHandle | None = None
-        self._reading: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         socket.on_news = self._leave_crowds
 
-    def notify(self) -> None:
-        if not self._is_waiting:
-            self._scheduler.add(self)
-
     async def close(self) -> None:
-        await super().close()
+        self.unfollow_all()
         self._socket.on_news = None
         self._socket.mute()
-        self._is_waiting = True
-        self._scheduler.remove(self)
         if self._stall is not None:
             self._stall.cancel()
-        if tasks := [task for task in (self._reading, self._ending) if task is not None]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        await super().close()
+
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        return [*super()._tasks(), *([] if self._ending is None else [self._ending])]
 
     def write_ready(self) -> bool:
         """Writes a batch of each group's frames that no crowd writes: the visit of a round. Never raises."""
@@ -108,19 +99,13 @@ class DirectTransport(Transport):
         whole = bisect_right(ends, size)
         self._pause()
         self._socket.write_buffered(data[size : ends[whole]])
-        position.passed(batch, whole + 1)
+        position.passed(batch, batch.pieces(self.dialect)[whole][1])
         self._wait()
 
     def failed(self, error: Exception) -> None:
         self._end(self.fail(error))
 
     # Alone
-
-    def _let_others_first(self, position: Position) -> None:
-        """Puts a group last, so that one that is always behind does not keep the others waiting."""
-        if self.is_following(position):
-            group = position.stream.name
-            self.positions[group] = self.positions.pop(group)
 
     def _write_batch(self, position: Position, batch: Batch) -> bool:
         """Writes what the socket takes. Returns True if it took everything."""
@@ -142,6 +127,9 @@ class DirectTransport(Transport):
         else:
             self._enter_crowd(position)
         return True
+
+    def _write_older(self, position: Position, batch: Batch) -> None:
+        self._write_batch(position, batch)
 
     def _wait(self) -> None:
         """Writes nothing until the socket has drained; a client that takes nothing for long has to go.
@@ -172,27 +160,3 @@ class DirectTransport(Transport):
             self._ending = asyncio.create_task(closing)
         else:
             closing.close()
-
-    # Behind the ring
-
-    def _read_older(self, position: Position) -> None:
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._catch_up(position))
-            self._reading.add_done_callback(self._caught_up)
-
-    async def _catch_up(self, position: Position) -> None:
-        """Reads one chunk of the log and writes it; the next round looks for more."""
-        try:
-            batch = await self.next_batch(position)
-            if batch is None:
-                await asyncio.sleep(conf.POLL_INTERVAL)
-            elif batch.frames and self.is_following(position):
-                self._write_batch(position, batch)
-            self._let_others_first(position)
-        except Exception as error:
-            self.failed(error)
-
-    def _caught_up(self, task: asyncio.Task[None]) -> None:
-        self._reading = None
-        if not task.cancelled():
-            self.notify()

@@ -1,5 +1,5 @@
 import { Monitor } from "./monitor.js";
-import { SUBPROTOCOL, Type, isFinal, parse } from "./wire.js";
+import { SUBPROTOCOLS, Type, isFinal, parse } from "./wire.js";
 
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
@@ -36,12 +36,16 @@ export class Connection {
   open() {
     if (this.#socket) return;
     this.clock.clearTimeout(this.#retry);
-    const socket = (this.#socket = new this.WebSocket(this.url, SUBPROTOCOL));
+    const socket = (this.#socket = new this.WebSocket(this.url, SUBPROTOCOLS));
     socket.onopen = () => {
       this.#isOpen = true;
       this.tell.opened();
     };
-    socket.onmessage = ({ data }) => this.#receive(parse(data));
+    socket.onmessage = ({ data }) => {
+      for (const frame of parse(data)) {
+        if (this.#socket === socket) this.#receive(frame);
+      }
+    };
     socket.onclose = (event) => this.#drop(event, true);
     this.monitor.start();
     this.#become("connecting");

@@ -1,5 +1,6 @@
 /** The words of the wire, `broadcast.v1`. They are spelled here and nowhere else. */
-export const SUBPROTOCOL = "broadcast.v1";
+/** What a client offers, the best first: with batches, several frames may come as one. */
+export const SUBPROTOCOLS = ["broadcast.v1.batch", "broadcast.v1"];
 
 export const Type = {
   WELCOME: "welcome",
@@ -48,11 +49,11 @@ export function socketAddress(address) {
   return url.href;
 }
 
-/** Reads one frame; what is not a JSON object is an empty one. */
+/** Reads the frames of a text: one, or an array of them; what is not a JSON object is an empty one. */
 export function parse(text) {
   try {
-    return Object(JSON.parse(text));
+    return [JSON.parse(text)].flat().map(Object);
   } catch {
-    return {};
+    return [{}];
   }
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 from itertools import product
 from typing import Any
@@ -10,10 +11,10 @@ from unittest.mock import Mock
 import pytest
 
 from broadcast.conf import conf
-from broadcast.engine.frames import Dialect
+from broadcast.engine.frames import INTERNAL_ERROR, STALLED, Dialect
 from broadcast.engine.hints.hint import Hint
+from broadcast.engine.hub import position as position_module
 from broadcast.engine.hub.stream import BATCH_FRAMES, GroupStream
-from broadcast.engine.transports.asgi import INTERNAL_ERROR, STALLED
 from broadcast.exceptions import LogUnavailable, NoLog
 from tests.engine.transports.conftest import push, quiet
 from tests.kit.sockets import PEERS, Peer
@@ -53,6 +54,35 @@ async def test_plain_clients_get_author_and_body_and_nothing_else(connect, strea
     push(stream, 4)
     await until(lambda: peer.received)
     assert peer.received == [{"author": "Ann", "body": "hi"}]
+
+
+async def test_who_takes_batches_gets_what_leaves_together_as_one_array(connect, stream, monkeypatch):
+    peer = await connect(Dialect.BATCH)
+    position = peer.follow(stream)
+    push(stream, 11, 12)
+    push(stream, 13)
+    await until(lambda: peer.offsets == [11, 12, 13])
+    assert [text[:1] for text in peer.texts] == [b"["]
+    push(stream, 14)
+    await until(lambda: peer.offsets == [11, 12, 13, 14])
+    assert json.loads(peer.texts[1])["offset"] == 14
+    assert is_live(position)
+    monkeypatch.setattr(position_module, "ARRAY_CHARACTERS", 3 * FRAME)
+    push(stream, *range(15, 80))
+    await until(lambda: peer.offsets == list(range(11, 80)))
+    assert max(map(len, peer.texts)) < 4 * FRAME
+
+
+async def test_wherever_a_client_stops_in_a_batch_it_gets_each_frame_once(connect, stream):
+    peer = await connect(Dialect.BATCH)
+    peer.follow(stream)
+    for room in range(0, 4 * FRAME, 7):
+        peer.take(room)
+        push(stream, *range(stream.head + 1, stream.head + 5))
+        await quiet()
+        peer.take()
+        await quiet()
+    await until(lambda: peer.offsets == list(range(11, stream.head + 1)))
 
 
 async def test_a_connection_at_the_end_sleeps(peer, stream, monkeypatch):

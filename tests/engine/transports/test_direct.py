@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from broadcast.conf import conf
+from broadcast.engine.frames import STALLED
 from broadcast.engine.hub import stream as stream_module
-from broadcast.engine.transports.asgi import STALLED
 from tests.engine.transports.conftest import push, quiet
 from tests.kit.waiting import until
 

@@ -15,9 +15,19 @@ function live(options) {
   return it;
 }
 
-test("it offers the subprotocol", () => {
+test("it offers the subprotocols, batches before single frames", () => {
   const { server } = live();
-  equal([server.socket.protocol, server.socket.url.href], ["broadcast.v1", "ws://here/ws?join=none"]);
+  equal(server.socket.protocol, ["broadcast.v1.batch", "broadcast.v1"]);
+  equal(server.socket.url.href, "ws://here/ws?join=none");
+});
+
+test("several frames may come as one, and none counts that comes behind the end", () => {
+  const { server, client, subscription } = live();
+  const message = { type: "message", author: "ann", group: "broadcast", source: "user", sent_at: null };
+  const bodies = heard(subscription, "message");
+  server.say([1, 2].map((offset) => ({ ...message, body: `${offset}`, offset })));
+  server.say([{ type: "bye", code: 4500, reason: "", reconnect: false }, { ...message, body: "3", offset: 3 }]);
+  equal([bodies.length, client.state], [2, "closed"]);
 });
 
 test("it is connecting until it is welcomed, then live", () => {

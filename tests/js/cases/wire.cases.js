@@ -38,8 +38,13 @@ test("only what passes is sent again", () => {
 });
 
 test("what is no JSON object is a frame of no type", () => {
-  equal(["", "{", "null", "3", '"x"', "[]"].map((text) => parse(text).type ?? "none"), Array(6).fill("none"));
-  equal(parse('{"type":"pong"}'), { type: "pong" });
+  const texts = ["", "{", "null", "3", '"x"', "[null]"];
+  equal(texts.map((text) => parse(text).map((frame) => frame.type ?? "none")), Array(6).fill(["none"]));
+  equal(parse('{"type":"pong"}'), [{ type: "pong" }]);
+});
+
+test("an array is several frames", () => {
+  equal(parse('[{"type":"reset"},{"type":"message"}]'), [{ type: "reset" }, { type: "message" }]);
 });
 
 test("a ref is a UUID and never the same", () => {
