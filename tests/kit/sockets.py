@@ -5,6 +5,7 @@ import errno
 import functools
 import json
 import socket
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, Self
 from unittest.mock import Mock
@@ -109,6 +110,11 @@ class FakeSocket:
         self.tell_news()
         self.buffer += rest
         self.drain(self.room)
+
+    def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
+        whole = bisect_right(ends, taken)
+        self.write_buffered(data[taken : ends[whole]])
+        return whole + 1
 
     def tell_news(self) -> None:
         self.has_news = True
@@ -475,7 +481,8 @@ class AsgiDaphnePeer(DaphnePeer):
     def begin(self, dialect: Dialect) -> None:
         self.connection.transport.bufferSize = 20  # a pong has room in it, and no message
         scheduler = current_process().node().scheduler
-        self.transport = AsgiTransport(self.send, dialect, scheduler, WriteBackpressure(self.connection.transport))
+        self.transport = AsgiTransport(self.send, dialect, scheduler)
+        self.transport.backpressure = WriteBackpressure(self.connection.transport)
 
 
 PEERS: dict[str, type[Peer]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ class Connection:
 
     def transport(self, node: Node, dialect: Dialect) -> Transport:
         if self.is_direct:
-            return DirectTransport(self.send, dialect, self, node.scheduler)  # type: ignore[arg-type]
+            return DirectTransport(self.send, dialect, self, node.scheduler)
         return AsgiTransport(self.send, dialect, node.scheduler)
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -114,6 +115,11 @@ class Connection:
     def write_buffered(self, rest: bytes) -> None:
         self._tell_news()
         self._write(rest)
+
+    def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
+        whole = bisect_right(ends, taken)
+        self.write_buffered(data[taken : ends[whole]])
+        return whole + 1
 
     def _tell_news(self) -> None:
         self.has_news = True

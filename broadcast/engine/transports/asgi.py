@@ -24,16 +24,14 @@ class AsgiTransport(Transport):
     """Writes by ASGI's ``send``, in the hub's rounds; needs a task only while the server waits for the client.
 
     A client that reads slowly holds up this task alone; what it has not got yet is a position. Where
-    ``send`` does not wait for the client, ``flow`` tells whether it takes what it is sent.
+    ``send`` does not wait for the client, ``backpressure`` tells whether it takes what it is sent.
     """
 
-    __slots__ = ("_backpressure", "_ending", "_older", "_rest", "_sending")
+    __slots__ = ("_ending", "_older", "_rest", "_sending", "backpressure")
 
-    def __init__(
-        self, send: Send, dialect: Dialect, scheduler: WriteScheduler, flow: WriteBackpressure | None = None
-    ) -> None:
+    def __init__(self, send: Send, dialect: Dialect, scheduler: WriteScheduler) -> None:
         super().__init__(send, dialect, scheduler)
-        self._backpressure = flow
+        self.backpressure: WriteBackpressure | None = None
         self._rest: Step | None = None  # of a batch of which a part has been sent
         self._older: tuple[Position, Batch, int] | None = None  # what was read from the log, after which offset
         self._sending: asyncio.Task[None] | None = None
@@ -86,8 +84,8 @@ class AsgiTransport(Transport):
                 await self.send_text(text)
                 position.passed(batch, count)
                 piece += 1
-                if self._backpressure is not None and self._backpressure.is_full:
-                    await self._wait_for_client(self._backpressure)
+                if self.backpressure is not None and self.backpressure.is_full:
+                    await self._wait_for_client(self.backpressure)
                 if IS_EAGER:
                     break
             self._rest = (position, batch, piece) if piece < len(pieces) else None
@@ -132,9 +130,9 @@ class AsgiTransport(Transport):
 
     async def _linger_then_abort(self) -> None:
         """Aborts a closing connection whose client has read nothing for STALLED_TIMEOUT."""
-        if self._backpressure is not None:
+        if self.backpressure is not None:
             await asyncio.sleep(conf.STALLED_TIMEOUT)
-            self._backpressure.abort_if_closing()
+            self.backpressure.abort_if_closing()
 
 
 def started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -10,21 +10,22 @@ from ..frames import Dialect
 from ..node import Node
 from ..process import Process
 from ..throttle import Pool
+from . import uvicorn
 from .asgi import AsgiTransport
 from .daphne.drain import drain_for
-from .daphne.internals import DaphneConnection, backpressure_of, daphne_behind, socket_of
+from .daphne.internals import backpressure_of, daphne_behind, socket_of
 from .daphne.receive import limit_input, throttle_handshakes
-from .direct import DirectTransport
+from .direct import DirectTransport, Socket
 from .transport import Send, Transport
 
 logger = logging.getLogger("broadcast")
 
-DIRECTLY = "Connections are written to directly (daphne)"
+DIRECTLY = "Connections are written to directly ({})"
 BY_ASGI = "Connections are written to by the server (ASGI send)"
 
 
 def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
-    """A direct transport where the server is a daphne that lets itself be written to; else by ASGI.
+    """A direct transport where the server is a daphne or a uvicorn that lets itself be written to; else by ASGI.
 
     The log of the process says once which way is used.
     """
@@ -32,23 +33,24 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
         node.process.captured_sends.append(send)
     daphne = daphne_behind(send)
     if daphne is None:
-        say_once(node, BY_ASGI)
-        return AsgiTransport(send, dialect, node.scheduler)
+        return transport_to(node, send, dialect, uvicorn.socket_behind(send) if conf.DIRECT_WRITES else None, "uvicorn")
     note_claims(node.process, daphne.server)
     throttle_handshakes(daphne.server)
     is_metered = limit_input(daphne.protocol, node.part(Pool))
-    transport = daphne_transport(node, send, dialect, daphne)
+    socket = socket_of(daphne) if conf.DIRECT_WRITES else None
+    transport = transport_to(node, send, dialect, socket, "daphne")
+    if isinstance(transport, AsgiTransport):
+        transport.backpressure = backpressure_of(daphne)
     transport.is_metered = is_metered
     transport.drain = drain_for(node.process, daphne.server)
     return transport
 
 
-def daphne_transport(node: Node, send: Send, dialect: Dialect, daphne: DaphneConnection) -> Transport:
-    socket = socket_of(daphne) if conf.DIRECT_WRITES else None
+def transport_to(node: Node, send: Send, dialect: Dialect, socket: Socket | None, server: str) -> Transport:
     if socket is None:
         say_once(node, BY_ASGI)
-        return AsgiTransport(send, dialect, node.scheduler, backpressure_of(daphne))
-    say_once(node, DIRECTLY)
+        return AsgiTransport(send, dialect, node.scheduler)
+    say_once(node, DIRECTLY.format(server))
     return DirectTransport(send, dialect, socket, node.scheduler)
 
 

@@ -1,23 +1,49 @@
-"""Direct writes: on daphne, bytes go to the kernel in one call per connection, joined for all."""
+"""Direct writes: bytes go to the kernel in one call per connection, joined for all, where a server lets us."""
 
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from ...conf import conf
 from ..frames import STALLED, Dialect
 from ..hub.crowd import Crowd
 from ..hub.position import Batch, Position
 from ..hub.scheduling import WriteScheduler
-from .daphne.internals import DaphneSocket
 from .transport import Send, Transport
 
 
+class Socket(Protocol):
+    """A connection below its server's protocol.
+
+    ``has_news`` says that something may wait there, or that it may have begun to close; ``on_news`` is called before.
+    """
+
+    has_news: bool
+    on_news: Callable[[], None] | None
+
+    def is_ready(self) -> bool:
+        """True if it is open and nothing waits, so that frames may be written; without news it stays so."""
+
+    def send_now(self, data: bytes) -> int:
+        """Writes frames, and returns how many bytes the kernel took at once. Raises OSError if it takes none."""
+
+    def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
+        """Leaves the rest of the frame in progress to the server; how many frames will have gone with that."""
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Calls ``callback`` once, when nothing waits any more."""
+
+    def abort_if_closing(self) -> None:
+        """Ends a connection whose closing waits behind what the client does not take."""
+
+    def mute(self) -> None:
+        """Lets the server drop what the client still sends."""
+
+
 class DirectTransport(Transport):
-    """Writes to daphne's socket in the hub's rounds; needs no task while the client keeps up.
+    """Writes to a server's socket in the hub's rounds; needs no task while the client keeps up.
 
     Who has got everything and whose socket is clear is in the crowd of each of its groups, and is not visited.
     When the socket takes no more, the rest of the frame in progress is left to the server, and the
@@ -26,7 +52,7 @@ class DirectTransport(Transport):
 
     __slots__ = ("_ending", "_socket", "_stall")
 
-    def __init__(self, send: Send, dialect: Dialect, socket: DaphneSocket, scheduler: WriteScheduler) -> None:
+    def __init__(self, send: Send, dialect: Dialect, socket: Socket, scheduler: WriteScheduler) -> None:
         super().__init__(send, dialect, scheduler)
         self._socket = socket
         self._stall: asyncio.TimerHandle | None = None
@@ -96,10 +122,9 @@ class DirectTransport(Transport):
     def took(self, position: Position, batch: Batch, size: int) -> None:
         """Leaves the rest of the frame in progress to the server, and waits behind it."""
         data, ends = batch.data(self.dialect)
-        whole = bisect_right(ends, size)
         self._pause()
-        self._socket.write_buffered(data[size : ends[whole]])
-        position.passed(batch, batch.pieces(self.dialect)[whole][1])
+        if whole := self._socket.hand_over(data, size, ends):
+            position.passed(batch, batch.pieces(self.dialect)[whole - 1][1])
         self._wait()
 
     def failed(self, error: Exception) -> None:

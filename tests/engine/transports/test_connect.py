@@ -40,7 +40,7 @@ async def test_daphne_is_written_to_directly_and_the_log_says_so_once(connection
         transport = transport_for(node, connection.send, Dialect.V1)
         assert isinstance(transport, DirectTransport)
         assert len(walks) == number
-    assert said() == [DIRECTLY]
+    assert said() == [DIRECTLY.format("daphne")]
     assert isinstance(connection.protocol.application_queue, ReceiveLimit)
     assert transport.drain is node.part(Drain)
     assert node.part(Drain).servers == [connection.server]

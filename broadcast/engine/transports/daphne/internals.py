@@ -6,6 +6,7 @@ import asyncio
 import functools
 import socket
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeGuard
@@ -232,6 +233,12 @@ class DaphneSocket(WriteBackpressure):
         """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
         self._tell_news()
         type(self.transport).write(self.transport, rest)
+
+    def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
+        """Leaves the rest of the frame in progress to the server; how many frames will have gone with that."""
+        whole = bisect_right(ends, taken)
+        self.write_buffered(data[taken : ends[whole]])
+        return whole + 1
 
     def _tell_news(self) -> None:
         self.has_news = True
