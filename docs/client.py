@@ -105,9 +105,11 @@ class Client:
             self.follows[group] |= {"after": offset, "epoch": frame["epoch"]}
             if frame.get("lost", True):  # otherwise only the epoch is new
                 self.heard.put_nowait(frame)
-            if kind == "welcome" and not self.is_live:
+            is_new = kind == "welcome" and not self.is_live
+            if is_new:
                 if self.user not in (..., frame["user"]):  # nothing goes out under another name
                     self.give_up("Somebody else is signed in.")
                 self.is_live, self.user, self.tries = True, frame["user"], 0
+            if is_new or kind == "reset":  # the answer may be in what was skipped
                 for said, _ in self.unanswered():
                     await self.socket.send(json.dumps(said))

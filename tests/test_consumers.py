@@ -27,7 +27,7 @@ from broadcast.engine import inbox
 from broadcast.engine.frames import INTERNAL_ERROR
 from broadcast.engine.process import this_process
 from broadcast.engine.transports.asgi import AsgiTransport
-from broadcast.exceptions import InvalidMessage, OutcomeUnknown
+from broadcast.exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from broadcast.models import Group, Message
 from project.asgi import application as whole_stack
 from tests.kit.log import Stranger, levels
@@ -249,6 +249,31 @@ async def test_a_repeated_ref_is_shown_once_to_a_plain_client(browser, transacti
     back = await browser("/ws")
     assert await back.ask(body="hi", ref=REF) == hi
     await back.hears("broadcast")
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_who_begins_a_log_that_no_hub_finds_then_is_told_to_send_again(
+    browser, transactional_db, monkeypatch, is_lost
+):
+    ann, append = await browser(V1), this_process.log.append
+
+    def appended(*args: Any) -> Any:
+        result = append(*args)
+        if is_lost:  # an older backup is restored at that moment
+            Message.objects.all().delete()
+            Group.objects.all().delete()
+        else:
+            monkeypatch.setattr(this_process.log, "heads", Mock(side_effect=LogUnavailable("the database is away")))
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(this_process.log, "append", appended)
+        answer = await ann.ask(body="hi", ref=REF)
+    assert (answer["type"], answer.get("code"), answer["ref"]) == ("error", "unavailable", REF)
+    assert "may or may not" in answer["body"]
+    monkeypatch.undo()
+    answer = await ann.ask(body="hi", ref=REF)
+    assert (answer["offset"], answer["ref"]) == (1, REF)
 
 
 async def test_a_ref_is_acknowledged_where_its_sender_does_not_follow_too(browser, transactional_db, settings):

@@ -12,7 +12,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog
+from ..exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, OutcomeUnknown
 from ..models import Message
 from .frames import Frame, message_frame
 from .health import SENDING
@@ -20,7 +20,7 @@ from .hints.hint import ephemeral_hints
 from .log_lines import say
 from .storage.database import PATIENCE, in_callers_transaction, open_log
 from .storage.log import message_of
-from .storage.records import Draft
+from .storage.records import VOID, Draft
 from .storage.threads import OwnThreads
 from .validation import shown
 
@@ -150,6 +150,13 @@ def sequence(process: Process, messages: Sequence[Message]) -> None:
 
 async def relay(node: Node, drafts: Sequence[Draft]) -> list[Message]:
     """Sends what a client said, all or none, in the threads of its node. Raises LogUnavailable."""
+    messages = await relayed(node, drafts)
+    for group in {message.group_id for message in messages if message.offset is not None}:
+        await see_begin(node, group)
+    return messages
+
+
+async def relayed(node: Node, drafts: Sequence[Draft]) -> list[Message]:
     process = node.process
     threads = await node.database.threads()
     if not isinstance(threads, OwnThreads):
@@ -168,3 +175,20 @@ async def relay(node: Node, drafts: Sequence[Draft]) -> list[Message]:
     if process.listeners:
         notify_listeners(process, messages)
     return messages
+
+
+async def see_begin(node: Node, group: str) -> None:
+    """Has a hub that knows of no message in a group look for what was just committed there.
+
+    What begins and is taken back between two looks, by an older backup, leaves no trace: nobody else would tell the
+    sender. Raises OutcomeUnknown where nothing is found.
+    """
+    stream = node.hub.streams.get(group)
+    if stream is None or stream.epoch != VOID:
+        return
+    try:
+        await node.hub.catch_up(stream)
+    except Exception as error:
+        raise OutcomeUnknown("The first message of a group was committed, and could not be read.") from error
+    if stream.epoch == VOID:
+        raise OutcomeUnknown("The first message of a group was committed, and is gone.")

@@ -130,6 +130,21 @@ async def test_what_the_connection_is_closed_for_as_too_large_is_refused(module)
             assert (await asyncio.wait_for(client.send("news", "hi"), WAIT))["offset"] == 1
 
 
+async def test_what_is_not_answered_before_a_reset_is_said_again(module):
+    async def skip(socket: ServerConnection) -> None:
+        await socket.recv()
+        place = {"group": "news", "epoch": "e", "offset": 0, "user": None}
+        for kind in ("welcome", "reset", "message"):
+            await socket.send(json.dumps({**place, "type": kind}))
+            place |= json.loads(await socket.recv())
+
+    async with serve(skip, "127.0.0.1", 0) as other:
+        client = module.Client(f"ws://127.0.0.1:{other.sockets[0].getsockname()[1]}/ws", "news")
+        async with reading(client) as reader:
+            await reader.hear()
+            assert (await asyncio.wait_for(client.send("news", "hi"), WAIT))["body"] == "hi"
+
+
 async def test_who_may_follow_nothing_is_told_and_waits_for_nothing(module, server):
     client = module.Client(server.ws_url, "staff", "nowhere")
     async with reading(client) as reader:

@@ -102,7 +102,8 @@ def find_planted(asked: Namespace) -> int:
         if (asked.plant and bug.name not in asked.plant) or bug.postgresql != asked.postgresql:
             continue
         with planted(bug) as copy:
-            command = [sys.executable, "-m", "tests.simulation", f"--seeds={asked.seeds}", f"--first={asked.first}"]
+            first = bug.first or asked.first
+            command = [sys.executable, "-m", "tests.simulation", f"--seeds={asked.seeds}", f"--first={first}"]
             command += [f"--workers={asked.workers}", "--stop-after=1", "--no-shorten", f"--replays={asked.replays}"]
             ran = subprocess.run(command, cwd=copy, capture_output=True, text=True)
         lines = [line for line in ran.stdout.splitlines() if line.startswith("seed ")]

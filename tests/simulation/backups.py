@@ -59,7 +59,7 @@ class Backups:
                     anew = f"UPDATE broadcast_group SET epoch = %s, {quote('begin')} = head WHERE name = %s"
                     cursor.execute(anew, [epoch, name])
         if not is_told:
-            self.world.database.appends_from = now + NOTICED
+            self.world.database.let_look(now + NOTICED)
 
     def _would_be_noticed(self, group: str, head: int) -> bool:
         """True if the log has lost nothing, or some hub that will look has got beyond it."""

@@ -55,6 +55,10 @@ class SimulatedDatabase:
         self.slow_until = self.scheduler.now + seconds
         self.unwell_until = max(self.unwell_until, self.slow_until + 2.0)
 
+    def let_look(self, until: float) -> None:
+        """Nobody appends until then, and what was to befall the next who writes does not befall a hub that looks."""
+        self.appends_from, self.freeze_next_for, self.away_next_for = until, 0.0, 0.0
+
     def is_held(self, group: str, seconds: float) -> bool:
         """True if somebody has had what is locked to write to a group for so long."""
         return any(

@@ -254,7 +254,8 @@ class Judge:
         waiting = {body for group in self.truth.groups.values() for body, _ in group.waiting.values()}
         for sent in [each for each in self.sent.values() if each.group != self.truth.spoilt]:
             self._conclude_sent(sent, sent.body in places or sent.body in waiting)
-        self._conclude_order(places)
+        kept = [group.kept() for group in self.truth.groups.values()]
+        self._conclude_order({body: place for each in kept for body, place in each.items()})
 
     def _complain_of_double(self, body: str, era: Era, offset: int) -> None:
         """A ref is known for as long as its message is kept."""

@@ -26,11 +26,12 @@ class Edit:
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug, and whether only locks of rows show it, which SQLite does not have."""
+    """A bug, whether only locks of rows show it, which SQLite does not have, and the seed that does where few do."""
 
     name: str
     edits: list[Edit]
     postgresql: bool = False
+    first: int | None = None
 
     def plant(self, tree: Path) -> None:
         """Raises ValueError where the code has changed."""

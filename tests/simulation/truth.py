@@ -20,6 +20,7 @@ class Entry:
     body: str
     visible_at: float
     by: Any  # the process whose commit gave it the offset
+    is_gone: bool = False  # an older backup of the same epoch was restored
 
 
 @dataclass
@@ -62,6 +63,15 @@ class GroupTruth:
     def went_back(self) -> bool:
         """True if it ever did: then some hubs may know it later than others."""
         return any(era.went_back for era in self.eras)
+
+    def kept(self) -> dict[str, tuple[int, int]]:
+        """The era and offset at which each message first stood and from where no backup has taken it back since."""
+        found: dict[str, tuple[int, int]] = {}
+        for number, era in enumerate(self.eras):
+            for offset, entry in era.entries.items():
+                if not entry.is_gone:
+                    found.setdefault(entry.body, (number, offset))
+        return found
 
     def find(self, epoch: str) -> Era | None:
         return next((era for era in reversed(self.eras) if era.epoch == epoch), None)
@@ -122,6 +132,8 @@ class Truth:
             if not self.went_back and name != self.spoilt:
                 self._complain(f"{name}: the head went back from {era.head} to {head}")
             era.went_back = True
+            for offset, entry in era.entries.items():
+                entry.is_gone |= offset > head
         era.head = head
 
     def _read(self, group: str, after: int) -> list[Any]:

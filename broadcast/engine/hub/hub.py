@@ -72,8 +72,13 @@ class Hub:
             return self.streams[group]
         if group not in self._opening:
             self._opening[group] = asyncio.create_task(self._open(group))
-            self._opening[group].add_done_callback(lambda _: self._opening.pop(group, None))
+            self._opening[group].add_done_callback(lambda done: self._opened(group, done))
         return await asyncio.shield(self._opening[group])
+
+    def _opened(self, group: str, task: asyncio.Task[GroupStream]) -> None:
+        self._opening.pop(group, None)
+        if not task.cancelled():
+            task.exception()  # is told to whoever still waits, and that may be nobody
 
     async def _open(self, group: str) -> GroupStream:
         stream = GroupStream(group, lambda after: self._read_page(stream, after))

@@ -1,6 +1,7 @@
 """The hub on a real log and a real channel layer: joining, hints, catching up, polling, leaving."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from itertools import chain, repeat
@@ -198,6 +199,21 @@ async def test_a_join_that_is_given_up_harms_no_other(away):
     away.gate.set()
     await tasks[1]
     assert len(staying.node.hub.streams["broadcast"].positions) == 1
+
+
+async def test_that_nobody_is_there_any_more_to_be_told_of_a_failure_is_no_error(away):
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
+    client, away.error = Client(), LogUnavailable("away")
+    away.gate.clear()
+    joining = asyncio.ensure_future(client.join())
+    await until(lambda: away.calls)
+    joining.cancel()
+    await asyncio.wait([joining])
+    away.gate.set()
+    await until(lambda: not client.node.hub.is_busy)
+    gc.collect()
+    assert errors == []
 
 
 @pytest.mark.hub_contract
