@@ -155,11 +155,11 @@ class Closed(EOFError):
 class ManualClient(Visitor, AbstractContextManager["ManualClient"]):
     """It reads only when it is told to, from a socket of any kind."""
 
-    def __init__(self, socket: socket.socket, path: str = "/ws?v=1") -> None:
+    def __init__(self, socket: socket.socket, path: str = "/ws?v=1", **options: Any) -> None:
         super().__init__()
         self.socket = socket
         self.texts: list[bytes] = []
-        self.protocol = ClientProtocol(parse_uri(f"ws://localhost{path}"))
+        self.protocol = ClientProtocol(parse_uri(f"ws://localhost{path}"), **options)
         try:
             self.protocol.send_request(self.protocol.connect())
             while self.protocol.state is State.CONNECTING and not self.protocol.handshake_exc:

@@ -94,8 +94,8 @@ class UvicornSocket:
             asyncio.get_running_loop().call_soon(self._drained)
 
     def abort_if_closing(self) -> None:
-        """Ends a connection whose closing waits behind what the client does not take."""
-        if self.transport.is_closing():
+        """Ends a connection whose closing waits behind what the client does not take, or would: uvicorn has it wait."""
+        if self.transport.is_closing() or self.transport.get_write_buffer_size():
             self.transport.abort()
 
     def mute(self) -> None:
