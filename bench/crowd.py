@@ -16,7 +16,7 @@ from itertools import count as counter
 from zlib import crc32
 
 from bench.cores import OF_CLIENT, OF_SERVERS
-from bench.link import Lost, request
+from bench.link import AS_BROWSERS_DO, Lost, request
 
 PARALLEL = 64  # handshakes under way at a time: redis-py has no more than 100 connections for them
 PER_ADDRESS = 10_000  # connections from one source address; it has some 28,000 ports
@@ -26,6 +26,7 @@ NAP = 0.01 if OF_CLIENT == OF_SERVERS else 0.0  # seconds without a byte: where 
 
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen by connect()
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+MESSAGE = b'"type":"message"'
 HEAD_END = b"\r\n\r\n"
 
 
@@ -49,8 +50,9 @@ class Crowd:
 
     numbers = counter()
 
-    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+    def __init__(self, port: int, receive_buffer: int | None = None, is_batched: bool = False) -> None:
         self.port = port
+        self.is_batched = is_batched
         self.receive_buffer = receive_buffer
         self.sockets: dict[int, socket.socket] = {}
         self._into: dict[int, Callable[[memoryview], int]] = {}
@@ -83,7 +85,8 @@ class Crowd:
         ``greeting`` is what each must have received first, to the byte.
         """
         begun = time.monotonic()
-        requests = (request(self.port, path) for path in paths)
+        more = AS_BROWSERS_DO if self.is_batched else ""
+        requests = (request(self.port, path, more) for path in paths)
         received: dict[int, bytes] = {}
         to_start, to_open = len(paths), len(paths)
         while to_open:
@@ -95,7 +98,7 @@ class Crowd:
                     self._begin(fd, next(requests))
                     continue
                 received[fd] += self._some(fd)
-                if is_greeted(received[fd], greeting):
+                if is_greeted(received[fd], None if self.is_batched else greeting):
                     del received[fd]
                     to_open -= 1
         return time.monotonic() - begun
@@ -159,6 +162,33 @@ class Crowd:
         self._check(left, sums if checked else {}, crc32(stream))
         return moments, busy
 
+    def receive_messages(self, count: int, timeout: float = TIMEOUT) -> tuple[list[float], float]:
+        """Reads until every client has received so many messages of `broadcast.v1`, in arrays or not; as `receive`."""
+        into, view, monotonic = self._into, self._buffer, time.monotonic
+        left = dict.fromkeys(self.sockets, count)
+        tails = dict.fromkeys(self.sockets, b"")
+        moments: list[float] = []
+        busy = 0.0
+        deadline = monotonic() + timeout
+        while len(moments) < len(left):
+            events = self._poll.poll(NAP, len(left))
+            begun = monotonic()
+            for fd, _ in events:
+                size = into[fd](view)
+                if not size:
+                    raise Lost("The server closed a connection")
+                data = tails[fd] + view[:size]
+                tails[fd] = data[1 - len(MESSAGE) :]
+                left[fd] -= data.count(MESSAGE)
+                if left[fd] <= 0:
+                    moments.append(monotonic())
+            busy += monotonic() - begun
+            if begun > deadline:
+                raise Late(f"{len(left) - len(moments)} of {len(left)} have not received everything")
+        if too_many := sum(rest < 0 for rest in left.values()):
+            raise Wrong(f"Of {len(left)} clients {too_many} received too much")
+        return moments, busy
+
     def _check(self, left: dict[int, int], sums: dict[int, int], expected: int) -> None:
         too_long = sum(rest < 0 for rest in left.values())
         differing = sum(value != expected for value in sums.values())
@@ -209,14 +239,16 @@ class Crowd:
         return data
 
 
-def is_greeted(received: bytes, greeting: bytes) -> bool:
-    """Whether the answer to a handshake and the greeting are there. Raises Lost or Wrong if they cannot be."""
+def is_greeted(received: bytes, greeting: bytes | None) -> bool:
+    """Whether the answer to a handshake and the greeting, or any, are there. Raises Lost or Wrong if they cannot be."""
     head, ended, greeted = received.partition(HEAD_END)
     if not ended:
         return False
     line = head.partition(b"\r\n")[0]
     if b" 101 " not in line:
         raise Lost(f"The handshake was answered by {line!r}")
+    if greeting is None:
+        return bool(greeted)
     if not greeting.startswith(greeted):
         raise Wrong(f"A client was greeted by {greeted[:200]!r} instead of {greeting[:200]!r}")
     return len(greeted) == len(greeting)

@@ -18,11 +18,17 @@ class Lost(Exception):
     """The server closed a connection that was to stay open."""
 
 
-def request(port: int, path: str) -> bytes:
-    """A client's handshake. It does not offer compression, so what comes has a size that is known."""
+AS_BROWSERS_DO = (
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+    "Sec-WebSocket-Protocol: broadcast.v1.batch, broadcast.v1\r\n"
+)
+
+
+def request(port: int, path: str, more: str = "") -> bytes:
+    """A client's handshake. By itself it does not offer compression, so what comes has a size that is known."""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
     ).encode()
 
 

@@ -17,6 +17,15 @@ APPLICATIONS = {
 }
 
 
+SERVERS = {
+    "uvicorn": "uvicorn",
+    "uvloop": "uvicorn, uvloop",
+    "wsproto": "uvicorn, wsproto",
+    "granian": "granian",
+    "hypercorn": "hypercorn",
+}
+"""ASGI servers other than daphne; their clients take batches and offer to take compressed frames, as browsers do."""
+
 SPEECH = Speech()
 
 
@@ -30,14 +39,19 @@ class Row:
     layer: str = "memory"
     project: Path = ROOT
     speech: Speech = SPEECH
+    server: str = "daphne"
 
     @property
     def is_ours(self) -> bool:
         return self.application == "ours"
 
     @property
-    def is_on_daphne(self) -> bool:
+    def is_django(self) -> bool:
         return self.application not in ("websockets", "c")
+
+    @property
+    def is_on_daphne(self) -> bool:
+        return self.is_django and self.server == "daphne"
 
     @property
     def can_send(self) -> bool:
@@ -45,7 +59,7 @@ class Row:
 
     @property
     def can_relay(self) -> bool:
-        return self.can_send and self.application != "c"
+        return self.can_send and self.application != "c" and not self.speech.is_batched
 
 
 def all_rows(projects: Sequence[tuple[str, Path]]) -> list[Row]:
@@ -55,6 +69,9 @@ def all_rows(projects: Sequence[tuple[str, Path]]) -> list[Row]:
         for layer, title in LAYERS.items():
             key, this = (f"{name}-{layer}", name) if name else (f"ours-{layer}", "this project")
             rows.append(Row(key, f"{this}, {title}", "ours", layer, path))
+        for server, title in SERVERS.items():
+            batched = Speech(greeting="", is_batched=True)
+            rows.append(Row(f"{name or 'ours'}-{server}", f"{this}, {title}", "ours", "memory", path, batched, server))
     tutorial = Speech(greeting="", is_tutorial=True)
     project = projects[0][1]
     for layer, title in LAYERS.items():

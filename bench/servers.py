@@ -177,12 +177,14 @@ class Server:
             return [str(self._workshop.compiled()), port, str(BACKLOG)]
         if self.row.application == "websockets":
             return [sys.executable, "-m", "bench.served.websockets_server", port, str(BACKLOG)]
+        if self.row.server != "daphne":
+            return [sys.executable, "-m", "bench.served.other_servers", self.row.server, port, str(BACKLOG)]
         endpoint = f"tcp:port={port}:interface=127.0.0.1:backlog={BACKLOG}"
         pings = [] if self._pings else ["--ping-interval", LONG]
         return [sys.executable, "-m", "daphne", *pings, "--endpoint", endpoint, "bench.served.asgi:application"]
 
     def _environment(self, opening: ExitStack) -> dict[str, str]:
-        if not self.row.is_on_daphne:
+        if not self.row.is_django:
             return {}
         database = self._workshop.path / f"{self.row.key}-{self.port}.sqlite3"
         shutil.copy(self._workshop.migrated(self.row.project), database)

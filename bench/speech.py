@@ -49,6 +49,7 @@ class Speech:
 
     greeting: str = GREETING
     is_tutorial: bool = False
+    is_batched: bool = False  # what comes together comes in arrays, so that its bytes are not known
 
     def greeted(self) -> bytes:
         return server_frame(self.greeting) if self.greeting else b""
