@@ -50,7 +50,10 @@ class ForkServer:
         with self.lock:
             socket.send_fds(self.control, [len(request).to_bytes(LENGTH)], files)
             self.control.sendall(request)
-            return int.from_bytes(self.control.recv(LENGTH, socket.MSG_WAITALL))
+            number = int.from_bytes(self.control.recv(LENGTH, socket.MSG_WAITALL))
+        if not number:
+            raise ChildProcessError("The process that is forked has ended: what it said last is on standard error.")
+        return number
 
 
 fork_server = cache(ForkServer)
@@ -82,14 +85,15 @@ def is_of_interpreter(name: str) -> bool:
 def serve(control: socket.socket) -> list[str]:
     """Forks on demand. Returns in each new process, which is one of its own by now: the arguments."""
     while size := int.from_bytes((first := socket.recv_fds(control, LENGTH, 3))[0]):
-        request, files = json.loads(control.recv(size, socket.MSG_WAITALL)), first[1]
+        arguments, directory, env = json.loads(control.recv(size, socket.MSG_WAITALL))
+        files = first[1]
         reader, writer = os.pipe()
         between = os.fork()
         if between == 0:  # it leaves the new process to the one that asked for it
             if (pid := os.fork()) == 0:
                 os.close(reader)
                 os.close(writer)
-                return become(*request, files)
+                return become(arguments, directory, env, files)
             os.write(writer, pid.to_bytes(LENGTH))
             os._exit(0)
         os.waitpid(between, 0)
