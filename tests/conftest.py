@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import pytest
 from asgiref.sync import SyncToAsync
+from django.core.management.color import no_style
 from django.db import connections
+from django.test import TransactionTestCase
 from hypothesis import settings as hypothesis
 
 from broadcast.pytest_plugin import broadcasts  # noqa: F401 (which pytest knows by itself where that is installed)
@@ -29,6 +31,24 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None, tmp_path_fa
     database = connections["default"]
     if database.vendor == "sqlite":
         database.settings_dict["TEST"]["NAME"] = tmp_path_factory.mktemp("django") / "test.sqlite3"
+
+
+KEPT = {"auth_permission", "django_content_type", "django_migrations"}  # tables that migrations filled
+
+
+def empty_tables(case: TransactionTestCase) -> None:
+    for name in case._databases_names(include_mirrors=False):
+        database = connections[name]
+        tables = set(database.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT
+        database.ops.execute_sql_flush(database.ops.sql_flush(no_style(), sorted(tables)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_flush() -> Iterator[None]:
+    """Leaves permissions and content types where they are after a test: Django makes all of them anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
 
 
 @pytest.fixture(scope="session")

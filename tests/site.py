@@ -6,9 +6,11 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.kit.forks import Forked, can_fork
 from tests.kit.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,20 +45,27 @@ class Site:
 
     def manage(self, *args: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs `manage.py args`. An exit other than 0 fails the test, unless `check` is off."""
-        options = {"capture_output": True, "text": True, "timeout": START_SECONDS} | options
-        done = subprocess.run([sys.executable, "manage.py", *args], cwd=self.root, env=self.env, **options)
-        if check and done.returncode:
-            raise AssertionError(f"manage.py {' '.join(args)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
-        return done
+        output = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+        with python(["manage.py", *args], cwd=self.root, env=self.env, **output | options) as process:
+            try:
+                out, error = process.communicate(timeout=START_SECONDS)
+            finally:
+                process.kill()
+        if check and process.returncode:
+            raise AssertionError(f"manage.py {' '.join(args)} ended with {process.returncode}\n{out}{error}")
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
     def shell(self, code: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Runs code in a process of the site."""
         return self.manage("shell", "-v", "0", "-c", code, **options)
 
     def spawn(self, *command: str, **options: Any) -> "subprocess.Popen[str]":
-        """Starts a Python program, such as `manage.py broadcast tail`, that runs until it ends or the test does."""
+        """Starts a Python program, such as `manage.py broadcast tail`, that runs until it ends or the test does.
+
+        With `is_fresh` it imports all by itself, for what changes the libraries.
+        """
         options = {"stdin": subprocess.DEVNULL} | options
-        process = subprocess.Popen([sys.executable, *command], cwd=self.root, env=self.env, text=True, **options)
+        process = python(command, cwd=self.root, env=self.env, **options)
         self.processes.append(process)
         return process
 
@@ -133,6 +142,14 @@ class Daphne(Site):
         """Ends the server at once, with nothing said to anyone."""
         self.process.kill()
         self.process.wait()
+
+
+def python(
+    arguments: Sequence[str], *, cwd: Path, env: dict[str, str], is_fresh: bool = False, **options: Any
+) -> "subprocess.Popen[str]":
+    """Starts a Python program."""
+    kind = Forked if can_fork(env) and not is_fresh else subprocess.Popen
+    return kind([sys.executable, *arguments], cwd=cwd, env=env, text=True, **options)
 
 
 def free_port() -> int:

@@ -6,16 +6,17 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
+from tests.kit import waiting
 from tests.kit.clients import fetch
-from tests.kit.waiting import wait_until
 from tests.site import Daphne, Site
 
-SEED, ROUNDS = 5, 30
+SEED, ROUNDS = 387, 16  # each kind of change comes, to and fro, told and quietly
 PAUSE = 0.1  # seconds between two messages to everyone
 
 USERS = """
@@ -40,6 +41,9 @@ FOLLOW = """async (names) => {
     subscription.addEventListener("message", ({ detail }) => heard.push([detail.group, Number(detail.body)]));
   }
 }"""
+
+# To look into a page costs more than what is waited for.
+wait_until = partial(waiting.wait_until, pause=PAUSE / 2)
 
 Rights = dict[str, frozenset[str]]
 """By visitor, the groups that they may follow."""

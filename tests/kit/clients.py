@@ -205,7 +205,7 @@ class ManualClient(Visitor, AbstractContextManager["ManualClient"]):
             if isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 self.texts.append(bytes(event.data))
         assert self.protocol.parser_exc is None, self.protocol.parser_exc
-        with suppress(OSError):  # the server waits a second for the answer to its close, and no longer
+        with suppress(OSError):  # the server waits a second or two for the answer to its close, and no longer
             self._flush()
 
     def _flush(self) -> None:

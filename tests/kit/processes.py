@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from urllib.parse import quote
 
 from django.db import connection, connections
 
-from tests.site import ROOT, Site
+from tests.site import Site
 
 SECONDS = 60
 
@@ -57,9 +56,8 @@ def python(code: str, **env: str) -> "subprocess.Popen[str]":
         Path(os.devnull), **{"DATABASE_URL": database_url(), "DJANGO_SETTINGS_MODULE": "project.settings"} | env
     )
     set_up = "import django\ndjango.setup()\nfrom broadcast import send, send_many\n"
-    command = [sys.executable, "-c", set_up + textwrap.dedent(code)]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, cwd=ROOT, env=site.env, text=True, **pipes)
+    return site.spawn("-c", set_up + textwrap.dedent(code), **pipes)
 
 
 def ended(process: "subprocess.Popen[str]", status: int = 0) -> str:

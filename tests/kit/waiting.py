@@ -15,10 +15,10 @@ async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
             await asyncio.sleep(0.002)
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """The same in a thread; what the condition then is."""
+def wait_until(condition: Callable[[], Any], seconds: float = SECONDS, pause: float = 0.005) -> Any:
+    """The same in a thread; what the condition then is. A `pause` lies between two looks."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "It did not come true"
-        time.sleep(0.005)
+        time.sleep(pause)
     return found

@@ -151,7 +151,7 @@ def test_where_threads_are_greenlets_it_arrives_with_the_next_look_into_the_log(
 ) -> None:
     site.env |= {"REDIS_URL": redis.url, "REDIS_LAYER": layer}
     client = visit(daphne(REDIS_URL=redis.url, REDIS_LAYER=layer))
-    with site.spawn("-c", IN_GREENLETS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with site.spawn("-c", IN_GREENLETS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, is_fresh=True) as process:
         told, errors = process.communicate(timeout=WAIT)
     assert (process.returncode, told.split()) == (0, ["1", "11"]), errors
     assert errors.count("gevent has made greenlets of this process's threads") == 1

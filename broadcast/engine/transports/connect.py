@@ -13,7 +13,7 @@ from ..throttle import Pool
 from . import uvicorn
 from .asgi import AsgiTransport
 from .daphne.drain import drain_for
-from .daphne.internals import backpressure_of, daphne_behind, socket_of
+from .daphne.internals import allow_time_to_close, backpressure_of, daphne_behind, socket_of
 from .daphne.receive import limit_input, throttle_handshakes
 from .direct import DirectTransport, Socket
 from .transport import Send, Transport
@@ -36,6 +36,7 @@ def transport_for(node: Node, send: Send, dialect: Dialect) -> Transport:
         return transport_to(node, send, dialect, uvicorn.socket_behind(send) if conf.DIRECT_WRITES else None, "uvicorn")
     note_claims(node.process, daphne.server)
     throttle_handshakes(daphne.server)
+    allow_time_to_close(daphne.protocol)
     is_metered = limit_input(daphne.protocol, node.part(Pool))
     socket = socket_of(daphne) if conf.DIRECT_WRITES else None
     transport = transport_to(node, send, dialect, socket, "daphne")

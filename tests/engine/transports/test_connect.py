@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -54,6 +55,21 @@ async def test_a_setting_turns_it_off(connection, node, said, settings):
     assert said() == [BY_ASGI]
     assert type(connection.transport.producer) is WriteBackpressure
     assert transport.drain is node.part(Drain)
+
+
+async def test_a_client_has_a_second_to_answer_a_close_whatever_the_time_is(connection, node, monkeypatch):
+    """autobahn's timers end at whole seconds of the clock: of its one second, this client would be given a hundredth.
+
+    Then it is cut off, and what it was told last, such as when to come back, is lost with what the kernel holds of it.
+    """
+    waits: list[float] = []
+    timer = connection.protocol.factory._batched_timer
+    monkeypatch.setattr(timer, "_get_seconds", lambda: 1000.99)
+    monkeypatch.setattr(timer, "_create_delayed_call", lambda delay, *_: (waits.append(delay), Mock())[1])
+    transport = transport_for(node, connection.send, Dialect.V1)
+    await connection.accept()
+    await transport.disconnect(4000)
+    assert 1 <= waits[-1] <= 2
 
 
 async def test_another_server_is_written_to_by_asgi(node, said):

@@ -103,6 +103,18 @@ OF_TRANSPORT = (
 )
 
 
+CLOSE_SECONDS = 2  # autobahn ends it at a whole second of the clock, up to one earlier
+
+
+def allow_time_to_close(protocol: Any) -> None:
+    """Gives a client a second at least to answer a close; autobahn's own time-out may end in the next millisecond.
+
+    Who has not answered by then is cut off, and what it has not received yet, such as a ``bye``, is lost.
+    """
+    if has_all(protocol, ("closeHandshakeTimeout",)):
+        protocol.closeHandshakeTimeout = CLOSE_SECONDS
+
+
 UNSENT, UNREAD, OVERSPENT = 1, 2, 4  # reasons for which a client is not read
 
 
