@@ -32,8 +32,8 @@ def finished_before_the_end(application: Any) -> Any:
     """Has requests under way finished when their daphne is told to end, also where there was no WebSocket yet."""
     from .engine.process import current_process
     from .engine.transports.connect import note_claims
+    from .engine.transports.daphne.behind import daphne_behind
     from .engine.transports.daphne.drain import drain_for
-    from .engine.transports.daphne.internals import daphne_behind
 
     def watched(scope: Any, receive: Any, send: Any) -> Any:
         if daphne := daphne_behind(send):

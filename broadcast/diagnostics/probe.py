@@ -11,7 +11,7 @@ from django.conf import settings
 
 from ..conf import conf
 from ..engine.process import current_process
-from ..engine.transports.daphne.internals import below_channels
+from ..engine.transports.daphne.behind import below_channels
 
 PATIENCE = 5.0  # seconds
 

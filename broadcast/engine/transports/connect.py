@@ -12,8 +12,9 @@ from ..process import Process
 from ..throttle import Pool
 from . import uvicorn
 from .asgi import AsgiTransport
+from .daphne.behind import daphne_behind
 from .daphne.drain import drain_for
-from .daphne.internals import allow_time_to_close, backpressure_of, daphne_behind, socket_of
+from .daphne.internals import allow_time_to_close, backpressure_of, socket_of
 from .daphne.receive import limit_input, throttle_handshakes
 from .direct import DirectTransport, Socket
 from .transport import Send, Transport

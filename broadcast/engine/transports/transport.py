@@ -16,7 +16,7 @@ from ..frames import INTERNAL_ERROR, Dialect, Fields, Frame, message_fields
 from ..hub.position import Batch, Position
 from ..hub.scheduling import WriteScheduler
 from ..log_lines import say
-from .daphne.internals import is_closed
+from .daphne.behind import is_closed
 
 if TYPE_CHECKING:
     from .daphne.drain import Drain

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .daphne.internals import UNSENT_BYTES, below_channels, has_all
+from .daphne.behind import below_channels, has_all
+from .daphne.internals import UNSENT_BYTES
 
 PROTOCOL = ("uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol")
 STATES = ("websockets.protocol", "State")

@@ -14,7 +14,7 @@ from broadcast.engine.process import current_process
 from broadcast.engine.transports import connect
 from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.engine.transports.connect import BY_ASGI, DIRECTLY, say_once, transport_for
-from broadcast.engine.transports.daphne import internals
+from broadcast.engine.transports.daphne import behind
 from broadcast.engine.transports.daphne.drain import Drain
 from broadcast.engine.transports.daphne.internals import WriteBackpressure
 from broadcast.engine.transports.daphne.receive import ReceiveLimit
@@ -36,7 +36,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 async def test_daphne_is_written_to_directly_and_the_log_says_so_once(connection, node, said, monkeypatch):
     walks: list[Any] = []
-    monkeypatch.setattr(connect, "daphne_behind", lambda send: walks.append(send) or internals.daphne_behind(send))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(connect, "daphne_behind", lambda send: walks.append(send) or behind.daphne_behind(send))  # type: ignore[func-returns-value]
     for number in range(1, 4):
         transport = transport_for(node, connection.send, Dialect.V1)
         assert isinstance(transport, DirectTransport)

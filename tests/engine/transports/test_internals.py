@@ -19,8 +19,9 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from broadcast.engine.frames import text_frame
-from broadcast.engine.transports.daphne import internals
-from broadcast.engine.transports.daphne.internals import DaphneConnection, DaphneSocket, daphne_behind, socket_of
+from broadcast.engine.transports.daphne import behind, internals
+from broadcast.engine.transports.daphne.behind import DaphneConnection, daphne_behind
+from broadcast.engine.transports.daphne.internals import DaphneSocket, socket_of
 from tests.kit.sockets import Connection
 from tests.kit.waiting import until
 
@@ -100,7 +101,7 @@ class Middleware:
 
 async def test_it_is_found_behind_so_many_and_no_more(connection):
     send: Any = connection.send
-    for _ in range(internals.MAX_DEPTH - 1):
+    for _ in range(behind.MAX_DEPTH - 1):
         send = Middleware(send).send
     assert socket_behind(send)
     assert socket_behind(Middleware(send).send) is None

@@ -11,8 +11,9 @@ from typing import Any
 
 from ....conf import conf
 from ...throttle import Pool
+from .behind import has_all
 from .gate import OF_PARSER, FrameGate
-from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, has_all, pause_reading, resume_reading
+from .internals import OF_ANY_TRANSPORT, UNREAD, below_tls, pause_reading, resume_reading
 from .shared_settings import SharedSettings
 
 UNREAD_BYTES = 256 * 1024  # what may wait of a client that is not listened to
