@@ -16,7 +16,7 @@ from itertools import count as counter
 from zlib import crc32
 
 from bench.cores import OF_CLIENT, OF_SERVERS
-from bench.link import AS_BROWSERS_DO, Lost, request
+from bench.link import Lost, request
 
 PARALLEL = 64  # handshakes under way at a time: redis-py has no more than 100 connections for them
 PER_ADDRESS = 10_000  # connections from one source address; it has some 28,000 ports
@@ -50,9 +50,9 @@ class Crowd:
 
     numbers = counter()
 
-    def __init__(self, port: int, receive_buffer: int | None = None, is_batched: bool = False) -> None:
+    def __init__(self, port: int, receive_buffer: int | None = None, offers: str = "") -> None:
         self.port = port
-        self.is_batched = is_batched
+        self.offers = offers
         self.receive_buffer = receive_buffer
         self.sockets: dict[int, socket.socket] = {}
         self._into: dict[int, Callable[[memoryview], int]] = {}
@@ -85,8 +85,7 @@ class Crowd:
         ``greeting`` is what each must have received first, to the byte.
         """
         begun = time.monotonic()
-        more = AS_BROWSERS_DO if self.is_batched else ""
-        requests = (request(self.port, path, more) for path in paths)
+        requests = (request(self.port, path, self.offers) for path in paths)
         received: dict[int, bytes] = {}
         to_start, to_open = len(paths), len(paths)
         while to_open:
@@ -98,7 +97,7 @@ class Crowd:
                     self._begin(fd, next(requests))
                     continue
                 received[fd] += self._some(fd)
-                if is_greeted(received[fd], None if self.is_batched else greeting):
+                if is_greeted(received[fd], None if self.offers else greeting):
                     del received[fd]
                     to_open -= 1
         return time.monotonic() - begun

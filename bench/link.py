@@ -18,12 +18,6 @@ class Lost(Exception):
     """The server closed a connection that was to stay open."""
 
 
-AS_BROWSERS_DO = (
-    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
-    "Sec-WebSocket-Protocol: broadcast.v1.batch, broadcast.v1\r\n"
-)
-
-
 def request(port: int, path: str, more: str = "") -> bytes:
     """A client's handshake. By itself it does not offer compression, so what comes has a size that is known."""
     return (

@@ -24,7 +24,8 @@ SERVERS = {
     "granian": "granian",
     "hypercorn": "hypercorn",
 }
-"""ASGI servers other than daphne; their clients take batches and offer to take compressed frames, as browsers do."""
+"""ASGI servers other than daphne; their clients take batches."""
+DEFLATING = ("uvicorn", "uvloop")  # compression is agreed upon, as with browsers
 
 SPEECH = Speech()
 
@@ -70,7 +71,7 @@ def all_rows(projects: Sequence[tuple[str, Path]]) -> list[Row]:
             key, this = (f"{name}-{layer}", name) if name else (f"ours-{layer}", "this project")
             rows.append(Row(key, f"{this}, {title}", "ours", layer, path))
         for server, title in SERVERS.items():
-            batched = Speech(greeting="", is_batched=True)
+            batched = Speech(greeting="", is_batched=True, is_deflated=server in DEFLATING)
             rows.append(Row(f"{name or 'ours'}-{server}", f"{this}, {title}", "ours", "memory", path, batched, server))
     tutorial = Speech(greeting="", is_tutorial=True)
     project = projects[0][1]

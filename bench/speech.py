@@ -50,9 +50,17 @@ class Speech:
     greeting: str = GREETING
     is_tutorial: bool = False
     is_batched: bool = False  # what comes together comes in arrays, so that its bytes are not known
+    is_deflated: bool = False  # its clients offer to take compressed frames
 
     def greeted(self) -> bytes:
         return server_frame(self.greeting) if self.greeting else b""
+
+    @property
+    def offers(self) -> str:
+        """What its clients offer with the handshake, as lines of it."""
+        deflate = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+        batches = "Sec-WebSocket-Protocol: broadcast.v1.batch, broadcast.v1\r\n"
+        return deflate * self.is_deflated + batches * self.is_batched
 
     def heard(self, texts: Iterable[str], author: str = "Server") -> bytes:
         """The stream of one client that hears `texts`."""

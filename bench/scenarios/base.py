@@ -62,7 +62,7 @@ class Announcer:
         first, self._first = self._first, self._first + count
         used = process.processor_seconds(self.server.pid)
         self.server.control.tell("send", first=first, count=count, size=size, persist=persist, together=together)
-        if self.crowd.is_batched:
+        if self.server.row.speech.is_batched:
             moments, busy = self.crowd.receive_messages(count)
         else:
             stream = self.server.row.speech.heard(bodies(first, count, size))

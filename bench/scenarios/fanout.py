@@ -47,7 +47,7 @@ def fan_out(
 
     What is likely to take longer than ``budget`` seconds is left out, and ``leave_out`` told why.
     """
-    with Crowd(server.port, is_batched=server.row.speech.is_batched) as crowd:
+    with Crowd(server.port, offers=server.row.speech.offers) as crowd:
         connect(server, crowd, size, note)
         if not server.row.can_send:
             return
@@ -66,7 +66,7 @@ def fan_out(
 def connect(server: Server, crowd: Crowd, size: int, note: Note) -> None:
     """Opens the crowd's connections beside a few that warm the server up, and notes their cost."""
     greeting = server.row.speech.greeted()
-    with Crowd(server.port, is_batched=server.row.speech.is_batched) as first:
+    with Crowd(server.port, offers=server.row.speech.offers) as first:
         first.open([LISTEN] * FIRST, greeting)
         time.sleep(SETTLING)
         server.control.ask("collect")

@@ -39,6 +39,7 @@ class WriteScheduler:
         self._not_before = 0.0
         self._at_last = 0.0
         self._took = 0.0
+        self._has_tasks = False
 
     def add(self, writer: Writer) -> None:
         self._waiting[writer] = None
@@ -48,6 +49,10 @@ class WriteScheduler:
     def remove(self, writer: Writer) -> None:
         self._waiting.pop(writer, None)
         self._visiting.pop(writer, None)
+
+    def note_task(self) -> None:
+        """Says that a visit has started a task: what that does at first belongs to the round."""
+        self._has_tasks = True
 
     def _schedule(self) -> None:
         delay = self._not_before - self._loop.time()
@@ -76,7 +81,16 @@ class WriteScheduler:
         self._took += now - begun
         if self._visiting:
             self._next = self._loop.call_soon(self._visit)
-            return
+        elif self._has_tasks:
+            self._has_tasks = False
+            self._next = self._loop.call_soon(self._finish, now)
+        else:
+            self._finish(now)
+
+    def _finish(self, visited: float) -> None:
+        """Ends a round, and with it what tasks have done since its last visit."""
+        now = self._loop.time()
+        self._took += now - visited
         self._not_before = now + min(self._took, MAX_PAUSE)
         self._at_last = now + min(self._took * PATIENCE, MAX_PAUSE)
         self._next = None

@@ -11,6 +11,7 @@ from ...conf import conf
 from ..frames import STALLED, Dialect
 from ..hub.position import Batch, Position
 from ..hub.scheduling import WriteScheduler
+from .daphne.behind import below_channels
 from .daphne.internals import WriteBackpressure
 from .transport import ClientGone, Send, Transport
 
@@ -27,18 +28,26 @@ class AsgiTransport(Transport):
     ``send`` does not wait for the client, ``backpressure`` tells whether it takes what it is sent.
     """
 
-    __slots__ = ("_ending", "_older", "_rest", "_sending", "backpressure")
+    __slots__ = ("_ending", "_is_behind", "_older", "_rest", "_send_below", "_sending", "backpressure")
 
     def __init__(self, send: Send, dialect: Dialect, scheduler: WriteScheduler) -> None:
         super().__init__(send, dialect, scheduler)
         self.backpressure: WriteBackpressure | None = None
+        self._send_below: Send = below_channels(send) or send  # its sessions are saved with an answer, not with frames
+        self._is_behind = False  # something may have come since the last look
         self._rest: Step | None = None  # of a batch of which a part has been sent
         self._older: tuple[Position, Batch, int] | None = None  # what was read from the log, after which offset
         self._sending: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
+    def notify(self) -> None:
+        if self._is_waiting:
+            self._is_behind = True
+        else:
+            self._scheduler.add(self)
+
     def write_ready(self) -> bool:
-        """Starts to send what comes next. True if that is over already, and there may be more."""
+        """Starts to send what comes next. True if that is over already, and there is more."""
         if self._is_waiting:
             return False
         try:
@@ -49,14 +58,15 @@ class AsgiTransport(Transport):
         if step is None:
             return False
         self._is_waiting = True
-        task = self._sending = started(self._deliver(step))
+        task = started(self._deliver(step))
         if task.done():
-            self._delivered(task)
-            return not self._is_waiting
-        task.add_done_callback(self._delivered)
+            return not self._is_waiting and self._is_behind
+        self._sending = task
+        self._scheduler.note_task()
         return False
 
     def _next_step(self) -> Step | None:
+        self._is_behind = True
         rest, self._rest = self._rest, None
         if rest is not None and self.is_following(rest[0]):
             return rest
@@ -70,8 +80,10 @@ class AsgiTransport(Transport):
             if batch is None:
                 self._read_older(position)
             elif batch.frames:
+                self._is_behind = len(self.positions) > 1 or not batch.is_last
                 self._let_others_first(position)
                 return position, batch, 0
+        self._is_behind = False
         return None
 
     async def _deliver(self, step: Step) -> None:
@@ -81,23 +93,26 @@ class AsgiTransport(Transport):
             pieces = batch.pieces(self.dialect)
             while piece < len(pieces) and self.is_following(position):
                 text, count = pieces[piece]
-                await self.send_text(text)
+                await self.send_text(text, self._send_below)
                 position.passed(batch, count)
                 piece += 1
                 if self.backpressure is not None and self.backpressure.is_full:
                     await self._wait_for_client(self.backpressure)
                 if IS_EAGER:
                     break
-            self._rest = (position, batch, piece) if piece < len(pieces) else None
+            if piece < len(pieces):
+                self._rest, self._is_behind = (position, batch, piece), True
+            self._go_on()
         except ClientGone:
             self._end(self._linger_then_abort())
         except Exception as error:
             self.failed(error)
 
-    def _delivered(self, task: asyncio.Task[None]) -> None:
-        self._sending = None
-        if self._ending is None and not task.cancelled():
-            self._is_waiting = False
+    def _go_on(self) -> None:
+        """Is visited again, if there is a reason."""
+        task, self._sending = self._sending, None
+        self._is_waiting = self._ending is not None
+        if self._is_behind and task is not None:  # else it is being visited
             self.notify()
 
     def _write_older(self, position: Position, batch: Batch) -> None:

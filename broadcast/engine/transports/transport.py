@@ -58,11 +58,11 @@ class Transport(ABC):
     async def write_frame(self, frame: Frame) -> None:
         await self.send_text(frame.text(self.dialect))
 
-    async def send_text(self, text: str) -> None:
+    async def send_text(self, text: str, send: Send | None = None) -> None:
         """Sends one text frame by ASGI; nothing if it is empty. Raises ClientGone."""
         if text:
             try:
-                await self.send({"type": "websocket.send", "text": text})
+                await (send or self.send)({"type": "websocket.send", "text": text})
             except Exception as error:
                 if isinstance(error, OSError) or is_closed(error):
                     raise ClientGone from error
