@@ -181,10 +181,15 @@ class Connection:
             self.cut(at_once=True)
             self.client.on_close(self, data)
             return
-        self._fill_kernel()
+        if not self.loop.is_closed():  # the kernel has room now, and the server fills it when it comes to that
+            self.loop.call_soon_threadsafe(self._fill_kernel, context=self.process.process.context())
         self._unread += data
         while (text := self._next_text()) is not None:
-            frames = json.loads(text)
+            try:
+                frames = json.loads(text)
+            except ValueError:
+                self.client.world.judge.complain(f"{self.client.name}: a frame that is torn: {text[:100]!r}")
+                return
             for frame in frames if isinstance(frames, list) else [frames]:
                 self.client.on_frame(self, frame)
 
