@@ -49,6 +49,22 @@ SECTIONS = (
         ),
     ),
     Section(
+        "Each in two groups: one message to all, and fifty in a loop",
+        (
+            Figure("two_one", "one", "ms"),
+            Figure("two_one_cpu", "processor, per delivery", "µs"),
+            Figure("two_loop", "fifty", "ms"),
+            Figure("two_loop_cpu", "processor, per delivery", "µs", 2),
+        ),
+    ),
+    Section(
+        "Fifty messages of 1 KB to all but a hundred: fifty that read nothing, and fifty slow ones",
+        (
+            Figure("slow_alone", "without the hundred", "ms"),
+            Figure("slow_beside", "beside them", "ms"),
+        ),
+    ),
+    Section(
         "Connections",
         (
             Figure("connect", "connect, elapsed", "ms", 2),

@@ -15,6 +15,7 @@ from bench.link import Lost
 from bench.results import Results
 from bench.rows import Row
 from bench.scenarios.base import Note
+from bench.scenarios.crowded import among_slow, two_groups
 from bench.scenarios.fanout import fan_out
 from bench.scenarios.flood import flood
 from bench.scenarios.idle import idle
@@ -103,7 +104,7 @@ def fan_out_round(turn: Round) -> None:
 
 def resume_round(turn: Round) -> None:
     size = turn.plan.size
-    for row in turn.rows(is_ours):
+    for row in turn.rows(is_ours, takes_single_frames):
         turn.measure(row, size, "resume", partial(resume, size=size))
 
 
@@ -111,7 +112,7 @@ def rates_round(turn: Round) -> None:
     total = turn.plan.relayed
     for row in turn.rows(can_relay):
         turn.measure(row, LISTENERS, "relay", partial(relay, total=total), counts="listener")
-    for row in turn.rows(is_ours):
+    for row in turn.rows(is_ours, takes_single_frames):
         turn.measure(row, LISTENERS, "publishing", partial(publish, total=total), counts="listener")
 
 
@@ -131,14 +132,22 @@ def slow_round(turn: Round) -> None:
     if not turn.is_first:
         return
     size, megabytes = turn.plan.size, turn.plan.megabytes
-    for row in turn.rows(is_ours, in_one_process):
+    for row in turn.rows(is_ours, in_one_process, takes_single_frames):
         turn.measure(row, size, "one slow client", partial(one_slow, size=size, megabytes=megabytes))
         turn.measure(row, size, "all slow", partial(all_slow, size=size, megabytes=megabytes / 10))
         turn.measure(row, 1, "flood", partial(flood, megabytes=2 * megabytes), product_limits=True)
 
 
+def crowded_round(turn: Round) -> None:
+    size = turn.plan.size
+    for row in turn.rows(is_ours, in_one_process, takes_single_frames):
+        turn.measure(row, size, "two groups each", partial(two_groups, size=size))
+        turn.measure(row, size, "beside slow ones", partial(among_slow, size=size))
+
+
 SCENARIOS: dict[str, Callable[[Round], None]] = {
     "fanout": fan_out_round,
+    "crowded": crowded_round,
     "resume": resume_round,
     "rates": rates_round,
     "idle": idle_round,
@@ -157,6 +166,10 @@ def can_relay(row: Row) -> bool:
 
 def is_on_daphne(row: Row) -> bool:
     return row.is_on_daphne
+
+
+def takes_single_frames(row: Row) -> bool:
+    return not row.speech.is_batched
 
 
 def in_one_process(row: Row) -> bool:
