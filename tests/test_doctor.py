@@ -336,7 +336,7 @@ def test_an_application_that_checks_the_origin(settings, hosts):
     [
         (True, True, "Connections are written to directly."),
         (False, True, ": DIRECT_WRITES is False."),
-        (True, False, ": daphne is not installed."),
+        (True, False, ": neither daphne nor uvicorn is installed."),
     ],
 )
 def test_which_way_is_written(settings, monkeypatch, direct, daphne, text):

@@ -216,10 +216,11 @@ def way(answer: ProbeResult) -> Finding:
             f"{conf.SOCKET_PATH}. If it has to be there, set DIRECT_WRITES to False, and this is no longer said."
         )
         return Finding("warning", f"{by_asgi}: the site's middleware wraps send in {answer.wrapper}.", fix)
-    if find_spec("daphne") is None:
-        return Finding("ok", f"{by_asgi}: daphne is not installed.")
+    if not any(map(find_spec, ("daphne", "uvicorn"))):
+        return Finding("ok", f"{by_asgi}: neither daphne nor uvicorn is installed.")
     return Finding(
-        "ok", "Connections are written to directly. With another server than daphne, or TLS in it, they are not."
+        "ok",
+        "Connections are written to directly. With TLS in the server, or another than daphne or uvicorn, they are not.",
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..conf import conf
 from .hints.receiver import LayerReceiver
 from .hub.hub import Hub
-from .hub.scheduling import WriteScheduler
 from .storage.threads import NodeDatabase
+from .transports.direct import WriteScheduler
 
 if TYPE_CHECKING:
     from .process import Process

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from broadcast.consumers import BroadcastConsumer
 from broadcast.engine.frames import Dialect, text_frame
-from broadcast.engine.hub.scheduling import MAX_TURN
 from broadcast.engine.node import Node
 from broadcast.engine.transports.asgi import AsgiTransport
-from broadcast.engine.transports.direct import DirectTransport
+from broadcast.engine.transports.direct import MAX_TURN, DirectTransport
 from broadcast.engine.transports.transport import Transport
 from tests.simulation.layer import set_done
 from tests.simulation.process import SimulatedProcess

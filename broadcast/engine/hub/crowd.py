@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
-from ..frames import Dialect
-from .position import Batch, Follower, Place, Position
+from ..frames import Batch, Dialect
+from .position import Follower, Place, Position
 
 if TYPE_CHECKING:
-    from .scheduling import WriteScheduler
+    from ..transports.direct import WriteScheduler
     from .stream import GroupStream
 
 SLICE = 64  # members written to between two looks at the clock

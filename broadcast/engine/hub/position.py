@@ -1,23 +1,14 @@
-"""Positions: how far the connections that follow a stream have got, and the frames that follow."""
+"""Positions: how far the connections that follow a stream have got."""
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
-from ..frames import Dialect, Frame, text_frame
+from ..frames import Batch
 
 if TYPE_CHECKING:
     from .crowd import Crowd
     from .stream import GroupStream
-
-ARRAY_CHARACTERS = 16 * 1024
-
-Mark = tuple[int, int]
-"""A place in one epoch: an index in the ring (before its start for "not in there") and an offset in the log."""
-
-Piece = tuple[str, int]
-"""A text frame as it is sent, empty if its dialect has no such frame, and how many frames of a batch end with it."""
 
 
 class Follower(Protocol):
@@ -74,56 +65,3 @@ class Position:
         if self.crowd is not None:
             self.crowd.leave(self)
         self.stream.forget(self)
-
-
-class Batch:
-    """Frames that follow each other, and where a position stands after each of them.
-
-    ``is_last`` says whether there was nothing behind them when it was made. What comes later is notified.
-    """
-
-    __slots__ = ("_data", "_pieces", "epoch", "frames", "is_last", "marks")
-
-    def __init__(self, epoch: str, frames: list[Frame], marks: list[Mark], is_last: bool = False) -> None:
-        self.epoch = epoch
-        self.frames = frames
-        self.marks = marks
-        self.is_last = is_last
-        self._data: dict[Dialect, tuple[bytes, list[int]]] = {}
-        self._pieces: dict[Dialect, list[Piece]] = {}
-
-    def pieces(self, dialect: Dialect) -> list[Piece]:
-        """What a client is sent, one text frame after another; an array of frames where it takes batches."""
-        pieces = self._pieces.get(dialect)
-        if pieces is None:
-            pieces = self._pieces[dialect] = (
-                arrays(self.frames)
-                if dialect is Dialect.BATCH
-                else [(frame.text(dialect), count) for count, frame in enumerate(self.frames, 1)]
-            )
-        return pieces
-
-    def data(self, dialect: Dialect) -> tuple[bytes, list[int]]:
-        """The pieces as they go to a socket, joined once for all, and where in there each one ends."""
-        data = self._data.get(dialect)
-        if data is None:
-            if dialect is Dialect.BATCH:
-                parts = [text_frame(text) for text, _ in self.pieces(dialect)]
-            else:
-                parts = [frame.data(dialect) for frame in self.frames]
-            data = self._data[dialect] = (b"".join(parts), list(accumulate(map(len, parts))))
-        return data
-
-
-def arrays(frames: list[Frame]) -> list[Piece]:
-    """Frames as JSON arrays, none much longer than ARRAY_CHARACTERS: one that was begun has to be finished."""
-    pieces: list[Piece] = []
-    texts: list[str] = []
-    size = 0
-    for count, frame in enumerate(frames, 1):
-        texts.append(frame.text(Dialect.V1))
-        size += frame.size
-        if size >= ARRAY_CHARACTERS or count == len(frames):
-            pieces.append((texts[0] if len(texts) == 1 else f"[{','.join(texts)}]", count))
-            texts, size = [], 0
-    return pieces

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ..frames import Dialect, Frame, reset_fields
+from ..frames import Batch, Dialect, Frame, Mark, reset_fields
 from ..hints.hint import Hint
 from ..storage.records import VOID
 from .pages import Page, Pages
-from .position import Batch, Follower, Mark, Place, Position
+from .position import Follower, Place, Position
 from .ring import Ring
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ...conf import conf
-from ..frames import STALLED, Dialect
-from ..hub.position import Batch, Position
-from ..hub.scheduling import WriteScheduler
+from ..frames import STALLED, Batch, Dialect
+from ..hub.position import Position
 from .daphne.behind import below_channels
 from .daphne.internals import WriteBackpressure
+from .direct import WriteScheduler
 from .transport import ClientGone, Send, Transport
 
 IS_EAGER = sys.version_info >= (3, 12)  # a task can begin at once, and may be over then

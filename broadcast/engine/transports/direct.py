@@ -1,17 +1,106 @@
-"""Direct writes: bytes go to the kernel in one call per connection, joined for all, where a server lets us."""
+"""Write scheduling, and direct writes: bytes go to the kernel in one call per connection, joined for all."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from ...conf import conf
-from ..frames import STALLED, Dialect
+from ..frames import STALLED, Batch, Dialect
 from ..hub.crowd import Crowd
-from ..hub.position import Batch, Position
-from ..hub.scheduling import WriteScheduler
+from ..hub.position import Position
+from ..log_lines import say
 from .transport import Send, Transport
+
+MAX_PAUSE = 0.1  # seconds
+PATIENCE = 8  # times as long as the last round took
+WAIT_FOR_MORE = 0.002  # seconds
+MAX_TURN = 0.02  # seconds that a round may hold the event loop
+
+
+class Writer(Protocol):
+    """A connection, or a crowd of them, with something to write."""
+
+    def write_ready(self) -> bool:
+        """Writes some of it. Returns True if it has to be visited again in this round."""
+
+
+class WriteScheduler:
+    """Visits the connections and crowds of one event loop that have something to write, each once a round.
+
+    Idle, a round begins at once. After one that took a time T, the next begins no sooner than T
+    later, and up to eight T later while ``more_is_coming``, so that under load messages join in one
+    write while other work has its share of the time.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, more_is_coming: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._more_is_coming = more_is_coming
+        self._waiting: dict[Writer, None] = {}
+        self._visiting: dict[Writer, None] = {}
+        self._next: asyncio.Handle | None = None
+        self._not_before = 0.0
+        self._at_last = 0.0
+        self._took = 0.0
+        self._has_tasks = False
+
+    def add(self, writer: Writer) -> None:
+        self._waiting[writer] = None
+        if self._next is None:
+            self._schedule()
+
+    def remove(self, writer: Writer) -> None:
+        self._waiting.pop(writer, None)
+        self._visiting.pop(writer, None)
+
+    def note_task(self) -> None:
+        """Says that a visit has started a task: what that does at first belongs to the round."""
+        self._has_tasks = True
+
+    def _schedule(self) -> None:
+        delay = self._not_before - self._loop.time()
+        self._next = self._loop.call_later(delay, self._run) if delay > 0 else self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        if self._loop.time() < self._at_last and self._more_is_coming():
+            self._next = self._loop.call_later(WAIT_FOR_MORE, self._run)
+            return
+        self._took = 0.0
+        # Reversed, because popitem() takes the last item: connections are visited in the order in which they came.
+        self._visiting, self._waiting = dict.fromkeys(reversed(self._waiting)), {}
+        self._visit()
+
+    def _visit(self) -> None:
+        """Visits for a while, and goes on in another turn of the event loop if that is not enough."""
+        begun = now = self._loop.time()
+        while self._visiting and now - begun <= MAX_TURN:
+            writer, _ = self._visiting.popitem()
+            try:
+                if writer.write_ready():
+                    self._visiting[writer] = None
+            except Exception as error:
+                say(logging.ERROR, "A connection could not be written to", error=error)
+            now = self._loop.time()
+        self._took += now - begun
+        if self._visiting:
+            self._next = self._loop.call_soon(self._visit)
+        elif self._has_tasks:
+            self._has_tasks = False
+            self._next = self._loop.call_soon(self._finish, now)
+        else:
+            self._finish(now)
+
+    def _finish(self, visited: float) -> None:
+        """Ends a round, and with it what tasks have done since its last visit."""
+        now = self._loop.time()
+        self._took += now - visited
+        self._not_before = now + min(self._took, MAX_PAUSE)
+        self._at_last = now + min(self._took * PATIENCE, MAX_PAUSE)
+        self._next = None
+        if self._waiting:
+            self._schedule()
 
 
 class Socket(Protocol):
@@ -59,6 +148,10 @@ class DirectTransport(Transport):
         self._ending: asyncio.Task[None] | None = None
         socket.on_news = self._leave_crowds
 
+    def notify(self) -> None:
+        if not self._is_waiting:
+            self._scheduler.add(self)
+
     async def close(self) -> None:
         self.unfollow_all()
         self._socket.on_news = None
@@ -74,23 +167,19 @@ class DirectTransport(Transport):
         """Writes a batch of each group's frames that no crowd writes: the visit of a round. Never raises."""
         try:
             for position in () if self._is_waiting else self.positions.values():
-                if position.crowd is None and not self._enter_crowd(position) and not self._write_next(position):
+                if position.crowd is not None or self._enter_crowd(position):
+                    continue
+                batch = position.stream.batch(position)
+                if batch is None:
+                    self._read_older(position)
+                elif not batch.frames:
+                    self._enter_crowd(position)
+                elif not self._write_batch(position, batch):
                     self._let_others_first(position)
                     break
         except Exception as error:
             self.failed(error)
         return False
-
-    def _write_next(self, position: Position) -> bool:
-        """Writes what follows, if it is in the ring. Returns False if the socket did not take everything."""
-        batch = position.stream.batch(position)
-        if batch is None:
-            self._read_older(position)
-        elif not batch.frames:
-            self._enter_crowd(position)
-        else:
-            return self._write_batch(position, batch)
-        return True
 
     # Crowds
 
@@ -101,9 +190,8 @@ class DirectTransport(Transport):
             return False
         crowd = stream.crowds.get(self.dialect)
         if crowd is None:
-            is_at_end = place.index == stream.ring.end and place.epoch == stream.epoch
-            if not is_at_end or len(stream.positions) < 2:  # who is alone in a group needs no crowd
-                return False
+            if len(stream.positions) < 2 or place.index != stream.ring.end or place.epoch != stream.epoch:
+                return False  # who is alone in a group needs no crowd
             crowd = Crowd(stream, self.dialect, self._scheduler)
         return crowd.enter(position, socket.send_now)
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from ...conf import conf
 from ...exceptions import LogUnavailable
 from ...models import Message
-from ..frames import INTERNAL_ERROR, Dialect, Fields, Frame, message_fields
-from ..hub.position import Batch, Position
-from ..hub.scheduling import WriteScheduler
+from ..frames import INTERNAL_ERROR, Batch, Dialect, Fields, Frame, message_fields
+from ..hub.position import Position
 from ..log_lines import say
 from .daphne.behind import is_closed
 
 if TYPE_CHECKING:
     from .daphne.drain import Drain
+    from .direct import WriteScheduler
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -104,10 +104,9 @@ class Transport(ABC):
     def is_following(self, position: Position) -> bool:
         return self.positions.get(position.stream.name) is position
 
+    @abstractmethod
     def notify(self) -> None:
         """Tells the transport that there may be something to deliver."""
-        if not self._is_waiting:
-            self._scheduler.add(self)
 
     @abstractmethod
     def write_ready(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broadcast.engine.hub.scheduling import MAX_PAUSE, MAX_TURN, PATIENCE, WAIT_FOR_MORE, WriteScheduler
+from broadcast.engine.transports.direct import MAX_PAUSE, MAX_TURN, PATIENCE, WAIT_FOR_MORE, WriteScheduler
 
 
 class Loop:

@@ -11,9 +11,9 @@ from unittest.mock import Mock
 import pytest
 
 from broadcast.conf import conf
+from broadcast.engine import frames as frames_module
 from broadcast.engine.frames import INTERNAL_ERROR, STALLED, Dialect
 from broadcast.engine.hints.hint import Hint
-from broadcast.engine.hub import position as position_module
 from broadcast.engine.hub.stream import BATCH_FRAMES, GroupStream
 from broadcast.exceptions import LogUnavailable, NoLog
 from tests.engine.transports.conftest import push, quiet
@@ -67,7 +67,7 @@ async def test_who_takes_batches_gets_what_leaves_together_as_one_array(connect,
     await until(lambda: peer.offsets == [11, 12, 13, 14])
     assert json.loads(peer.texts[1])["offset"] == 14
     assert is_live(position)
-    monkeypatch.setattr(position_module, "ARRAY_CHARACTERS", 3 * FRAME)
+    monkeypatch.setattr(frames_module, "ARRAY_CHARACTERS", 3 * FRAME)
     push(stream, *range(15, 80))
     await until(lambda: peer.offsets == list(range(11, 80)))
     assert max(map(len, peer.texts)) < 4 * FRAME

@@ -11,9 +11,9 @@ import pytest
 from broadcast.engine.frames import Dialect
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub import crowd as crowd_module
-from broadcast.engine.hub import scheduling
 from broadcast.engine.hub.crowd import Crowd
 from broadcast.engine.hub.stream import GroupStream
+from broadcast.engine.transports import direct
 from tests.engine.transports.conftest import Connect, quiet
 from tests.kit.sockets import Peer
 from tests.kit.streams import frame
@@ -51,7 +51,7 @@ def gather(connect: Connect) -> Gather:
 def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A turn of the event loop is over after one member."""
     monkeypatch.setattr(crowd_module, "SLICE", 1)
-    monkeypatch.setattr(scheduling, "MAX_TURN", 0.0)
+    monkeypatch.setattr(direct, "MAX_TURN", 0.0)
 
 
 def push(stream: GroupStream, *offsets: int, body: str = "hi") -> None:
