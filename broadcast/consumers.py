@@ -136,9 +136,9 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             position, recovered = await self.node.hub.join(self.transport, group, after, epoch)
         except LogUnavailable as error:
             raise refused_for(error, CANNOT_READ) from None
-        self.transport.unfollow(group)
-        self.note_name(group, name)
         try:
+            await self.transport.leave(group)
+            self.note_name(group, name)
             if not self.closing:
                 await self.transport.write(self.welcome(position, recovered, user))
         except BaseException:
@@ -198,7 +198,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         if self.closing or not self.transport.is_following(position):
             return
         group = position.stream.name
-        self.transport.unfollow(group)
+        await self.transport.leave(group)
         reason = told(refused, self.user)
         if self.transport.positions or self.joins_nothing:
             await self.transport.write(error_fields(Refused(reason, refused.code, group=group), reason))
@@ -267,7 +267,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
                     await self.subscribe(asked.name, asked.after, asked.epoch)
                 case Unsubscribe():
                     await self.inbox.wait(MAX_LAG)
-                    self.transport.unfollow(asked.group)
+                    await self.transport.leave(asked.group)
                 case _:  # a Ping
                     await self.inbox.wait(PONG_SECONDS)
                     await self.transport.write({"type": "pong"})

@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -686,6 +687,45 @@ async def test_of_who_says_much_only_so_much_waits(browser, slow_log, monkeypatc
     slow_log.gate.set()
     assert [(await ann.hear())["body"] for _ in range(7)] == [*"abcdefg"]
     assert list(map(len, slow_log.batches)) == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize("second", ["unsubscribe", "subscribe"])
+async def test_who_speaks_and_leaves_at_once_is_answered(browser, transactional_db, second):
+    """Between two rounds, as after a long one: what was said is yet to be delivered."""
+    ann = await browser(V1)
+    scheduler = this_process.node().scheduler
+    await until(lambda: scheduler._next is None)
+    scheduler._not_before = asyncio.get_running_loop().time() + 0.3
+    await ann.say(body="hi", ref=REF)
+    await ann.say(type=second, group="broadcast")
+    await ann.say(type="ping")
+    heard = [await ann.hear()]
+    while heard[-1]["type"] != "pong":
+        heard.append(await ann.hear())
+    assert [(frame["ref"], frame["duplicate"]) for frame in heard if frame["type"] == "message"] == [(REF, True)]
+
+
+async def test_a_message_goes_out_in_the_context_of_its_connection(browser, transactional_db):
+    seen: list[str] = []
+    whose = ContextVar("whose", default="")
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def sees(event: Any) -> None:
+            seen.append(whose.get())
+            await send(event)
+
+        whose.set("the client's")
+        await BroadcastConsumer.as_asgi()(scope, receive, sees)
+
+    async def publish() -> None:
+        whose.set("the publisher's")
+        await asend("hi")
+
+    reader = await browser(V1, application)
+    await asyncio.create_task(publish())
+    while (await reader.hear())["type"] != "message":
+        pass
+    assert set(seen) == {"the client's"}
 
 
 async def test_what_was_said_before_the_end_is_sent(browser, slow_log):

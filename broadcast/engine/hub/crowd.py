@@ -131,6 +131,8 @@ class Crowd:
         try:
             is_same = self._position.epoch == self._stream.epoch
             batch = self._stream.batch(self._position) if is_same else None
+            if batch is not None:
+                batch.data(self._dialect)  # made here once, or not at all
         except Exception:
             batch = None  # each meets it again by itself, and tells
         if batch is None:
@@ -163,7 +165,10 @@ class Crowd:
         if isinstance(outcome, Exception):
             member.failed(outcome)
         else:
-            member.took(position, batch, outcome)
+            try:
+                member.took(position, batch, outcome)
+            except Exception as error:
+                member.failed(error)
 
     def _finish(self, batch: Batch) -> None:
         self._batch, self._cursor = None, 0

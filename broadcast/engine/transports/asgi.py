@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
+from contextvars import Context, copy_context
 from typing import Any
 
 from ...conf import conf
@@ -28,12 +29,13 @@ class AsgiTransport(Transport):
     ``send`` does not wait for the client, ``backpressure`` tells whether it takes what it is sent.
     """
 
-    __slots__ = ("_ending", "_is_behind", "_older", "_rest", "_send_below", "_sending", "backpressure")
+    __slots__ = ("_context", "_ending", "_is_behind", "_older", "_rest", "_send_below", "_sending", "backpressure")
 
     def __init__(self, send: Send, dialect: Dialect, scheduler: WriteScheduler) -> None:
         super().__init__(send, dialect, scheduler)
         self.backpressure: WriteBackpressure | None = None
         self._send_below: Send = below_channels(send) or send  # its sessions are saved with an answer, not with frames
+        self._context = copy_context()  # that of the connection; a round is begun in whose ever message it was
         self._is_behind = False  # something may have come since the last look
         self._rest: Step | None = None  # of a batch of which a part has been sent
         self._older: tuple[Position, Batch, int] | None = None  # what was read from the log, after which offset
@@ -58,9 +60,11 @@ class AsgiTransport(Transport):
         if step is None:
             return False
         self._is_waiting = True
-        task = started(self._deliver(step))
+        task = started(self._deliver(step), self._context)
         if task.done():
-            return not self._is_waiting and self._is_behind
+            if self._rest is None and self._is_behind:
+                self.notify()  # what else there is waits for the next round
+            return not self._is_waiting and self._rest is not None
         self._sending = task
         self._scheduler.note_task()
         return False
@@ -98,9 +102,9 @@ class AsgiTransport(Transport):
                 piece += 1
                 if self.backpressure is not None and self.backpressure.is_full:
                     await self._wait_for_client(self.backpressure)
-                if IS_EAGER:
+                if IS_EAGER and self._sending is None:  # the visit has not returned yet
                     break
-            if piece < len(pieces):
+            if piece < len(pieces) and self.is_following(position):
                 self._rest, self._is_behind = (position, batch, piece), True
             self._go_on()
         except ClientGone:
@@ -150,8 +154,8 @@ class AsgiTransport(Transport):
             self.backpressure.abort_if_closing()
 
 
-def started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def started(work: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
     """A task that has begun already, where Python can; it may be done."""
     if sys.version_info >= (3, 12):
-        return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
-    return asyncio.create_task(work)
+        return asyncio.Task(work, loop=asyncio.get_running_loop(), context=context, eager_start=True)
+    return asyncio.create_task(work, context=context)

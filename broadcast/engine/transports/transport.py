@@ -7,7 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...conf import conf
 from ...exceptions import LogUnavailable
@@ -21,11 +21,25 @@ if TYPE_CHECKING:
     from .daphne.drain import Drain
     from .direct import WriteScheduler
 
+MAX_EXPECTED = 100  # messages of one client that it has yet to hear
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class ClientGone(ConnectionError):
     """The client went away, or takes nothing any more."""
+
+
+class Expected(NamedTuple):
+    """A message that its sender is to hear as everybody does, at a position in an epoch."""
+
+    position: Position
+    epoch: str
+    message: Message
+
+    @property
+    def is_due(self) -> bool:
+        return self.position.epoch != self.epoch or self.position.offset < (self.message.offset or 0)
 
 
 class Transport(ABC):
@@ -37,7 +51,7 @@ class Transport(ABC):
     """
 
     __slots__ = (
-        *("_is_waiting", "_reading", "_scheduler"),
+        *("_expected", "_is_waiting", "_reading", "_scheduler"),
         *("dialect", "drain", "is_metered", "positions", "send"),
     )
 
@@ -45,6 +59,7 @@ class Transport(ABC):
         self._scheduler = scheduler
         self._is_waiting = False
         self._reading: asyncio.Task[None] | None = None
+        self._expected: tuple[Expected, ...] = ()
         self.dialect = dialect
         self.positions: dict[str, Position] = {}
         self.send = send
@@ -79,8 +94,30 @@ class Transport(ABC):
         else:
             is_shown = self.dialect is Dialect.PLAIN and (message.offset or 0) > position.joined_at
             is_needed = message.is_repeated and not is_shown
+            if is_asked_for and not is_needed and self.dialect is not Dialect.PLAIN:
+                is_needed = not self._expects(message, position)
         if is_needed:
-            await self.write(message_fields(message) | {"duplicate": True})
+            await self._answer(message)
+
+    async def _answer(self, message: Message) -> None:
+        await self.write(message_fields(message) | {"duplicate": True})
+
+    def _expects(self, message: Message, position: Position) -> bool:
+        """Notes what a sender is to hear as all do, in case that it leaves before that; False if that is too much."""
+        self._expected = tuple(each for each in self._expected if each.is_due)
+        if len(self._expected) >= MAX_EXPECTED:
+            return False
+        self._expected += (Expected(position, position.epoch, message),)
+        return True
+
+    async def leave(self, group: str) -> None:
+        """Stops to follow a group; what the client was yet to hear there as the answer to its own, it hears at once."""
+        position = self.positions.get(group)
+        self.unfollow(group)  # first: only then it is known how far it has got
+        due = [each.message for each in self._expected if each.position is position and each.is_due]
+        self._expected = tuple(each for each in self._expected if each.position is not position)
+        for message in due:
+            await self._answer(message)
 
     async def disconnect(self, code: int) -> None:
         """Closes the connection from this side."""

@@ -100,7 +100,10 @@ class UvicornSocket:
             self.transport.abort()
 
     def mute(self) -> None:
-        """The server reads no more of a client than its application asks for."""
+        """Lets go of the connection, which would keep this; the server reads no more than is asked for anyway."""
+        self._on_drained = None
+        for hook in ("pause_writing", "resume_writing"):
+            vars(self.protocol).pop(hook, None)
 
     def _pause(self) -> None:
         type(self.protocol).pause_writing(self.protocol)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broadcast.engine.frames import Dialect
+from broadcast.engine.frames import INTERNAL_ERROR, Dialect
 from broadcast.engine.hints.hint import Hint
 from broadcast.engine.hub import crowd as crowd_module
 from broadcast.engine.hub.crowd import Crowd
@@ -160,6 +160,37 @@ async def test_a_batch_that_cannot_be_made_fails_each_by_itself(gather, stream, 
     monkeypatch.setattr(stream, "batch", lambda position: 1 / 0)
     push(stream, 12)
     await until(lambda: all(peer.close_codes for peer in peers))
+
+
+async def test_one_whose_rest_cannot_be_handed_over_is_sent_away_and_no_other(gather, stream, monkeypatch, caplog):
+    failing, slow, *others = await gather(6, stream)
+    monkeypatch.setattr(type(failing.transport._socket), "hand_over", failing_for(failing.transport._socket))
+    for peer in (failing, slow):
+        peer.take(10)
+    push(stream, 12)
+    push(stream, 13)
+    await all_hear(others, stream, 11, 12, 13)
+    await until(lambda: failing.close_codes)
+    slow.take()
+    await all_hear([slow], stream, 11, 12, 13)
+
+
+def failing_for(socket: Any) -> Any:
+    hand_over = type(socket).hand_over
+
+    def fails(self: Any, *args: Any) -> Any:
+        if self is socket:
+            raise ValueError("unforeseen")
+        return hand_over(self, *args)
+
+    return fails
+
+
+@pytest.mark.parametrize("kind", ["direct"])
+async def test_a_message_that_cannot_be_encoded_does_not_silence_the_crowd(gather, stream, caplog):
+    peers = await gather(3, stream)
+    push(stream, 12, body="\ud800")
+    await until(lambda: all(peer.close_codes == [INTERNAL_ERROR] for peer in peers))
 
 
 async def test_what_the_server_writes_costs_nobody_its_place(gather, stream):

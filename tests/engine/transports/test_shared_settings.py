@@ -75,14 +75,32 @@ async def test_where_autobahn_logs_its_table_it_makes_it(factory, monkeypatch):
     assert factory.protocol is WebSocketProtocol
 
 
-@pytest.mark.parametrize("missing", ["a setting", "the table"])
-async def test_where_anything_is_not_as_expected_it_is_as_before(factory, monkeypatch, missing):
-    if missing == "a setting":
-        del factory.webStatus
-    else:
-        monkeypatch.delattr(WebSocketServerProtocol, "CONFIG_ATTRS")
+class Choosy(WebSocketProtocol):
+    """One that no other can be derived from just like that."""
+
+    def __init_subclass__(cls, /, reason: str) -> None: ...
+
+
+@pytest.mark.parametrize("what", ["no setting", "no table", "a class of its own"])
+async def test_where_anything_is_not_as_expected_it_is_as_before(factory, monkeypatch, what):
+    match what:
+        case "no setting":
+            del factory.webStatus
+        case "no table":
+            monkeypatch.delattr(WebSocketServerProtocol, "CONFIG_ATTRS")
+        case _:
+            factory.protocol = Choosy
+    before = factory.protocol
     SharedSettings(factory).apply()
-    assert factory.protocol is WebSocketProtocol
+    assert factory.protocol is before
+
+
+async def test_what_is_derived_from_a_shared_class_is_left_as_it_is(factory):
+    settings = SharedSettings(factory)
+    settings.apply()
+    derived = factory.protocol = type("Derived", (factory.protocol,), {})
+    settings.apply()
+    assert factory.protocol is derived
 
 
 async def test_each_handshake_of_a_daphne_sees_to_it(factory, monkeypatch):

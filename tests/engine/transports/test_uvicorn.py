@@ -153,3 +153,10 @@ async def test_after_a_close_nothing_is_written(line, who):
     assert found.send_now(text_frame("hi")) == 0
     assert found.hand_over(text_frame("hi"), 0, [4]) == 0
     await until(lambda: line.read()[:1] == b"\x88")
+
+
+async def test_an_ended_connection_is_let_go(line):
+    found = socket_behind(line.send)
+    assert found is not None
+    found.mute()
+    assert not {"pause_writing", "resume_writing"} & vars(line.protocol).keys()

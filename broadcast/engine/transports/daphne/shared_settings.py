@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
+
+SHARED = "broadcast_shares_settings"
 
 
 class SharedSettings:
@@ -19,35 +19,32 @@ class SharedSettings:
         self._factory = factory
         self._base: Any = None
         self._shared: Any = None
-        self._names: list[str] = []
-        self._read: Callable[[Any], Any] | None = None
-        self._values: Any = None
+        self._values: dict[str, Any] = {}
 
     def apply(self) -> None:
         """Has the connections that come next find the factory's settings, as they are now, in their class."""
         factory = self._factory
         if factory.protocol is not self._shared:
-            self._look_at(factory.protocol)
+            self._base, self._shared = factory.protocol, None
         try:
-            values = self._read(factory) if self._read and not is_debugging() else None
-        except AttributeError:
-            values = None
-        if values is None:
+            values = None if is_debugging() else self._read()
+            if values is not None and (self._shared is None or values != self._values):
+                self._shared, self._values = self._class_with(values), values
+            factory.protocol = self._base if values is None else self._shared
+        except Exception:  # another autobahn, or a class of the site's own that does not take part in this
             factory.protocol = self._base
-        elif values != self._values or factory.protocol is not self._shared:
-            self._values = values
-            factory.protocol = self._shared = self._class_with(values)
 
-    def _look_at(self, base: Any) -> None:
-        self._base, self._shared = base, None
-        self._names = [name for name in getattr(base, "CONFIG_ATTRS", ()) if not hasattr(base, name)]
-        self._read = attrgetter(*self._names) if len(self._names) > 1 else None
+    def _read(self) -> dict[str, Any] | None:
+        """What a connection would copy; None for a class that was derived from a shared one, and has what it has."""
+        if any(SHARED in vars(kind) for kind in self._base.__mro__):
+            return None
+        return {name: getattr(self._factory, name) for name in self._base.CONFIG_ATTRS if not hasattr(self._base, name)}
 
-    def _class_with(self, values: tuple[Any, ...]) -> Any:
+    def _class_with(self, values: dict[str, Any]) -> Any:
         base = self._base
-        found = dict(zip(self._names, map(unbound, values), strict=True))
         named = {key: getattr(base, key) for key in ("__module__", "__qualname__", "__doc__")}
-        return type(base.__name__, (base,), found | named | {"CONFIG_ATTRS": ()})
+        found = {name: unbound(value) for name, value in values.items()}
+        return type(base.__name__, (base,), found | named | {"CONFIG_ATTRS": (), SHARED: True})
 
 
 def unbound(value: Any) -> Any:
