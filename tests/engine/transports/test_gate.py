@@ -60,6 +60,21 @@ async def test_who_pours_on_is_held_up_and_then_reported_and_not_read_any_more(o
     sending.cancel()
 
 
+@override_settings(BROADCAST={"LIMITS": {"MESSAGE_RATE": 1, "MESSAGE_BURST": 1}})
+async def test_who_pours_on_after_it_was_told_to_go_is_not_read_any_more(opened, clock):
+    limit_input(opened.protocol)
+    sending = opened.flood(FLOODS["texts"])
+    await until(lambda: not opened.is_read)
+    await opened.send({"type": "websocket.close", "code": 4501})
+    await pass_time(clock, 0.2)
+    left = len(opened.protocol.data)
+    await pass_time(clock, gate.LAST_SECONDS - 0.5)
+    assert (opened.is_read, len(opened.protocol.data)) == (False, left)
+    await pass_time(clock, 1)
+    await until(lambda: not opened.transport.connected)
+    sending.cancel()
+
+
 async def test_only_a_few_frames_of_one_client_are_parsed_in_a_turn_and_none_is_lost(opened, clock):
     limit_input(opened.protocol)
     heard: list[int] = []

@@ -14,7 +14,7 @@ LARGE_FRAME = 4096  # bytes: what frames that have so many bring is drawn from t
 SMALL_READ = 256  # bytes: a read of fewer, in the midst of a frame, costs as much as a frame
 LAST_SECONDS = 5.0  # that a client which floods has until it is cut off, whatever its consumer does
 
-OF_PARSER = ("consumeData", "dataReceived", "processData")
+OF_PARSER = ("closedByMe", "consumeData", "dataReceived", "processData")
 
 
 class FrameGate:
@@ -82,7 +82,9 @@ class FrameGate:
         """Holds the client up if it has spent its budget."""
         if self._waiting is None and self._budget.is_spent:
             wait = self._budget.refill(asyncio.get_running_loop().time())
-            if wait:
+            if wait and self._protocol.closedByMe:
+                self._read_no_more()
+            elif wait:
                 self._wait(wait)
 
     def _wait(self, seconds: float) -> None:
@@ -108,9 +110,14 @@ class FrameGate:
             resume_reading(protocol.transport, OVERSPENT)
 
     def _shut(self) -> None:
-        """Reads and parses no more."""
-        self._waiting = asyncio.get_running_loop().call_later(LAST_SECONDS, self._cut_off)
+        """Has the consumer close the connection."""
+        self._read_no_more()
         self._protocol.application_queue.put_nowait({"type": FLOODED})
+
+    def _read_no_more(self) -> None:
+        """Reads and parses nothing more of who pours on, also after it was told to go."""
+        pause_reading(self._protocol.transport, OVERSPENT)
+        self._waiting = asyncio.get_running_loop().call_later(LAST_SECONDS, self._cut_off)
 
     def _cut_off(self) -> None:
         if self._protocol.transport.connected:
