@@ -183,12 +183,14 @@ class SimulatedClient:
             self.world.judge.sent[fields["body"]].outcome = "sent"
 
     def _on_error(self, connection: Connection, fields: dict[str, Any]) -> None:
-        """Tries again what was not taken."""
+        """Tries again what was not taken and may be; the rest it gives up, as the page does."""
         now = self.world.scheduler.now
         after = now + (fields.get("retry_after_ms") or 500) / 1000
         is_spoilt = self.world.judge.truth.spoilt is not None
-        if fields["code"] not in ("unavailable", "rate_limited") and not is_spoilt:
-            self.world.judge.complain(f"{self.name}: refused: {fields}")
+        if fields["code"] not in ("unavailable", "rate_limited"):
+            self.outbox.pop(fields.get("ref") or "", None)
+            if not is_spoilt:
+                self.world.judge.complain(f"{self.name}: refused: {fields}")
         elif fields.get("ref") in self.outbox:
             self.world.scheduler.call_at(after, self._say_again, connection, fields["ref"])
         elif fields.get("group") in self.places:
