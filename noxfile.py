@@ -17,7 +17,7 @@ Requirements = Callable[[str, str], list[Requirement]]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 DJANGO = "Framework :: Django :: "
 FIRST_PYTHON = {"5.2": "3.10"}  # that a Django runs on; any other begins at 3.12
-NOT_FOR_TESTS = {"django-stubs", "mypy", "nox", "ruff"}
+NOT_FOR_TESTS = {"django-stubs", "granian", "hypercorn", "mypy", "nox", "ruff"}
 # Pages and their scripts are the same on every version, and promises in seconds need a quiet machine.
 TESTS = ["--ignore=tests/browser", "--ignore=tests/js", "-m", "not alone"]
 STRICTLY = [

@@ -134,9 +134,36 @@ class Crowd:
         connection ends, and Wrong if a client received anything but the stream; unless it is ``checked``,
         only its length counts.
         """
-        into, view, monotonic = self._into, self._buffer, time.monotonic
-        left = dict.fromkeys(self.sockets, len(stream))
         sums = dict.fromkeys(self.sockets, 0)
+
+        def take(fd: int, data: memoryview) -> int:
+            if checked:
+                sums[fd] = crc32(data, sums[fd])
+            return len(data)
+
+        left, moments, busy = self._receive(len(stream), take, timeout)
+        self._check(left, sums if checked else {}, crc32(stream))
+        return moments, busy
+
+    def receive_messages(self, count: int, timeout: float = TIMEOUT) -> tuple[list[float], float]:
+        """Reads until every client has received so many messages of `broadcast.v1`, in arrays or not; as `receive`."""
+        tails = dict.fromkeys(self.sockets, b"")
+
+        def take(fd: int, data: memoryview) -> int:
+            seen = tails[fd] + data
+            tails[fd] = seen[1 - len(MESSAGE) :]
+            return seen.count(MESSAGE)
+
+        left, moments, busy = self._receive(count, take, timeout)
+        self._check(left, {}, 0)
+        return moments, busy
+
+    def _receive(
+        self, due: int, take: Callable[[int, memoryview], int], timeout: float
+    ) -> tuple[dict[int, int], list[float], float]:
+        """Reads until ``take`` has counted what is due for each: what is left, when each had it, and how long it took."""
+        into, view, monotonic = self._into, self._buffer, time.monotonic
+        left = dict.fromkeys(self.sockets, due)
         moments: list[float] = []
         busy = 0.0
         deadline = monotonic() + timeout
@@ -148,9 +175,7 @@ class Crowd:
                     size = into[fd](view)
                     if not size:
                         raise Lost("The server closed a connection")
-                    if checked:
-                        sums[fd] = crc32(view[:size], sums[fd])
-                    left[fd] -= size
+                    left[fd] -= take(fd, view[:size])
                     if left[fd] <= 0:
                         moments.append(monotonic())
                 busy += monotonic() - begun
@@ -158,35 +183,7 @@ class Crowd:
                     raise Late(f"{len(left) - len(moments)} of {len(left)} have not received everything")
         except ConnectionError as error:
             raise Lost(str(error)) from None
-        self._check(left, sums if checked else {}, crc32(stream))
-        return moments, busy
-
-    def receive_messages(self, count: int, timeout: float = TIMEOUT) -> tuple[list[float], float]:
-        """Reads until every client has received so many messages of `broadcast.v1`, in arrays or not; as `receive`."""
-        into, view, monotonic = self._into, self._buffer, time.monotonic
-        left = dict.fromkeys(self.sockets, count)
-        tails = dict.fromkeys(self.sockets, b"")
-        moments: list[float] = []
-        busy = 0.0
-        deadline = monotonic() + timeout
-        while len(moments) < len(left):
-            events = self._poll.poll(NAP, len(left))
-            begun = monotonic()
-            for fd, _ in events:
-                size = into[fd](view)
-                if not size:
-                    raise Lost("The server closed a connection")
-                data = tails[fd] + view[:size]
-                tails[fd] = data[1 - len(MESSAGE) :]
-                left[fd] -= data.count(MESSAGE)
-                if left[fd] <= 0:
-                    moments.append(monotonic())
-            busy += monotonic() - begun
-            if begun > deadline:
-                raise Late(f"{len(left) - len(moments)} of {len(left)} have not received everything")
-        if too_many := sum(rest < 0 for rest in left.values()):
-            raise Wrong(f"Of {len(left)} clients {too_many} received too much")
-        return moments, busy
+        return left, moments, busy
 
     def _check(self, left: dict[int, int], sums: dict[int, int], expected: int) -> None:
         too_long = sum(rest < 0 for rest in left.values())

@@ -7,7 +7,6 @@ from typing import Any
 
 from channels.auth import AuthMiddleware
 from django.contrib.auth.models import AnonymousUser
-from django.contrib.sessions.backends.base import SessionBase
 from django.db import DatabaseError, InterfaceError, connections
 
 from .engine.log_lines import say
@@ -28,7 +27,7 @@ class UserMiddleware(AuthMiddleware):  # type: ignore[misc]
         scope = dict(scope)
         self.populate_scope(scope)
         try:
-            if is_new(scope["session"]):
+            if scope["session"].is_empty():
                 scope["user"] = AnonymousUser()
             else:
                 await self.resolve_scope(scope)
@@ -40,11 +39,6 @@ class UserMiddleware(AuthMiddleware):  # type: ignore[misc]
             scope["user"] = AnonymousUser()
             send = getattr(getattr(send, "__self__", None), "real_send", send)  # not by the session, which is saved
         await self.inner(scope, receive, send)
-
-
-def is_new(session: Any) -> bool:
-    """True for a session of Django's that was made for this connection, so that nothing can be in it."""
-    return isinstance(session, SessionBase) and session.session_key is None
 
 
 async def has_no_tables() -> bool:

@@ -60,12 +60,13 @@ class Announcer:
         """Sends, and returns when every client has received all of it, and nothing else, in order."""
         time.sleep(pause)
         first, self._first = self._first, self._first + count
+        speech = self.server.row.speech
+        stream = speech.heard(bodies(first, count, size))
         used = process.processor_seconds(self.server.pid)
         self.server.control.tell("send", first=first, count=count, size=size, persist=persist, together=together)
-        if self.server.row.speech.is_batched:
+        if speech.is_batched:
             moments, busy = self.crowd.receive_messages(count)
         else:
-            stream = self.server.row.speech.heard(bodies(first, count, size))
             moments, busy = self.crowd.receive(stream, checked=checked)
         begun = self.server.control.answer()["begun"]
         time.sleep(REST)

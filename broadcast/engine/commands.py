@@ -177,7 +177,7 @@ def dialect_in(scope: Mapping[str, Any], query: Query) -> Dialect:
 
 
 def subprotocol_in(scope: Mapping[str, Any]) -> str | None:
-    """The subprotocol to agree on, if one is offered that is known here."""
+    """The subprotocol to agree on: the best of those offered that is known here, if there is one."""
     offered = scope.get("subprotocols", ())
     return next((each.value for each in (Dialect.BATCH, Dialect.V1) if each in offered), None)
 

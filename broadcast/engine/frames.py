@@ -23,9 +23,6 @@ from ..exceptions import BroadcastError, InvalidMessage
 from ..models import Message
 from .validation import SERVER, shown
 
-SUBPROTOCOL = "broadcast.v1"
-BATCH_SUBPROTOCOL = "broadcast.v1.batch"
-
 # Close codes. A client comes back after those below 4500, and not after the others.
 INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
 RESTARTING = 4000
@@ -53,8 +50,8 @@ class Dialect(StrEnum):
     """A way to say things; in batches several frames of ``broadcast.v1`` may come as one, an array of them."""
 
     PLAIN = "plain"
-    V1 = SUBPROTOCOL
-    BATCH = BATCH_SUBPROTOCOL
+    V1 = "broadcast.v1"
+    BATCH = "broadcast.v1.batch"
 
     __hash__ = str.__hash__  # looked up for every delivery; an Enum's own is slower
 
@@ -95,14 +92,14 @@ class Frame:
         self.fields = fields
         self.offset: int | None = fields.get("offset")
         self.size = len(text)
-        self.texts: dict[Dialect, str] = {Dialect.V1: text}
+        self.texts: dict[Dialect, str] = {Dialect.V1: text, Dialect.BATCH: text}
         self.bytes: dict[Dialect, bytes] = {}
 
     def text(self, dialect: Dialect) -> str:
         """The frame as it is sent; empty if the dialect has no such frame."""
         text = self.texts.get(dialect)
         if text is None:
-            text = self.texts[dialect] = in_dialect(self.fields, dialect)
+            text = self.texts[dialect] = plain_text(self.fields)
         return text
 
     def data(self, dialect: Dialect) -> bytes:
@@ -158,7 +155,7 @@ def arrays(frames: list[Frame]) -> list[Piece]:
     texts: list[str] = []
     size = 0
     for count, frame in enumerate(frames, 1):
-        texts.append(frame.text(Dialect.V1))
+        texts.append(frame.text(Dialect.BATCH))
         size += frame.size
         if size >= ARRAY_CHARACTERS or count == len(frames):
             pieces.append((texts[0] if len(texts) == 1 else f"[{','.join(texts)}]", count))
@@ -179,10 +176,8 @@ def text_frame(text: str) -> bytes:
     return struct.pack("!BBQ", 0x81, 127, size) + payload
 
 
-def in_dialect(fields: Fields, dialect: Dialect) -> str:
-    """A frame's text in a dialect: plain has only what an author says, and knows no positions."""
-    if dialect is not Dialect.PLAIN:
-        return encoded(fields)
+def plain_text(fields: Fields) -> str:
+    """A frame as plain clients get it: only what an author says, and no positions. Empty for any other."""
     if "author" not in fields:
         return ""
     return encoded({"author": fields["author"], "body": fields["body"]})

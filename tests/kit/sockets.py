@@ -5,7 +5,6 @@ import errno
 import functools
 import json
 import socket
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, Self
 from unittest.mock import Mock
@@ -24,9 +23,8 @@ from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.engine.transports.daphne.internals import UNSENT_BYTES, DaphneSocket, WriteBackpressure
 from broadcast.engine.transports.direct import DirectTransport
 from broadcast.engine.transports.transport import Transport
+from tests.kit.fakes import ENDLESS, FakeSocket
 from tests.kit.waiting import until
-
-ENDLESS = 10**9
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -54,93 +52,6 @@ def split_frame(data: bytes) -> tuple[bytes | None, bytes]:
     if len(data) < start + size:
         return None, data
     return b"" if data[0] == 0x88 else data[start : start + size], data[start + size :]
-
-
-# Fakes
-
-
-class FakeSocket:
-    """A socket of daphne's whose kernel takes as many bytes as there is ``room`` for; the rest is in ``buffer``."""
-
-    def __init__(self) -> None:
-        self.is_open = True
-        self.is_lost = False
-        self.is_muted = False
-        self.is_dropped = False
-        self.room = ENDLESS
-        self.taken = b""
-        self.buffer = b""
-        self.writes: list[bytes] = []
-        self.error: Exception | None = None  # of the next write
-        self._on_drained: Callable[[], None] | None = None
-
-    has_news = True
-    on_news: Callable[[], None] | None = None
-
-    def is_ready(self) -> bool:
-        self.has_news = not self.is_open or bool(self.buffer)
-        return not self.has_news
-
-    def send_now(self, data: bytes) -> int:
-        assert self.is_open, "written to after the close"
-        assert not self.buffer, "written into the middle of a frame"
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        if self.is_lost:
-            raise ConnectionResetError
-        self.writes.append(data)
-        count = min(len(data), self.room)
-        self._take(data[:count])
-        return count
-
-    def write(self, data: bytes) -> None:
-        """What the server writes of its own accord: at once, if nothing waits."""
-        if self.buffer or len(data) > self.room:
-            self.tell_news()
-        self.buffer += data
-        self.drain(self.room)
-
-    def close(self) -> None:
-        self.tell_news()
-        self.is_open = False
-
-    def write_buffered(self, rest: bytes) -> None:
-        assert rest
-        self.tell_news()
-        self.buffer += rest
-        self.drain(self.room)
-
-    def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
-        whole = bisect_right(ends, taken)
-        self.write_buffered(data[taken : ends[whole]])
-        return whole + 1
-
-    def tell_news(self) -> None:
-        self.has_news = True
-        if self.on_news is not None:
-            self.on_news()
-
-    def when_drained(self, callback: Callable[[], None]) -> None:
-        self._on_drained = callback
-
-    def abort_if_closing(self) -> None:
-        self.is_dropped = not self.is_open
-
-    def mute(self) -> None:
-        self.is_muted = True
-
-    def drain(self, room: int) -> None:
-        self.room = room
-        data, self.buffer = self.buffer[:room], self.buffer[room:]
-        self._take(data)
-        if not self.buffer and self._on_drained is not None:
-            callback, self._on_drained = self._on_drained, None
-            callback()
-
-    def _take(self, data: bytes) -> None:
-        self.taken += data
-        self.room -= len(data)
 
 
 # daphne

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from broadcast.engine.node import Node
 from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.engine.transports.direct import MAX_TURN, DirectTransport
 from broadcast.engine.transports.transport import Transport
+from tests.kit.fakes import OfDaphne
 from tests.simulation.layer import set_done
 from tests.simulation.process import SimulatedProcess
 
@@ -26,7 +26,7 @@ GONE = 3.0  # seconds at most until the server sees that the client is gone
 application = BroadcastConsumer.as_asgi()
 
 
-class Connection:
+class Connection(OfDaphne):
     """Both ends. The server's is an ASGI connection, and the socket that a direct transport writes to."""
 
     def __init__(self, client: SimulatedClient, process: SimulatedProcess, path: str, query: str) -> None:
@@ -40,8 +40,6 @@ class Connection:
         self.random = self.scheduler.random(f"{client.name} connection {client.connections}")
         self.is_direct = self.random.random() < 0.6
         self.capacity = self.random.choice([600, 2000, 65536])
-        self.has_news = True
-        self.on_news: Callable[[], None] | None = None
         self._in_kernel: list[bytes | int] = []
         self._buffer: list[bytes | int] = []
         self._on_drained: Callable[[], None] | None = None
@@ -84,12 +82,12 @@ class Connection:
             case "websocket.accept":
                 return
             case "websocket.close":
-                self._tell_news()
+                self.on_news()
                 self._write(event["code"])
             case _:
                 data = text_frame(event["text"])
                 if self._buffer or self._held + len(data) > self.capacity:
-                    self._tell_news()
+                    self.on_news()
                 self._write(data)
         while not self.is_direct and self._buffer and not self.is_over:
             room = self.loop.create_future()
@@ -97,8 +95,7 @@ class Connection:
             await room
 
     def is_ready(self) -> bool:
-        self.has_news = self.is_over or bool(self._buffer)
-        return not self.has_news
+        return not self.is_over and not self._buffer
 
     def send_now(self, data: bytes) -> int:
         if self.is_over:
@@ -112,18 +109,8 @@ class Connection:
         return min(room, len(data))
 
     def write_buffered(self, rest: bytes) -> None:
-        self._tell_news()
+        self.on_news()
         self._write(rest)
-
-    def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
-        whole = bisect_right(ends, taken)
-        self.write_buffered(data[taken : ends[whole]])
-        return whole + 1
-
-    def _tell_news(self) -> None:
-        self.has_news = True
-        if self.on_news is not None:
-            self.on_news()
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         self._on_drained = callback

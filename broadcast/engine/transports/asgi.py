@@ -29,7 +29,7 @@ class AsgiTransport(Transport):
     ``send`` does not wait for the client, ``backpressure`` tells whether it takes what it is sent.
     """
 
-    __slots__ = ("_context", "_ending", "_is_behind", "_older", "_rest", "_send_below", "_sending", "backpressure")
+    __slots__ = ("_context", "_is_behind", "_older", "_rest", "_send_below", "_sending", "backpressure")
 
     def __init__(self, send: Send, dialect: Dialect, scheduler: WriteScheduler) -> None:
         super().__init__(send, dialect, scheduler)
@@ -40,7 +40,6 @@ class AsgiTransport(Transport):
         self._rest: Step | None = None  # of a batch of which a part has been sent
         self._older: tuple[Position, Batch, int] | None = None  # what was read from the log, after which offset
         self._sending: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
 
     def notify(self) -> None:
         if self._is_waiting:
@@ -59,7 +58,7 @@ class AsgiTransport(Transport):
             return False
         if step is None:
             return False
-        self._is_waiting = True
+        self._pause()
         task = started(self._deliver(step), self._context)
         if task.done():
             if self._rest is None and self._is_behind:
@@ -122,18 +121,8 @@ class AsgiTransport(Transport):
     def _write_older(self, position: Position, batch: Batch) -> None:
         self._older = position, batch, position.offset
 
-    def failed(self, error: Exception) -> None:
-        self._end(self.fail(error))
-
-    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
-        self._is_waiting = True
-        if self._ending is None:
-            self._ending = asyncio.create_task(closing)
-        else:
-            closing.close()
-
-    def _tasks(self) -> list[asyncio.Task[Any]]:
-        return [*super()._tasks(), *(task for task in (self._sending, self._ending) if task is not None)]
+    def _tasks(self) -> list[asyncio.Task[None] | None]:
+        return [*super()._tasks(), self._sending]
 
     async def _wait_for_client(self, flow: WriteBackpressure) -> None:
         """Returns when the client has taken what it was sent; one that takes nothing for long has to go."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from ...conf import conf
 from ..frames import STALLED, Batch, Dialect
@@ -104,13 +104,10 @@ class WriteScheduler:
 
 
 class Socket(Protocol):
-    """A connection below its server's protocol.
+    """A connection below its server's protocol."""
 
-    ``has_news`` says that something may wait there, or that it may have begun to close; ``on_news`` is called before.
-    """
-
-    has_news: bool
-    on_news: Callable[[], None] | None
+    on_news: Callable[[], None]
+    """Called before something may wait there, and when the connection may have begun to close."""
 
     def is_ready(self) -> bool:
         """True if it is open and nothing waits, so that frames may be written; without news it stays so."""
@@ -128,7 +125,11 @@ class Socket(Protocol):
         """Ends a connection whose closing waits behind what the client does not take."""
 
     def mute(self) -> None:
-        """Lets the server drop what the client still sends."""
+        """Lets go of a connection to which nobody listens any more."""
+
+
+def unheard() -> None:
+    """What news of a socket are to nobody."""
 
 
 class DirectTransport(Transport):
@@ -139,29 +140,25 @@ class DirectTransport(Transport):
     position waits behind that frame until the socket has drained: a slow client costs a number.
     """
 
-    __slots__ = ("_ending", "_socket", "_stall")
+    __slots__ = ("_has_news", "_socket", "_stall")
 
     def __init__(self, send: Send, dialect: Dialect, socket: Socket, scheduler: WriteScheduler) -> None:
         super().__init__(send, dialect, scheduler)
         self._socket = socket
         self._stall: asyncio.TimerHandle | None = None
-        self._ending: asyncio.Task[None] | None = None
-        socket.on_news = self._leave_crowds
+        self._has_news = True  # something of the server's may wait, or the connection may have begun to close
+        socket.on_news = self._note_news
 
     def notify(self) -> None:
         if not self._is_waiting:
             self._scheduler.add(self)
 
     async def close(self) -> None:
-        self.unfollow_all()
-        self._socket.on_news = None
+        self._socket.on_news = unheard
         self._socket.mute()
         if self._stall is not None:
             self._stall.cancel()
         await super().close()
-
-    def _tasks(self) -> list[asyncio.Task[Any]]:
-        return [*super()._tasks(), *([] if self._ending is None else [self._ending])]
 
     def write_ready(self) -> bool:
         """Writes a batch of each group's frames that no crowd writes: the visit of a round. Never raises."""
@@ -181,19 +178,30 @@ class DirectTransport(Transport):
             self.failed(error)
         return False
 
+    def _is_ready(self) -> bool:
+        """True if the socket is; then it is not looked at again before there is news."""
+        self._has_news = not self._socket.is_ready()
+        return not self._has_news
+
+    def _note_news(self) -> None:
+        self._has_news = True
+        self._leave_crowds()
+
     # Crowds
 
     def _enter_crowd(self, position: Position) -> bool:
         """Enters the crowd of a group, if the connection is clear and stands where the crowd does."""
-        stream, place, socket = position.stream, position.place, self._socket
-        if self._reading is not None or (socket.has_news and not socket.is_ready()):
-            return False
+        stream, place = position.stream, position.place
         crowd = stream.crowds.get(self.dialect)
+        if crowd is None and len(stream.positions) < 2:  # who is alone in a group needs none
+            return False
+        if self._reading is not None or (self._has_news and not self._is_ready()):
+            return False
         if crowd is None:
-            if len(stream.positions) < 2 or place.index != stream.ring.end or place.epoch != stream.epoch:
-                return False  # who is alone in a group needs no crowd
+            if place.index != stream.ring.end or place.epoch != stream.epoch:
+                return False
             crowd = Crowd(stream, self.dialect, self._scheduler)
-        return crowd.enter(position, socket.send_now)
+        return crowd.enter(position, self._socket.send_now)
 
     def _leave_crowds(self) -> None:
         """Leaves all crowds, before anything is written that may wait: nothing else may get into the midst of it."""
@@ -203,8 +211,7 @@ class DirectTransport(Transport):
                 self.notify()
 
     def _pause(self) -> None:
-        """Is not visited any more, until further notice."""
-        self._is_waiting = True
+        super()._pause()
         self._leave_crowds()
 
     def took(self, position: Position, batch: Batch, size: int) -> None:
@@ -215,20 +222,16 @@ class DirectTransport(Transport):
             position.passed(batch, batch.pieces(self.dialect)[whole - 1][1])
         self._wait()
 
-    def failed(self, error: Exception) -> None:
-        self._end(self.fail(error))
-
     # Alone
 
     def _write_batch(self, position: Position, batch: Batch) -> bool:
         """Writes what the socket takes. Returns True if it took everything."""
-        socket = self._socket
-        if socket.has_news and not socket.is_ready():
+        if self._has_news and not self._is_ready():
             self._wait()
             return False
         data, _ = batch.data(self.dialect)
         try:
-            taken = socket.send_now(data) if data else 0
+            taken = self._socket.send_now(data) if data else 0
         except OSError:
             taken = 0  # nothing for now, or nothing ever again: the server tries once more, and acts on it
         if taken < len(data):
@@ -265,11 +268,3 @@ class DirectTransport(Transport):
     def _stalled(self) -> None:
         self._socket.abort_if_closing()
         self._end(self.give_up(STALLED))
-
-    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
-        """Closes the connection in a task of its own: whoever finds that it must be cannot wait for it."""
-        self._pause()
-        if self._ending is None:
-            self._ending = asyncio.create_task(closing)
-        else:
-            closing.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,7 +51,7 @@ class Transport(ABC):
     """
 
     __slots__ = (
-        *("_expected", "_is_waiting", "_reading", "_scheduler"),
+        *("_ending", "_expected", "_is_waiting", "_reading", "_scheduler"),
         *("dialect", "drain", "is_metered", "positions", "send"),
     )
 
@@ -59,6 +59,7 @@ class Transport(ABC):
         self._scheduler = scheduler
         self._is_waiting = False
         self._reading: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._expected: tuple[Expected, ...] = ()
         self.dialect = dialect
         self.positions: dict[str, Position] = {}
@@ -104,11 +105,9 @@ class Transport(ABC):
 
     def _expects(self, message: Message, position: Position) -> bool:
         """Notes what a sender is to hear as all do, in case that it leaves before that; False if that is too much."""
-        self._expected = tuple(each for each in self._expected if each.is_due)
-        if len(self._expected) >= MAX_EXPECTED:
-            return False
-        self._expected += (Expected(position, position.epoch, message),)
-        return True
+        expected = (*self._expected, Expected(position, position.epoch, message))
+        self._expected = tuple(each for each in expected if each.is_due)[:MAX_EXPECTED]
+        return len(expected) <= MAX_EXPECTED
 
     async def leave(self, group: str) -> None:
         """Stops to follow a group; what the client was yet to hear there as the answer to its own, it hears at once."""
@@ -154,14 +153,14 @@ class Transport(ABC):
         self.unfollow_all()
         self._is_waiting = True
         self._scheduler.remove(self)
-        if tasks := self._tasks():
+        if tasks := [task for task in self._tasks() if task is not None]:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _tasks(self) -> list[asyncio.Task[Any]]:
-        """What is under way."""
-        return [] if self._reading is None else [self._reading]
+    def _tasks(self) -> list[asyncio.Task[None] | None]:
+        """What may be under way."""
+        return [self._reading, self._ending]
 
     def _let_others_first(self, position: Position) -> None:
         """Puts a group last, so that one that is always behind does not keep the others waiting."""
@@ -198,16 +197,30 @@ class Transport(ABC):
     def _write_older(self, position: Position, batch: Batch) -> None:
         """Writes what was read from the log."""
 
-    @abstractmethod
-    def failed(self, error: Exception) -> None:
-        """Closes the connection, which could not be served."""
-
     async def next_batch(self, position: Position) -> Batch | None:
         """The next batch for a position, from the log if need be; None if the log cannot be read right now."""
         try:
             return position.stream.batch(position) or await position.stream.older_batch(position)
         except LogUnavailable:
             return None
+
+    # Ending
+
+    def _pause(self) -> None:
+        """Is not visited any more, until further notice."""
+        self._is_waiting = True
+
+    def failed(self, error: Exception) -> None:
+        """Closes the connection, which could not be served."""
+        self._end(self.fail(error))
+
+    def _end(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Closes the connection in a task of its own: whoever finds that it must be cannot wait for it."""
+        self._pause()
+        if self._ending is None:
+            self._ending = asyncio.create_task(closing)
+        else:
+            closing.close()
 
     async def fail(self, error: Exception) -> None:
         """Closes a connection that could not be served, and tells why."""

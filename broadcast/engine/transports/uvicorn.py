@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import Any
 
 from .daphne.behind import below_channels, has_all
-from .daphne.internals import UNSENT_BYTES
+from .daphne.internals import limit_kernel_buffer
+from .direct import unheard
 
 PROTOCOL = ("uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol")
 STATES = ("websockets.protocol", "State")
@@ -33,13 +34,12 @@ class UvicornSocket:
     Frames given here are not compressed, which ``permessage-deflate`` leaves to the sender (RFC 7692, section 6).
     """
 
-    __slots__ = ("_given", "_is_giving", "_on_drained", "_open", "has_news", "on_news", "protocol", "transport")
+    __slots__ = ("_given", "_is_giving", "_on_drained", "_open", "on_news", "protocol", "transport")
 
     def __init__(self, protocol: Any, is_open: Any) -> None:
         self.protocol = protocol
         self.transport = protocol.transport
-        self.has_news = True
-        self.on_news: Callable[[], None] | None = None
+        self.on_news: Callable[[], None] = unheard
         self._open = is_open
         self._given = 0  # bytes of the last data that was not taken at once
         self._is_giving = False
@@ -47,7 +47,8 @@ class UvicornSocket:
         protocol.pause_writing = self._pause
         protocol.resume_writing = self._resume
         self.transport.set_write_buffer_limits(high=0)
-        limit_kernel_buffer(self.transport)
+        with suppress(OSError), socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as copy:
+            limit_kernel_buffer(copy)  # by a copy, for uvloop's own lets nobody do that
 
     @property
     def is_open(self) -> bool:
@@ -57,8 +58,7 @@ class UvicornSocket:
         return is_open and not self.transport.is_closing()
 
     def is_ready(self) -> bool:
-        self.has_news = not self.is_open or self.transport.get_write_buffer_size() > 0
-        return not self.has_news
+        return self.is_open and not self.transport.get_write_buffer_size()
 
     def send_now(self, data: bytes) -> int:
         """Writes whole frames, and returns how many bytes the kernel took at once. The rest may wait."""
@@ -72,15 +72,14 @@ class UvicornSocket:
                 self._given = min(start + WRITE_BYTES, len(data))
                 waiting: int = self.transport.get_write_buffer_size()
                 if waiting:
-                    self.has_news = True
                     return max(0, self._given - waiting)
         finally:
             self._is_giving = False
         return len(data)
 
     def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
-        """Gives the transport the rest of the frame in progress; how many frames it has been given then."""
-        self._tell_news()
+        """What the transport was given beyond what was taken waits there already; nothing may follow a close."""
+        self.on_news()
         if not self._given or not self.is_open:
             return 0
         whole = bisect_left(ends, self._given)
@@ -89,7 +88,6 @@ class UvicornSocket:
         return whole + 1
 
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Calls ``callback`` once, when nothing waits any more."""
         self._on_drained = callback
         if self.is_ready():
             asyncio.get_running_loop().call_soon(self._drained)
@@ -108,7 +106,7 @@ class UvicornSocket:
     def _pause(self) -> None:
         type(self.protocol).pause_writing(self.protocol)
         if not self._is_giving:  # something of the server's own waits
-            self._tell_news()
+            self.on_news()
 
     def _resume(self) -> None:
         type(self.protocol).resume_writing(self.protocol)
@@ -118,11 +116,6 @@ class UvicornSocket:
         callback, self._on_drained = self._on_drained, None
         if callback is not None:
             callback()
-
-    def _tell_news(self) -> None:
-        self.has_news = True
-        if self.on_news is not None:
-            self.on_news()
 
 
 def socket_behind(send: Any) -> UvicornSocket | None:
@@ -147,11 +140,3 @@ def known(name: tuple[str, str]) -> Any:
     """A class of a module that somebody else has imported; None if nobody has."""
     module, kind = name
     return getattr(sys.modules.get(module), kind, None)
-
-
-def limit_kernel_buffer(transport: Any) -> None:
-    """Keeps what a client has not read yet out of the kernel's memory, as far as the system can."""
-    if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        return
-    with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as copy:
-        copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)

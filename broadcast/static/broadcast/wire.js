@@ -1,4 +1,5 @@
 /** The words of the wire, `broadcast.v1`. They are spelled here and nowhere else. */
+
 /** What a client offers, the best first: with batches, several frames may come as one. */
 export const SUBPROTOCOLS = ["broadcast.v1.batch", "broadcast.v1"];
 

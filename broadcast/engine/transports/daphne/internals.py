@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from ..direct import unheard
 from .behind import DaphneConnection, has_all
 
 SWITCHING = b"HTTP/1.1 101 "  # how the answer to a handshake begins
@@ -25,8 +26,8 @@ OF_TRANSPORT = (
     *("_tempDataLen", "dataBuffer", "disconnected", "getHandle", "producerPaused", "write"),
 )
 
-
-CLOSE_SECONDS = 2  # autobahn ends it at a whole second of the clock, up to one earlier
+UNSENT, UNREAD, OVERSPENT = 1, 2, 4  # reasons for which a client is not read
+CLOSE_SECONDS = 2  # that a client has to answer a close; autobahn ends it at a whole second, up to one earlier
 
 
 def allow_time_to_close(protocol: Any) -> None:
@@ -36,9 +37,6 @@ def allow_time_to_close(protocol: Any) -> None:
     """
     if has_all(protocol, ("closeHandshakeTimeout",)):
         protocol.closeHandshakeTimeout = CLOSE_SECONDS
-
-
-UNSENT, UNREAD, OVERSPENT = 1, 2, 4  # reasons for which a client is not read
 
 
 def pause_reading(transport: Any, reason: int) -> None:
@@ -100,29 +98,25 @@ class DaphneSocket(WriteBackpressure):
     """One connection of daphne, seen below autobahn: bytes given here go to the kernel at once.
 
     The server writes too: the handshake, pings, answers, the close. It does so through here, also at once, where
-    nothing waits before it. ``has_news`` says that something may wait, or that the connection may have begun to
-    close; ``on_news`` is called before it. Until then nobody has to look at the server's state and buffers, which lie
-    all over the memory.
+    nothing waits before it; else, and when it closes, ``on_news`` is called. Until then nobody has to look at its state
+    and its buffers, which lie all over the memory.
     """
 
-    __slots__ = ("_held", "has_news", "on_news", "protocol", "send_now")
+    __slots__ = ("_held", "on_news", "protocol", "send_now")
 
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol.transport)
         self.protocol = protocol
-        self.has_news = True
-        self.on_news: Callable[[], None] | None = None
+        self.on_news: Callable[[], None] = unheard
         self._held = b""
         self.transport.write = self.write
         self.transport.writeSequence = self.write_parts
         if self.transport.connected:  # else it is never ready
-            self.send_now: Callable[[bytes], int] = self.transport.getHandle().send  # how many bytes the kernel took
-            limit_kernel_buffer(self.transport)
+            self.send_now: Callable[[bytes], int] = self.transport.getHandle().send
+            limit_kernel_buffer(self.transport.getHandle())
 
     def is_ready(self) -> bool:
-        """True if it is open and clear, so that a frame may be written; without news it stays so."""
-        self.has_news = not (self.is_open and self.is_clear)
-        return not self.has_news
+        return self.is_open and self.is_clear
 
     @property
     def is_open(self) -> bool:
@@ -154,7 +148,7 @@ class DaphneSocket(WriteBackpressure):
         if taken < len(data):
             self.write_buffered(data[taken:])
         elif not data.startswith(STAYING):
-            self._tell_news()
+            self.on_news()
 
     def write_parts(self, parts: Iterable[bytes]) -> None:
         """Takes the place of the transport's ``writeSequence``."""
@@ -166,25 +160,16 @@ class DaphneSocket(WriteBackpressure):
 
     def write_buffered(self, rest: bytes) -> None:
         """Leaves bytes, such as the rest of a frame, to the server, which writes them as the kernel takes them."""
-        self._tell_news()
+        self.on_news()
         type(self.transport).write(self.transport, rest)
 
     def hand_over(self, data: bytes, taken: int, ends: list[int]) -> int:
-        """Leaves the rest of the frame in progress to the server; how many frames will have gone with that."""
         whole = bisect_right(ends, taken)
         self.write_buffered(data[taken : ends[whole]])
         return whole + 1
 
-    def _tell_news(self) -> None:
-        self.has_news = True
-        if self.on_news is not None:
-            self.on_news()
-
     def when_drained(self, callback: Callable[[], None]) -> None:
-        """Calls ``callback`` once, when all that waits has gone to the kernel, however little it is.
-
-        Twisted asks a producer that it has paused for more at exactly that moment.
-        """
+        """Twisted asks a producer that it has paused for more at exactly that moment."""
         super().when_drained(callback)
         self.transport.producerPaused = True
 
@@ -193,9 +178,8 @@ class DaphneSocket(WriteBackpressure):
         self.protocol.muted = True
 
 
-def limit_kernel_buffer(transport: Any) -> None:
+def limit_kernel_buffer(handle: socket.socket) -> None:
     """Keeps what a client has not read yet out of the kernel's memory, as far as the system can."""
-    handle = transport.getHandle()
     with suppress(OSError):
         if handle.family == socket.AF_UNIX:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)
@@ -236,5 +220,5 @@ def backpressure_of(daphne: DaphneConnection) -> WriteBackpressure | None:
         return None
     below = below_tls(protocol.transport)
     if getattr(below, "connected", False) and has_all(below, ("getHandle",)):
-        limit_kernel_buffer(below)
+        limit_kernel_buffer(below.getHandle())
     return WriteBackpressure(protocol.transport)

@@ -19,31 +19,32 @@ class SharedSettings:
         self._factory = factory
         self._base: Any = None
         self._shared: Any = None
-        self._values: dict[str, Any] = {}
+        self._names: list[str] = []
+        self._values: list[Any] = []
 
     def apply(self) -> None:
         """Has the connections that come next find the factory's settings, as they are now, in their class."""
         factory = self._factory
-        if factory.protocol is not self._shared:
-            self._base, self._shared = factory.protocol, None
         try:
-            values = None if is_debugging() else self._read()
-            if values is not None and (self._shared is None or values != self._values):
+            if factory.protocol is not self._shared:
+                self._look_at(factory.protocol)
+            values = [getattr(factory, name) for name in self._names]
+            if self._shared is None or values != self._values:
                 self._shared, self._values = self._class_with(values), values
-            factory.protocol = self._base if values is None else self._shared
+            factory.protocol = self._shared if self._names and not is_debugging() else self._base
         except Exception:  # another autobahn, or a class of the site's own that does not take part in this
             factory.protocol = self._base
 
-    def _read(self) -> dict[str, Any] | None:
-        """What a connection would copy; None for a class that was derived from a shared one, and has what it has."""
-        if any(SHARED in vars(kind) for kind in self._base.__mro__):
-            return None
-        return {name: getattr(self._factory, name) for name in self._base.CONFIG_ATTRS if not hasattr(self._base, name)}
+    def _look_at(self, base: Any) -> None:
+        """Finds what a connection would copy; nothing for a class derived from a shared one, which has what it has."""
+        self._base, self._shared = base, None
+        is_derived = any(SHARED in vars(kind) for kind in base.__mro__)
+        self._names = [] if is_derived else [name for name in base.CONFIG_ATTRS if not hasattr(base, name)]
 
-    def _class_with(self, values: dict[str, Any]) -> Any:
+    def _class_with(self, values: list[Any]) -> Any:
         base = self._base
         named = {key: getattr(base, key) for key in ("__module__", "__qualname__", "__doc__")}
-        found = {name: unbound(value) for name, value in values.items()}
+        found = dict(zip(self._names, map(unbound, values), strict=True))
         return type(base.__name__, (base,), found | named | {"CONFIG_ATTRS": (), SHARED: True})
 
 
