@@ -161,7 +161,7 @@ class Crowd:
     def _receive(
         self, due: int, take: Callable[[int, memoryview], int], timeout: float
     ) -> tuple[dict[int, int], list[float], float]:
-        """Reads until ``take`` has counted what is due for each: what is left, when each had it, and how long it took."""
+        """Reads until ``take`` has counted for each what is due: what is left, when each had it, and the seconds."""
         into, view, monotonic = self._into, self._buffer, time.monotonic
         left = dict.fromkeys(self.sockets, due)
         moments: list[float] = []

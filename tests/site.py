@@ -13,6 +13,7 @@ from typing import Any
 from tests.kit.forks import Forked, can_fork
 from tests.kit.waiting import wait_until
 
+PORT_RANGES, PORTS = 12, 1000
 ROOT = Path(__file__).resolve().parent.parent
 
 # What the host site reads. A process of a test sees only those that the test gives it.
@@ -155,10 +156,13 @@ def python(
 def free_port() -> int:
     """Finds a port that nobody listens on, below those that the kernel gives to clients.
 
-    A client that keeps trying to reach a stopped server can then never be given the server's own port.
+    A client that keeps trying to reach a stopped server can then never be given the server's own port. Tests that run
+    side by side look in ports of their own: what one has found free, another would take before a server listens.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + worker % PORT_RANGES * PORTS
     while True:
-        port = random.randrange(20000, 32000)
+        port = random.randrange(first, first + PORTS)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

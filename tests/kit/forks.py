@@ -63,7 +63,8 @@ class Forked(subprocess.Popen[str]):
     """`Popen` of a Python program that need not wait for an interpreter and its libraries."""
 
     def _execute_child(self, args: Any, *options: Any) -> None:
-        directory, env, pipes = options[4], options[5], options[9:15]
+        preexec, passed, directory, env, pipes = options[1], options[3], options[4], options[5], options[9:15]
+        assert (preexec, passed) == (None, ()), "A fork takes no preexec_fn and no pass_fds: start it with is_fresh."
         files = [mine if mine >= 0 else number for number, mine in enumerate((pipes[0], pipes[3], pipes[5]))]
         self.pid = fork_server().fork(args[1:], str(directory), env, files)
         self._child_created = True

@@ -11,11 +11,13 @@ from tests.kit.servers import Server, self_made
 from tests.kit.waiting import wait_until
 from tests.site import START_SECONDS
 
+LOOPS = ("asyncio", "uvloop")
+
 
 class Uvicorn(Server):
-    """A uvicorn of `tests.live.host`; ``application`` may be another of this module's."""
+    """A uvicorn of `tests.live.host`, with the WebSocket implementation that it takes by itself, or another."""
 
-    def __init__(self, database: Path, loop: str, ws: str, way: str = "tcp", **settings: Any) -> None:
+    def __init__(self, database: Path, loop: str, ws: str = "auto", way: str = "tcp", **settings: Any) -> None:
         super().__init__(database, way, **settings)
         self.loop = loop
         self.ws = ws

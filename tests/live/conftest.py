@@ -4,11 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.kit.servers import Publisher, Server, new_database
+from tests.kit.uvicorns import LOOPS, Uvicorn
 from tests.live.reader import SECONDS
 from tests.services import Postgres, Redis, Service
 from tests.site import ROOT, Daphne, Site
@@ -75,5 +76,10 @@ def publisher(fleet_site: Site, tmp_path: Path) -> Iterator[Publisher]:
 
 @pytest.fixture
 def serve(serving: Callable[[Server], Server], database: Path) -> Callable[..., Server]:
-    """`serve("tls", STALLED_TIMEOUT=1)` starts a daphne on an endpoint, with settings of its own."""
-    return lambda way="tcp", **settings: serving(Server(database, way, **settings))
+    """`serve("tls", STALLED_TIMEOUT=1)` starts a daphne on an endpoint, or a uvicorn on a loop, with these settings."""
+
+    def serve(way: str = "tcp", **settings: Any) -> Server:
+        kind = Uvicorn if way in LOOPS else Server
+        return serving(kind(database, way, **settings))
+
+    return serve

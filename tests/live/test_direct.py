@@ -1,4 +1,4 @@
-"""Direct writes on a real daphne: TCP, UNIX socket, TLS; slow, stuck and hostile clients."""
+"""Direct writes on real servers: daphne by TCP, UNIX socket and TLS, uvicorn; slow, stuck and hostile clients."""
 
 import socket
 import threading
@@ -14,6 +14,7 @@ from tests.kit.sockets import masked
 from tests.kit.waiting import wait_until
 
 DIRECTLY = "Connections are written to directly (daphne)"
+ON_UVICORN = "Connections are written to directly (uvicorn)"
 BY_ASGI = "Connections are written to by the server (ASGI send)"
 MIB = 1024 * 1024
 SMALL = 16 * 1024  # bytes of a receive buffer that is soon full
@@ -21,7 +22,15 @@ SMALL = 16 * 1024  # bytes of a receive buffer that is soon full
 
 @pytest.mark.parametrize(
     ("way", "options", "said"),
-    [("tcp", {}, DIRECTLY), ("unix", {}, DIRECTLY), ("tls", {}, BY_ASGI), ("tcp", {"DIRECT_WRITES": False}, BY_ASGI)],
+    [
+        *(
+            ("tcp", {}, DIRECTLY),
+            ("unix", {}, DIRECTLY),
+            ("tls", {}, BY_ASGI),
+            ("tcp", {"DIRECT_WRITES": False}, BY_ASGI),
+        ),
+        *(("asyncio", {}, ON_UVICORN), ("uvloop", {}, ON_UVICORN), ("asyncio", {"DIRECT_WRITES": False}, BY_ASGI)),
+    ],
 )
 def test_whichever_way_everything_arrives_and_the_log_says_which_way(serve, way, options, said):
     server = serve(way, **options)
@@ -40,7 +49,8 @@ def test_whichever_way_everything_arrives_and_the_log_says_which_way(serve, way,
     back = server.visit(f"/ws?v=1&after=1&epoch={ann.epoch}")
     assert back.welcome["recovered"] is True
     assert [fields["offset"] for fields in islice(back.frames(), 600)] == list(range(2, 602))
-    assert [server.log.count(line) for line in (DIRECTLY, BY_ASGI)] == [said == DIRECTLY, said == BY_ASGI]
+    ways = [DIRECTLY, ON_UVICORN, BY_ASGI]
+    assert [server.log.count(line) for line in ways] == [line == said for line in ways]
     assert server.failures == []
 
 
@@ -67,8 +77,9 @@ def test_the_welcome_comes_before_what_is_live_and_nothing_between_is_missed(ser
     assert server.failures == []
 
 
-def test_answers_of_asgi_and_direct_frames_never_mix(serve):
-    server = serve()
+@pytest.mark.parametrize("way", ["tcp", "asyncio", "uvloop"])
+def test_answers_of_asgi_and_direct_frames_never_mix(serve, way):
+    server = serve(way)
     client = server.visit()
     asking = threading.Thread(target=server.get, args=("/many?count=2000&bytes=500",))
     asking.start()
@@ -83,7 +94,8 @@ def test_answers_of_asgi_and_direct_frames_never_mix(serve):
 
 
 @pytest.mark.parametrize(
-    ("way", "options"), [("tcp", {}), ("unix", {}), ("tls", {}), ("tcp", {"DIRECT_WRITES": False})]
+    ("way", "options"),
+    [*((way, {}) for way in ("tcp", "unix", "tls", "asyncio", "uvloop")), ("tcp", {"DIRECT_WRITES": False})],
 )
 def test_who_stops_reading_costs_little_holds_up_nobody_and_misses_nothing(serve, way, options):
     server = serve(way, STALLED_TIMEOUT=600, **options)  # nobody is sent away, however busy the machine is
@@ -126,9 +138,11 @@ while current_process().pruning.prune("broadcast", 200, None):
 """
 
 
-@pytest.mark.parametrize("options", [{}, {"DIRECT_WRITES": False}])
-def test_who_takes_nothing_for_long_is_sent_away_to_come_back(serve, options):
-    server = serve(STALLED_TIMEOUT=0.5, **options)
+@pytest.mark.parametrize(
+    ("way", "options"), [("tcp", {}), ("tcp", {"DIRECT_WRITES": False}), ("asyncio", {}), ("uvloop", {})]
+)
+def test_who_takes_nothing_for_long_is_sent_away_to_come_back(serve, way, options):
+    server = serve(way, STALLED_TIMEOUT=0.5, **options)
     reader, stuck = server.visit(), server.visit(receive_buffer=SMALL)
     before = server.sockets
     with ThreadPoolExecutor() as pool:
