@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, transaction
 
+from broadcast.engine.hub import poll
+
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NOTICED = 2.5  # seconds after which every hub has looked at what was restored
+NOTICED_IN_TURN = 6.0  # where each group has its turn
 TABLES = ("broadcast_group", "broadcast_message")
 
 
@@ -59,7 +62,7 @@ class Backups:
                     anew = f"UPDATE broadcast_group SET epoch = %s, {quote('begin')} = head WHERE name = %s"
                     cursor.execute(anew, [epoch, name])
         if not is_told:
-            self.world.database.let_look(now + NOTICED)
+            self.world.database.let_look(now + (NOTICED if poll.FEW else NOTICED_IN_TURN))
 
     def _would_be_noticed(self, group: str, head: int) -> bool:
         """True if the log has lost nothing, or some hub that will look has got beyond it."""

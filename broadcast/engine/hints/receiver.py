@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from channels.exceptions import ChannelFull
@@ -44,7 +45,8 @@ class LayerReceiver:
         self._on_control = on_control
         self._layer: Any = None
         self._channel = ""
-        self._groups: dict[str, bool] = {}
+        self._joined: dict[str, None] = {}  # groups, in the order in which they are renewed
+        self._missing: dict[str, None] = {}  # groups that the layer could not add the channel to
         self._changing = asyncio.Lock()
         self._receiving: asyncio.Task[None] | None = None
         self._paused_until = 0.0
@@ -52,24 +54,26 @@ class LayerReceiver:
 
     @property
     def groups(self) -> list[str]:
-        return [group for group in self._groups if group != CONTROL_GROUP]
+        return [group for group in (*self._joined, *self._missing) if group != CONTROL_GROUP]
 
     async def join_control(self) -> None:
         """Enters the group of all nodes, for what is told to every one of them; once is enough."""
-        if CONTROL_GROUP not in self._groups:
+        if CONTROL_GROUP not in self._joined and CONTROL_GROUP not in self._missing:
             await self.add(CONTROL_GROUP)
 
-    async def add(self, group: str) -> None:
+    async def add(self, *groups: str) -> None:
         async with self._changing:
-            self._groups[group] = False
-            self._groups[group] = await self._add(group)
+            self._missing.update(dict.fromkeys(groups))
+            for group in groups:
+                await self._add(group)
 
     async def discard(self, group: str) -> None:
         async with self._changing:
             if self._layer is not None:
                 await self._call(self._layer.group_discard, channels_group(group), self._channel)
-            self._groups.pop(group, None)
-            if not self._groups:
+            self._joined.pop(group, None)
+            self._missing.pop(group, None)
+            if not (self._joined or self._missing):
                 await self._leave()
 
     async def renew(self) -> None:
@@ -78,12 +82,10 @@ class LayerReceiver:
         Then sends itself an event. Only when it hears it does the layer work again, both ways.
         """
         async with self._changing:
-            if self._groups and self._layer is not self._configured_layer():
+            if self._layer is not None and self._layer is not self._configured_layer():
                 await self._leave()
-            for group in sorted(self._groups, key=self._groups.__getitem__)[:RENEWED_AT_ONCE]:
-                self._groups[group] = self._groups.pop(group)  # to the end of the line
-                self._groups[group] = await self._add(group)
-                if not self._groups[group]:
+            for group in [*islice(chain(self._missing, self._joined), RENEWED_AT_ONCE)]:
+                if not await self._add(group):
                     return
             if self._layer is not None:
                 await self._call(self._layer.send, self._channel, self._probe())
@@ -93,11 +95,16 @@ class LayerReceiver:
             await self._leave()
 
     async def _add(self, group: str) -> bool:
+        """Adds the channel to a group, which goes to the end of the line of those to be renewed."""
         if self._layer is None:
             await self._enter()
-        if self._layer is None:
-            return False
-        return await self._call(self._layer.group_add, channels_group(group), self._channel)
+        is_joined = self._layer is not None and await self._call(
+            self._layer.group_add, channels_group(group), self._channel
+        )
+        self._joined.pop(group, None)
+        self._missing.pop(group, None)
+        (self._joined if is_joined else self._missing)[group] = None
+        return is_joined
 
     async def _enter(self) -> None:
         layer = self._configured_layer()
@@ -120,9 +127,11 @@ class LayerReceiver:
         self._process.own_channels.discard(self._channel)
         receiving, self._receiving = self._receiving, None
         if layer is not None:
-            for group in self._groups:
+            for group in self._joined:
                 if not await self._call(layer.group_discard, channels_group(group), self._channel):
                     break
+        self._missing.update(self._joined)
+        self._joined.clear()
         while receiving is not None and not receiving.done():
             receiving.cancel()  # channels_redis.core loses a cancellation that comes while a message does
             await asyncio.wait([receiving], timeout=CANCEL_AGAIN)

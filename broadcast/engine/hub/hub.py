@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ...exceptions import LogUnavailable, NoLog
+from ...exceptions import NoLog
+from ..batcher import Batcher
 from ..frames import Frame, message_frame
-from ..health import SENDING
 from ..hints.hint import Hint
-from ..log_lines import say
 from ..storage.database import EpochEnded
 from ..storage.records import VOID, Head
+from .housekeeping import Housekeeping, report
 from .pages import PAGE
+from .poll import Poll
 from .position import Follower, Position
 from .ring import MAX_FRAMES
 from .stream import GroupStream
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 EARLY_PATIENCE = 0.005  # seconds that a missing hint may be late before the log is asked
 LINGER = 5.0  # seconds that a group outlives its last connection
-PRUNE_EVERY = 60.0  # seconds
+AT_ONCE = 500  # groups in one look at their heads
 
 
 class Hub:
@@ -36,16 +37,20 @@ class Hub:
         self._loop = node.loop
         self._log = node.process.log
         self._database = node.database
-        self._opening: dict[str, asyncio.Task[GroupStream]] = {}
+        self._poll = Poll(self._log, self._database)
+        self._opening = Batcher(self._open, AT_ONCE)
+        self._housekeeping = Housekeeping(node, self)
         self._catching_up: dict[GroupStream, asyncio.Task[None]] = {}
         self._sequencing: dict[str, asyncio.Task[None]] = {}
-        self._tidying: asyncio.Task[None] | None = None
-        self._next_prune = self._loop.time() + PRUNE_EVERY
 
     @property
     def is_busy(self) -> bool:
         """True if a group is followed, was a moment ago, or is about to be."""
-        return bool(self.streams or self._opening)
+        return bool(self.streams or len(self._opening))
+
+    def has(self, group: str) -> bool:
+        """True if a group is followed, was a moment ago, or is about to be."""
+        return group in self.streams or group in self._opening
 
     # Joining
 
@@ -68,29 +73,29 @@ class Hub:
 
     async def open(self, group: str) -> GroupStream:
         """The stream of a group. The first to ask for it joins the Channels group, then reads the head."""
-        if group in self.streams:
-            return self.streams[group]
-        if group not in self._opening:
-            self._opening[group] = asyncio.create_task(self._open(group))
-            self._opening[group].add_done_callback(lambda done: self._opened(group, done))
-        return await asyncio.shield(self._opening[group])
+        return self.streams.get(group) or await self._opening.ask(group)
 
-    def _opened(self, group: str, task: asyncio.Task[GroupStream]) -> None:
-        self._opening.pop(group, None)
-        if not task.cancelled():
-            task.exception()  # is told to whoever still waits, and that may be nobody
+    async def _open(self, groups: list[str]) -> Mapping[str, GroupStream]:
+        """The streams of groups that nobody follows yet: one look for the heads of all."""
+        opened = {group: self._new_stream(group) for group in groups}
+        try:
+            await self._node.receiver.add(*groups)
+            with suppress(NoLog):
+                for group, head in (await self._database.read(self._log.heads, groups)).items():
+                    opened[group].restart(head.epoch, head.begin, head.floor)
+                    opened[group].skip_to(head.offset)
+                    if head.has_waiting:
+                        self._start_sequencing(group)
+        except BaseException:
+            self._housekeeping.leave(groups)
+            raise
+        for stream in opened.values():
+            stream.idle_since = self._loop.time()
+        self.streams.update(opened)
+        return opened
 
-    async def _open(self, group: str) -> GroupStream:
+    def _new_stream(self, group: str) -> GroupStream:
         stream = GroupStream(group, lambda after: self._read_page(stream, after))
-        await self._node.receiver.add(group)
-        with suppress(NoLog):
-            head = await self._database.read(self._log.head, group)
-            stream.restart(head.epoch, head.begin, head.floor)
-            stream.skip_to(head.offset)
-            if head.has_waiting:
-                self._start_sequencing(group)
-        stream.idle_since = self._loop.time()
-        self.streams[group] = stream
         return stream
 
     async def _read_page(self, stream: GroupStream, after: int) -> list[Frame]:
@@ -115,7 +120,7 @@ class Hub:
         """Delivers a hint to the group's stream; what it shows to be missing is read from the log."""
         stream = self.streams.get(hint.group)
         if stream is None:
-            if opening := self._opening.get(hint.group):
+            if opening := self._opening.under_way(hint.group):
                 opening.add_done_callback(lambda _: self.on_hint(hint))
         elif stream.head == 0 and (looking := self._catching_up.get(stream)):
             looking.add_done_callback(lambda _: self.on_hint(hint))  # the first message of the log comes before it
@@ -234,46 +239,37 @@ class Hub:
         """One poll: compares every stream with its head in the log. Never raises; the next poll makes up for it."""
         try:
             if self.streams:  # otherwise a node that is only held or kept needs no database
-                await self._compare_with_log(list(self.streams.values()))
+                await self._look(await self._poll.due(self.streams, self._opening))
         except Exception as error:
             report(error)
         self._drop_idle()
-        if self._tidying is None or self._tidying.done():
-            self._tidying = asyncio.create_task(self._tidy())
+        self._housekeeping.begin()
+
+    async def _look(self, due: list[GroupStream]) -> None:
+        for start in range(0, len(due), AT_ONCE):
+            some = due[start : start + AT_ONCE]
+            try:
+                await self._compare_with_log(some)
+            except Exception as error:
+                self._poll.again(some)
+                report(error)
 
     def close(self) -> None:
         """Ends what is under way, and lets nothing more begin."""
         self.streams.clear()
-        under_way = [*self._opening.values(), *self._catching_up.values(), *self._sequencing.values(), self._tidying]
-        for task in under_way:
-            if task is not None:
-                task.cancel()
+        self._opening.close()
+        self._housekeeping.close()
+        for task in (*self._catching_up.values(), *self._sequencing.values()):
+            task.cancel()
 
     def _drop_idle(self) -> None:
-        for stream in list(self.streams.values()):
-            stream.ring.trim()
+        now, dropped = self._loop.time(), []
+        for stream in self.streams.values():
+            if stream.ring.frames:
+                stream.ring.trim()
             idle_since = stream.idle_since
-            if idle_since is not None and not stream.joining and self._loop.time() - idle_since > LINGER:
-                del self.streams[stream.name]
-
-    async def _tidy(self) -> None:
-        """Does slow housekeeping beside the polls: renews channel groups and prunes old messages."""
-        receiver, process = self._node.receiver, self._node.process
-        try:
-            await receiver.renew()
-            for group in receiver.groups:
-                if group not in self.streams and group not in self._opening:
-                    await receiver.discard(group)
-            if self._loop.time() >= self._next_prune or process.health.log.is_failing_for(SENDING):
-                self._next_prune = self._loop.time() + PRUNE_EVERY
-                for name in list(self.streams):
-                    while await self._database.write(process.pruning.step, name):
-                        pass
-        except Exception as error:
-            report(error)
-
-
-def report(error: BaseException | None) -> None:
-    """Logs a failure that the next poll makes up for; that the log is away has been logged."""
-    if error is not None and not isinstance(error, LogUnavailable):
-        say(logging.ERROR, "A poll of the message log failed; the next follows", error=error)
+            if idle_since is not None and not stream.joining and now - idle_since > LINGER:
+                dropped.append(stream.name)
+        for name in dropped:
+            del self.streams[name]
+        self._housekeeping.leave(dropped)

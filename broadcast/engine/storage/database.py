@@ -25,6 +25,7 @@ from django.db.transaction import TransactionManagementError
 from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Group, Message
 from ..system import System
+from .changes import next_change
 from .interruptions import interruption_behind
 from .records import VOID, Head
 
@@ -246,7 +247,8 @@ def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Call
     PostgreSQL locks the row without waiting for foreign keys. From then on nothing waits for anybody else for long.
     """
     group, fields = group_and_fields(connection)
-    reserve = f"UPDATE {group} SET head = head + %s WHERE name = %s"  # noqa: S608 (its own names)
+    change = f"head = head + %s, changed = {next_change(connection)}"
+    reserve = f"UPDATE {group} SET {change} WHERE name = %s"  # noqa: S608 (its own names)
     is_timed = connection.vendor == "postgresql" and not connection.savepoint_ids
     hurry = f", set_config('lock_timeout', '{HOLDING_MS}', true)" if is_timed else ""
     look = f"SELECT {fields}{hurry} FROM {group} WHERE name = %s"  # noqa: S608

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import connections, transaction
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 
 from ...exceptions import LogUnavailable
 from ...groups import retention
@@ -28,6 +29,25 @@ class Pruning:
         self._log = log
         self._system = system
         self._health = health
+
+    def due(self, names: Sequence[str]) -> list[str]:
+        """Those of these groups that keep more than they have to; or one of them, if it is to be seen whether the log
+        takes a message again."""
+        first = messages().filter(group_id=OuterRef("name"), offset=OuterRef("floor") + 1).values("sent_at")
+        with self._log.access():
+            found = list(
+                groups()
+                .filter(name__in=names, head__gt=F("floor"))
+                .values_list("name", "head", "floor", Subquery(first))
+            )
+        due = [name for name, head, floor, sent_at in found if self._is_due(name, head - floor, sent_at)]
+        return due or ([*names[:1]] if self._health.log.is_failing_for(SENDING) else [])
+
+    def _is_due(self, group: str, count: int, oldest: datetime | None) -> bool:
+        keep, seconds = retention(group)
+        since = None if seconds is None else self._ago(seconds)
+        is_old = since is not None and (oldest is None or oldest < since)
+        return is_old or (keep is not None and count > keep)
 
     def step(self, group: str) -> bool:
         """Deletes some of what need not be kept. Returns True if there may be more.

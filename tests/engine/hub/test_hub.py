@@ -13,6 +13,7 @@ import pytest
 from broadcast import asend_many
 from broadcast.engine.hints.hint import EVENT, Hint, event_of
 from broadcast.engine.hints.layer import current_layer
+from broadcast.engine.hub import housekeeping
 from broadcast.engine.hub import hub as hub_module
 from broadcast.engine.hub import pages as pages_module
 from broadcast.engine.hub import ring as ring_module
@@ -119,7 +120,7 @@ async def test_many_who_join_at_once_open_the_group_once(away):
     clients = [Client() for _ in range(20)]
     positions = await asyncio.gather(*(client.join() for client in clients))
     assert current_layer().calls == [("add", "broadcast")]
-    assert away.calls == ["head", "heads"]
+    assert away.calls == ["heads"]
     assert {(position.offset, position.epoch) for position in positions} == {(0, await epoch_now())}
     assert not any(client.recovered for client in clients)
 
@@ -168,12 +169,13 @@ async def test_whoever_knows_more_than_the_hub_waits_for_a_log_that_is_away_and_
 async def test_a_message_that_is_committed_while_a_group_opens_is_not_held_up(away):
     """The hint falls between the reading of the head and the joining."""
 
-    def head(name: str, method: Callable[..., Any], group: str) -> Any:
-        result = method(group)
-        this_process.hints.publish_news(this_process.log.append(drafts("meanwhile")).news)
+    def heads(name: str, method: Callable[..., Any], groups: list[str]) -> Any:
+        result = method(groups)
+        if not result["broadcast"].offset:
+            this_process.hints.publish_news(this_process.log.append(drafts("meanwhile")).news)
         return result
 
-    away.wrap("head", head)
+    away.wrap("heads", heads)
     _, hub = await one()
     await until(lambda: hub.streams["broadcast"].head == 1)
 
@@ -511,10 +513,12 @@ async def test_a_layer_that_forgot_is_told_again(polling):
 
 
 async def test_pruning_goes_on_while_there_is_more_and_survives_what_fails(monkeypatch, polling):
-    monkeypatch.setattr(hub_module, "PRUNE_EVERY", 0.01)
+    monkeypatch.setattr(housekeeping, "PRUNE_EVERY", 0.01)
+    monkeypatch.setattr(this_process.pruning, "due", list)
     outcomes = [True, True, LogUnavailable("away"), ZeroDivisionError(), True, False]
     step = Mock(side_effect=chain(outcomes, repeat(False)))
     monkeypatch.setattr(this_process.pruning, "step", step)
+    await append("begins")
     client, _ = await one()
     await until(lambda: step.call_count >= len(outcomes))
     await append("a")

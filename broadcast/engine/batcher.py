@@ -1,0 +1,80 @@
+"""Look-ups in batches: what is asked for while one is under way is asked for together, in the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Batcher(Generic[K, V]):
+    """Looks keys up, at most ``most`` at a time. A single one waits for nobody; a crowd shares the look-ups.
+
+    ``look_up`` returns what it finds for each key, or raises, and then all who asked in that batch are told.
+    """
+
+    def __init__(self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V]]], most: int) -> None:
+        self._look_up = look_up
+        self._most = most
+        self._asked: dict[K, asyncio.Future[V]] = {}  # and not answered yet
+        self._waiting: list[K] = []
+        self._running: asyncio.Task[None] | None = None
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._asked)
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._asked
+
+    def under_way(self, key: K) -> asyncio.Future[V] | None:
+        """The answer that somebody waits for; None if nobody has asked."""
+        return self._asked.get(key)
+
+    async def ask(self, key: K) -> V:
+        """What is found for ``key``; who asks for the same meanwhile shares the answer. Raises as ``look_up`` does."""
+        answer = self._asked.get(key)
+        if answer is None:
+            answer = self._asked[key] = asyncio.get_running_loop().create_future()
+            self._waiting.append(key)
+            if self._running is None:
+                self._running = asyncio.create_task(self._run())
+        return await asyncio.shield(answer)
+
+    def close(self) -> None:
+        """Ends what is under way; whoever waits is cancelled."""
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                keys, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                await self._answer(keys)
+        finally:
+            self._running = None
+            for answer in self._asked.values():
+                answer.cancel()
+            self._asked.clear()
+            self._waiting.clear()
+
+    async def _answer(self, keys: list[K]) -> None:
+        try:
+            found = await self._look_up(keys)
+            for key in keys:
+                settle(self._asked.pop(key), found[key])
+        except Exception as error:
+            for key in keys:
+                if (answer := self._asked.pop(key, None)) is not None and not answer.done():
+                    answer.set_exception(error)
+                    answer.exception()  # is told to whoever still waits, and that may be nobody
+
+
+def settle(answer: asyncio.Future[V], value: V) -> None:
+    if not answer.done():
+        answer.set_result(value)

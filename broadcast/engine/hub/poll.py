@@ -1,0 +1,58 @@
+"""The choice of a poll: the streams that it compares with the log. All of a few; of many, those with news."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from ...conf import conf
+from ..storage.changes import Mark
+from ..storage.log import Log
+from ..storage.threads import NodeDatabase
+
+if TYPE_CHECKING:
+    from .stream import GroupStream
+
+FEW = 100  # groups, whose heads cost no more than to ask what has changed
+SWEEP_SECONDS = 30.0  # in which each of many is compared once: nothing tells of rows that were deleted by hand
+
+
+class Poll:
+    """Chooses among the streams of one hub, and keeps the mark by which the log tells what is new."""
+
+    def __init__(self, log: Log, database: NodeDatabase) -> None:
+        self._log = log
+        self._database = database
+        self._mark: Mark | None = None
+        self._again: set[str] = set()  # of groups of which it is not known yet how far they are
+        self._line: list[str] = []  # of those that are compared in turn
+
+    async def due(self, streams: Mapping[str, GroupStream], opening: Collection[str]) -> list[GroupStream]:
+        """The streams to compare now. Raises as the log does, and then all of this is due again.
+
+        Who is about to open a group may have read its head before what is news here, and is compared next time.
+        """
+        if len(streams) <= FEW:
+            self._mark, self._again = None, set()
+            return list(streams.values())
+        found = await self._database.read(self._log.changes, self._mark)
+        if found is None:
+            return list(streams.values())
+        self._mark = found.mark
+        if found.names is None:
+            self._again = {*opening}
+            return list(streams.values())
+        news = found.names | self._again
+        self._again = {name for name in news if name in opening}
+        return [streams[name] for name in {*news, *self._next_in_line(streams)} if name in streams]
+
+    def again(self, streams: Iterable[GroupStream]) -> None:
+        """Has streams that could not be compared be due at the next poll, too."""
+        self._again.update(stream.name for stream in streams)
+
+    def _next_in_line(self, streams: Mapping[str, GroupStream]) -> list[str]:
+        if not self._line:
+            self._line = list(streams)
+        count = 1 + int(len(streams) * conf.POLL_INTERVAL / SWEEP_SECONDS)
+        taken, self._line = self._line[-count:], self._line[:-count]
+        return taken
