@@ -39,7 +39,7 @@ from .engine.frames import (
 from .engine.hub.position import Position
 from .engine.inbox import MAX_LAG, PONG_SECONDS, Inbox, Outcome
 from .engine.process import current_process
-from .engine.storage.database import reading
+from .engine.questions import Questions
 from .engine.storage.records import Draft
 from .engine.throttle import TokenBucket
 from .engine.transports.connect import transport_for
@@ -183,9 +183,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
         return await arequire(self.read, self.user, action, name)
 
     async def read(self, question: Callable[[], T], /) -> T:
-        """Asks the database in the node's threads. Raises LogUnavailable."""
-        threads = await self.node.database.threads()
-        return await threads.read(reading, question)
+        """Asks the database in the node's threads, with what others ask. Raises LogUnavailable."""
+        return await self.node.part(Questions).ask(question)
 
     async def sign_out(self, after: float) -> None:
         """Sends the client away because its user is no longer signed in as before; it comes back as whoever it is."""

@@ -14,9 +14,9 @@ from django.db import InterfaceError, OperationalError
 from django.urls import re_path
 
 from broadcast import routing
+from broadcast.access.arrivals import Arrivals
 from broadcast.asgi import with_broadcast
 from broadcast.engine.storage import database
-from broadcast.middleware import UserMiddleware
 from tests.tabs import WAIT, Browser
 
 pages = get_asgi_application()
@@ -54,7 +54,7 @@ async def test_while_sessions_cannot_be_read_clients_are_sent_away(transactional
 
 
 async def test_who_brings_no_session_is_a_guest_without_a_look_into_it_and_without_a_thread(monkeypatch):
-    monkeypatch.setattr(UserMiddleware, "resolve_scope", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(Arrivals, "user_of", Mock(side_effect=AssertionError))
     assert await is_greeted(application, "/ws")
 
 

@@ -52,7 +52,12 @@ def is_kept_by_client(session: Any) -> bool:
 def is_of_password(session: Any, user: Any) -> bool:
     """True if a session was begun under the password that its user has now, as Django's ``get_user`` finds it."""
     is_anothers = session[SESSION_KEY] != user._meta.pk.value_to_string(user)
-    if is_anothers or not hasattr(user, "get_session_auth_hash"):
+    return is_anothers or is_verified(session, user)
+
+
+def is_verified(session: Any, user: Any) -> bool:
+    """True if a session has the hash of its user's password, as Django verifies it; also by a key that was replaced."""
+    if not hasattr(user, "get_session_auth_hash"):
         return True
     begun_under = session.get(HASH_SESSION_KEY) or ""
     hashes = [user.get_session_auth_hash()]

@@ -1,0 +1,133 @@
+"""Arrivals: who new connections belong to, by their sessions; a crowd is looked up together, as Django does for one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends import db
+from django.db import Error
+
+from ..engine.batcher import Batcher
+from ..engine.node import Node
+from ..engine.process import current_process
+from ..engine.storage.database import reading
+from .sessions import is_verified
+
+AT_ONCE = 200  # sessions in one look
+
+Found = Any | Exception
+"""A user, or what went wrong with this one alone."""
+
+
+class Arrivals:
+    """The look-ups of those who connect to one node. A part of it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._users = Batcher(self._look_up, AT_ONCE)
+
+    async def user_of(self, session: Any) -> Any:
+        """The user whom a session signs in, or an ``AnonymousUser``; the session is loaded then.
+
+        Raises LogUnavailable if the database is away, NoLog if it has no tables or may not be used.
+        """
+        found = await self._users.ask(session)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def _look_up(self, sessions: list[Any]) -> Mapping[Any, Found]:
+        threads = await self._node.database.threads()
+        return await threads.read(reading, partial(users_of, sessions))
+
+
+def users_of(sessions: Sequence[Any]) -> dict[Any, Found]:
+    """The user of each session: a query for the sessions and one for the users, where Django keeps both in tables."""
+    load_from_tables(sessions)
+    accounts = accounts_of(sessions)
+    found: dict[Any, Found] = {}
+    for session in sessions:
+        try:
+            found[session] = user_of(session, accounts) or AnonymousUser()
+        except Error:
+            raise
+        except Exception as error:  # what is in a session, and who finds its user, is the site's own
+            found[session] = error
+    return found
+
+
+def load_from_tables(sessions: Iterable[Any]) -> None:
+    """Loads those that Django's own engine keeps in a table; others load themselves, as does one that is not there."""
+    stores: defaultdict[Any, defaultdict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    for session in sessions:
+        if is_in_table(type(session)) and session.session_key:
+            stores[type(session)][session.session_key].append(session)
+    for store, wanted in stores.items():
+        now = current_process().system.now()
+        rows = store.get_model_class().objects.filter(session_key__in=list(wanted), expire_date__gt=now)
+        for key, data in rows.values_list("session_key", "session_data"):
+            for session in wanted[key]:
+                fill(session, session.decode(data))
+
+
+def is_in_table(store: Any) -> bool:
+    own = db.SessionStore
+    return bool(issubclass(store, own)) and all(
+        getattr(store, name) is getattr(own, name) for name in ("load", "_get_session_from_db")
+    )
+
+
+def fill(session: Any, data: dict[str, Any]) -> None:
+    """Has a session load what its engine would have read."""
+    session.load = lambda: data
+    try:
+        session.get(SESSION_KEY)
+    finally:
+        del session.load
+
+
+def accounts_of(sessions: Iterable[Any]) -> dict[str, Any]:
+    """The accounts that these sessions name and that Django's own backend would look up by their keys alone."""
+    model = get_user_model()
+    keys = {}
+    for session in sessions:
+        with suppress(Exception):  # is met again when its own turn comes
+            if is_plain(backend_of(session)):
+                keys[session[SESSION_KEY]] = model._meta.pk.to_python(session[SESSION_KEY])
+    found = model._default_manager.in_bulk(set(keys.values())) if keys else {}
+    return {written: found.get(key) for written, key in keys.items()}
+
+
+def backend_of(session: Any) -> Any:
+    """The authentication backend that signed a session in, if the site still has it; None if nobody is signed in."""
+    path = session.get(BACKEND_SESSION_KEY)
+    return load_backend(path) if path in settings.AUTHENTICATION_BACKENDS and SESSION_KEY in session else None
+
+
+def is_plain(backend: Any) -> bool:
+    """True if a backend finds users as Django's own does."""
+    return getattr(type(backend), "get_user", None) is ModelBackend.get_user
+
+
+def user_of(session: Any, accounts: Mapping[str, Any]) -> Any:
+    """The user of one session, as ``get_user`` of Channels has it; None for a guest."""
+    backend = backend_of(session)
+    if backend is None:
+        return None
+    if is_plain(backend):
+        user = accounts[session[SESSION_KEY]]
+        user = user if user is not None and backend.user_can_authenticate(user) else None
+    else:
+        user = backend.get_user(get_user_model()._meta.pk.to_python(session[SESSION_KEY]))
+    if user is not None and not is_verified(session, user):
+        session.flush()
+        return None
+    return user
