@@ -146,8 +146,10 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             raise
         if self.closing:  # the client was told to go meanwhile
             position.leave()
-        else:
-            self.transport.follow(position)
+            return
+        self.transport.follow(position)
+        if has_something_to_lose(self.user, name):
+            self.node.part(Revalidator).watch(self, name)
 
     def welcome(self, position: Position, recovered: bool, user: str | None) -> Fields:
         offset = position.offset if position.stream.is_logged else None
@@ -160,8 +162,6 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             kept[group] = name
         if kept or self.signed_names:
             self.signed_names = kept
-        if has_something_to_lose(self.user, kept.get(group, "")):
-            self.node.part(Revalidator).watch(self)
 
     # Gaining and losing
 

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterator, Mapping, Set
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ..conf import conf
+from ..conf import conf, user_settings
 from ..engine.frames import UNAVAILABLE
 from ..engine.hints.layer import CONTROL_GROUP
 from ..engine.hub.position import Position
@@ -21,13 +21,18 @@ from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads
 from ..engine.transports.transport import Transport
 from ..exceptions import NoLog, Refused
+from .fingerprints import Seen, see
+from .refusals import needs_database
+from .sessions import signs_in
 from .signals import REVOKE
+from .signed_names import is_signed
 from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify
 
 T = TypeVar("T")
 
 PASS_SECONDS = 3.0  # seconds; a right that is lost ends within five, with time to spare for a busy process
 EVENT_DELAY = 0.2  # seconds: Django tells of a sign-out before it deletes the session
+SEEN_AT_ONCE = 500  # connections
 IDENTIFIED_AT_ONCE = 200  # connections
 JUDGED_AT_ONCE = 20  # connections: rules that ask for permissions take two queries a user
 MAX_FAILURES = 3  # in a row, after which a pass is given up
@@ -53,6 +58,8 @@ class Revalidator:
 
     def __init__(self, node: Node) -> None:
         self.connections: set[Revalidated] = set()
+        self._open_ended: set[Revalidated] = set()  # whose rights may go though neither user nor session changes
+        self._unsettled: set[Revalidated] = set()  # that have come, or followed something else, since they were judged
         self._node = node
         self._system = node.process.system
         self._health = node.process.health.access
@@ -60,21 +67,27 @@ class Revalidator:
         self._due: set[str] = set()  # keys of users
         self._is_everyone_due = False
         self._signed_out: set[str] = set()
+        self._known: dict[Any, int] = {}  # fingerprints of the users as they were judged, by their keys
+        self._rules: Any = None  # by which they were judged
         self._unjudged: dict[Revalidated, tuple[float, int]] = {}  # since when, and how far they were then
         self._running: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         node.control_handlers[REVOKE] = self.on_event
 
-    def watch(self, connection: Revalidated) -> None:
-        """Revalidates a connection until ``unwatch``."""
+    def watch(self, connection: Revalidated, name: str = "") -> None:
+        """Revalidates a connection until ``unwatch``. To be said again when it follows the group of a further name."""
         self.connections.add(connection)
+        self._unsettled.add(connection)
+        if name and (is_signed(name) or needs_database("subscribe", name)):
+            self._open_ended.add(connection)
         if self._running is None:
             self._due, self._signed_out = set(), set()  # of connections that are gone
             self._running = asyncio.create_task(self._run())
 
     def unwatch(self, connection: Revalidated) -> None:
         """Stops revalidating a connection; does nothing if it is not watched."""
-        self.connections.discard(connection)
+        for connections in (self.connections, self._open_ended, self._unsettled):
+            connections.discard(connection)
         self._unjudged.pop(connection, None)
 
     def on_event(self, event: Mapping[str, Any]) -> None:
@@ -116,9 +129,8 @@ class Revalidator:
         self._wake.clear()
         everyone, due, signed_out = self._is_everyone_due, self._due, self._signed_out
         self._is_everyone_due, self._due, self._signed_out = False, set(), set()
-        found = sorted((key_of(each.user), id(each), each) for each in self.connections)  # one user's side by side
         judged: set[Revalidated] = set()
-        asked = [each for key, _, each in found if everyone or key in due]
+        asked = [each for each in self.connections if everyone or key_of(each.user) in due]
         try:
             await self._revalidate(asked, signed_out, judged)
         except NoLog:
@@ -147,15 +159,58 @@ class Revalidator:
     async def _revalidate(self, connections: list[Revalidated], signed_out: Set[str], judged: set[Revalidated]) -> None:
         """Ends what was lost, and notes of whom it is known."""
         answers: CachedRefusals = {}
-        for some in slices(connections, IDENTIFIED_AT_ONCE):
+        if len(self._known) > 2 * len(self.connections):
+            present = {each.user.pk for each in self.connections if each.user is not None}
+            self._known = {key: known for key, known in self._known.items() if key in present}
+        if self._rules is not (rules := user_settings()):
+            self._rules = rules
+            self._unsettled.update(self.connections)
+        for some in slices(connections, SEEN_AT_ONCE):
             threads = await self._node.database.threads()  # each time: the node closes those that nobody uses
-            snapshots = [snapshot_of(each, key_of(each.user) in signed_out) for each in some]
-            await threads.read(reading, partial(identify, snapshots))
-            self._send_away([snapshot for snapshot in snapshots if snapshot.is_signed_out])
-            for snapshot in snapshots:
-                snapshot.connection.user = snapshot.user
-            following = [snapshot for snapshot in snapshots if snapshot.followed and not snapshot.is_signed_out]
-            await self._judge(following, answers, threads, judged)
+            users = {each.user.pk: each.user for each in some if each.user is not None}
+            held = [each.session for each in some if signs_in(each.session)]
+            seen = await threads.read(reading, partial(see, users, held))
+            due = [each for each in some if not self._is_as_judged(each, seen, signed_out)]
+            self._unsettled.difference_update(due)
+            due.sort(key=lambda each: key_of(each.user))  # one user's side by side
+            judged.update(set(some).difference(due))
+            try:
+                for few in slices(due, IDENTIFIED_AT_ONCE):
+                    await self._identify(few, signed_out, answers, judged)
+            finally:
+                self._settle(due, seen, judged)
+
+    def _is_as_judged(self, connection: Revalidated, seen: Seen, signed_out: Set[str]) -> bool:
+        """True if nothing has changed on which the rights of a connection rest."""
+        user = connection.user
+        if user is None or connection in self._unsettled or connection in self._open_ended:
+            return False
+        is_same = user.pk in seen.users and seen.users[user.pk] == self._known.get(user.pk)
+        is_held = not signs_in(connection.session) or connection.session.session_key in seen.sessions
+        return is_same and is_held and key_of(user) not in signed_out
+
+    def _settle(self, due: list[Revalidated], seen: Seen, judged: set[Revalidated]) -> None:
+        """Notes as what users were judged; who could not be is judged again, and so is whoever shares the user."""
+        left = {key_of(each.user) for each in due if each not in judged}
+        for each in due:
+            if key_of(each.user) in left:
+                if each in self.connections:
+                    self._unsettled.add(each)
+            elif each.user is not None and each.user.pk in seen.users:
+                self._known[each.user.pk] = seen.users[each.user.pk]
+
+    async def _identify(
+        self, some: list[Revalidated], signed_out: Set[str], answers: CachedRefusals, judged: set[Revalidated]
+    ) -> None:
+        threads = await self._node.database.threads()
+        snapshots = [snapshot_of(each, key_of(each.user) in signed_out) for each in some]
+        await threads.read(reading, partial(identify, snapshots))
+        self._send_away([snapshot for snapshot in snapshots if snapshot.is_signed_out])
+        for snapshot in snapshots:
+            snapshot.connection.user = snapshot.user
+        judged.update(snapshot.connection for snapshot in snapshots if not snapshot.followed)
+        following = [snapshot for snapshot in snapshots if snapshot.followed and not snapshot.is_signed_out]
+        await self._judge(following, answers, threads, judged)
 
     async def _judge(
         self,
@@ -229,6 +284,6 @@ def key_of(user: Any) -> str:
     return "" if user is None else str(user.pk)
 
 
-def has_something_to_lose(user: Any, signed_name: str = "") -> bool:
+def has_something_to_lose(user: Any, name: str = "") -> bool:
     """True if a connection must be revalidated: guests in groups that are open to anyone need not."""
-    return user is not None or bool(signed_name) or conf.POLICY is not None
+    return user is not None or is_signed(name) or conf.POLICY is not None
