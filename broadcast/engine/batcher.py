@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from typing import Generic, TypeVar
+
+GATHERING = 0.05  # seconds that a look-up waits for more, while many ask
+ENOUGH = 40  # keys for which it waits no longer
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Batcher(Generic[K, V]):
-    """Looks keys up, at most ``most`` at a time. A single one waits for nobody; a crowd shares the look-ups.
+    """Looks keys up, at most ``most`` at a time.
+
+    A single one waits for nobody. Where the last look-up was for several and has just ended, there is a crowd, and the
+    next waits a moment for more of it: fewer and larger pieces of work cost the threads that do them, and the loop that
+    shares the interpreter with them, much less.
 
     ``look_up`` returns what it finds for each key, or raises, and then all who asked in that batch are told.
     """
@@ -22,6 +30,8 @@ class Batcher(Generic[K, V]):
         self._asked: dict[K, asyncio.Future[V]] = {}  # and not answered yet
         self._waiting: list[K] = []
         self._running: asyncio.Task[None] | None = None
+        self._crowd_until = 0.0
+        self._is_enough = asyncio.Event()
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._asked)
@@ -42,6 +52,8 @@ class Batcher(Generic[K, V]):
         if answer is None:
             answer = self._asked[key] = asyncio.get_running_loop().create_future()
             self._waiting.append(key)
+            if len(self._waiting) >= ENOUGH:
+                self._is_enough.set()
             if self._running is None:
                 self._running = asyncio.create_task(self._run())
         return await asyncio.shield(answer)
@@ -54,14 +66,26 @@ class Batcher(Generic[K, V]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 keys, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._answer(keys)
+                if len(keys) > 1:
+                    self._crowd_until = asyncio.get_running_loop().time() + GATHERING
         finally:
             self._running = None
             for answer in self._asked.values():
                 answer.cancel()
             self._asked.clear()
             self._waiting.clear()
+
+    async def _gather(self) -> None:
+        """Waits for the rest of a crowd, if there is one."""
+        now = asyncio.get_running_loop().time()
+        if now < self._crowd_until and len(self._waiting) < ENOUGH:
+            self._is_enough.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHERING):
+                    await self._is_enough.wait()
 
     async def _answer(self, keys: list[K]) -> None:
         try:

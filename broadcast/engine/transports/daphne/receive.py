@@ -88,7 +88,7 @@ def read_little_of(transport: Any) -> None:
 
 
 MANY_WAITING = 64  # handshakes, after which it is seen who has left
-AT_ONCE = 8  # handshakes under way
+AT_ONCE = 64  # handshakes under way
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
 UNTAKEN_CHECK_SECONDS = 0.02
