@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from sys import intern
 from typing import Any
 
 from django.conf import settings
@@ -75,7 +76,7 @@ def load_from_tables(sessions: Iterable[Any]) -> None:
         rows = store.get_model_class().objects.filter(session_key__in=list(wanted), expire_date__gt=now)
         for key, data in rows.values_list("session_key", "session_data"):
             for session in wanted[key]:
-                fill(session, session.decode(data))
+                fill(session, shared(session.decode(data)))
 
 
 def is_in_table(store: Any) -> bool:
@@ -83,6 +84,13 @@ def is_in_table(store: Any) -> bool:
     return bool(issubclass(store, own)) and all(
         getattr(store, name) is getattr(own, name) for name in ("load", "_get_session_from_db")
     )
+
+
+def shared(data: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the words that are in every session in memory once."""
+    backend = data.get(BACKEND_SESSION_KEY)
+    named = {intern(key): value for key, value in data.items()}
+    return named | {BACKEND_SESSION_KEY: intern(backend)} if isinstance(backend, str) else named
 
 
 def fill(session: Any, data: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from broadcast.engine.frames import Dialect, Frame
 from broadcast.engine.hints.hint import EVENT, SITE_MARK, Hint
 from broadcast.engine.hub import pages
 from broadcast.engine.hub.position import Position
+from broadcast.engine.hub.stream import GroupStream
 from broadcast.engine.process import Process, current_process, this_process
 from broadcast.engine.storage.records import Draft, NewMessages
 from broadcast.engine.transports.asgi import AsgiTransport
@@ -56,6 +57,9 @@ class PageLog:
         self.error: BaseException | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+
+    async def read_for(self, stream: GroupStream, after: int) -> list[Frame]:
+        return await self.read(after)
 
     async def read(self, after: int) -> list[Frame]:
         self.reads.append(after)

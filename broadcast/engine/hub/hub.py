@@ -38,6 +38,7 @@ class Hub:
         self._log = node.process.log
         self._database = node.database
         self._poll = Poll(self._log, self._database)
+        self._page_reader = self._read_page  # one for all streams
         self._opening = Batcher(self._open, AT_ONCE)
         self._housekeeping = Housekeeping(node, self)
         self._catching_up: dict[GroupStream, asyncio.Task[None]] = {}
@@ -77,7 +78,7 @@ class Hub:
 
     async def _open(self, groups: list[str]) -> Mapping[str, GroupStream]:
         """The streams of groups that nobody follows yet: one look for the heads of all."""
-        opened = {group: self._new_stream(group) for group in groups}
+        opened = {group: GroupStream(group, self._page_reader) for group in groups}
         try:
             await self._node.receiver.add(*groups)
             with suppress(NoLog):
@@ -93,10 +94,6 @@ class Hub:
             stream.idle_since = self._loop.time()
         self.streams.update(opened)
         return opened
-
-    def _new_stream(self, group: str) -> GroupStream:
-        stream = GroupStream(group, lambda after: self._read_page(stream, after))
-        return stream
 
     async def _read_page(self, stream: GroupStream, after: int) -> list[Frame]:
         """A page of the stream's epoch. Raises EpochEnded if that is over: its readers wait for what is next."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from ..frames import Frame
@@ -20,7 +19,7 @@ class Pages:
 
     def __init__(self, read: Callable[[int], Awaitable[Page]]) -> None:
         self._read = read
-        self._pages: OrderedDict[int, asyncio.Future[Page]] = OrderedDict()
+        self._pages: dict[int, asyncio.Future[Page]] = {}  # the oldest first
 
     async def after(self, offset: int, head: int) -> Page:
         """The frames after ``offset`` on its page, none beyond ``head``. Raises as the log does."""
@@ -40,7 +39,7 @@ class Pages:
         if not read.cancelled():
             read.exception()
         while len(self._pages) > 1 and (len(self._pages) > MAX_PAGES or self._size() > MAX_CHARACTERS):
-            self._pages.popitem(last=False)
+            del self._pages[next(iter(self._pages))]
 
     def _size(self) -> int:
         return sum(frame.size for page in self._pages.values() for frame in frames_of(page))

@@ -20,6 +20,8 @@ class Ring:
     anywhere inside the ring misses nothing by reading on.
     """
 
+    __slots__ = ("_old", "frames", "last", "marks", "size", "start")
+
     def __init__(self) -> None:
         self.start = 0
         self.frames: list[Frame] = []

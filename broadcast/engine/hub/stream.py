@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..frames import Batch, Dialect, Frame, Mark, reset_fields
@@ -36,10 +37,16 @@ def resume_point(after: int | None, epoch: str, current: str, head: int, floor: 
 class GroupStream:
     """The newest frames of a group and the positions of those who listen to it.
 
-    It belongs to one event loop. ``read_page`` reads the page of the log that follows an offset.
+    It belongs to one event loop. ``read_page`` reads the page of the log that follows an offset. There are as many as
+    readers where each has a group of their own, so what is seldom needed is made when it is.
     """
 
-    def __init__(self, name: str, read_page: Callable[[int], Awaitable[Page]]) -> None:
+    __slots__ = (
+        *("name", "epoch", "begin", "floor", "ring", "positions", "crowds", "idle_since", "joining", "out_of_order"),
+        *("_batches", "_pages_read", "_read_page", "_told_epoch", "_told_end"),
+    )
+
+    def __init__(self, name: str, read_page: Callable[[GroupStream, int], Awaitable[Page]]) -> None:
         self.name = name
         self.epoch = ""
         self.begin = 0
@@ -50,9 +57,16 @@ class GroupStream:
         self.idle_since: float | None = None
         self.joining = 0  # who are about to follow
         self.out_of_order: dict[int, Frame] = {}
-        self._pages = Pages(read_page)
+        self._read_page = read_page
+        self._pages_read: Pages | None = None
         self._batches: dict[int, Batch] = {}
-        self._told = ("", 0)
+        self._told_epoch, self._told_end = "", 0
+
+    @property
+    def _pages(self) -> Pages:
+        if self._pages_read is None:
+            self._pages_read = Pages(partial(self._read_page, self))
+        return self._pages_read
 
     @property
     def is_logged(self) -> bool:
@@ -71,14 +85,14 @@ class GroupStream:
         if not is_first:  # otherwise ephemeral frames are all there is, and they are still to be delivered
             self.ring.clear(self.begin)
         self.out_of_order.clear()
-        self._pages.clear()
+        self._pages_read = None
         self.notify()
 
     def notify(self) -> None:
         """Notifies every follower that the stream has grown, if it has."""
-        told, self._told = self._told, (self.epoch, self.ring.end)
-        if told == self._told:
+        if self._told_end == self.ring.end and self._told_epoch == self.epoch:
             return
+        self._told_epoch, self._told_end = self.epoch, self.ring.end
         self._batches.clear()
         for position in self.positions:
             position.follower.notify()

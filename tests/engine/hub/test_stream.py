@@ -31,13 +31,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stream_at(head: int, log: PageLog | None = None, floor: int = 0) -> GroupStream:
-    stream = GroupStream("g", (log or PageLog()).read)
+    stream = GroupStream("g", (log or PageLog()).read_for)
     stream.restart("e", head, floor)
     return stream
 
 
 def live_only() -> GroupStream:
-    return GroupStream("g", PageLog().read)
+    return GroupStream("g", PageLog().read_for)
 
 
 def log_to(head: int) -> PageLog:

@@ -26,7 +26,7 @@ def log() -> PageLog:
 
 def stream_of(name: str, log: PageLog) -> GroupStream:
     """A stream whose head is at offset 10."""
-    stream = GroupStream(name, log.read)
+    stream = GroupStream(name, log.read_for)
     stream.restart("e", 10, 0)
     return stream
 

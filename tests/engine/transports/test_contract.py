@@ -87,8 +87,8 @@ async def test_wherever_a_client_stops_in_a_batch_it_gets_each_frame_once(connec
 
 async def test_a_connection_at_the_end_sleeps(peer, stream, monkeypatch):
     """Told for ever that there is something to read, it would keep a processor busy."""
-    looks = Mock(wraps=stream.batch)
-    monkeypatch.setattr(stream, "batch", looks)
+    looks = Mock(side_effect=stream.batch)
+    monkeypatch.setattr(GroupStream, "batch", lambda stream, position: looks(position))
     position = peer.follow(stream, after=4)
     stream.apply_hint(Hint("g", [frame(None)]))
     push(stream, 11)

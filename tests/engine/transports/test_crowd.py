@@ -157,7 +157,7 @@ async def test_one_that_fails_in_a_way_that_nobody_foresaw_is_sent_away_and_no_o
 
 async def test_a_batch_that_cannot_be_made_fails_each_by_itself(gather, stream, monkeypatch, caplog):
     peers = await gather(3, stream)
-    monkeypatch.setattr(stream, "batch", lambda position: 1 / 0)
+    monkeypatch.setattr(GroupStream, "batch", lambda stream, position: 1 / 0)
     push(stream, 12)
     await until(lambda: all(peer.close_codes for peer in peers))
 
