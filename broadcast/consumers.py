@@ -98,7 +98,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     def begin(self, scope: Scope, send: Send) -> None:
         user = scope.get("user")
         self.user: Any = user if is_signed_in(user) else None
-        self.session: Any = scope.get("session")
+        session = scope.get("session")
+        self.session: Any = getattr(session, "_wrapped", session)  # past the LazyObject that Channels puts around it
         self.strikes = 0
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))

@@ -26,7 +26,7 @@ class UserMiddleware(BaseMiddleware):  # type: ignore[misc]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         scope = dict(scope)
-        session = getattr(scope["session"], "_wrapped", scope["session"])
+        scope["session"] = session = getattr(scope["session"], "_wrapped", scope["session"])
         try:
             scope["user"] = AnonymousUser() if session.is_empty() else await user_of(session)
         except NoLog:

@@ -34,8 +34,8 @@ def fingerprints(users: Mapping[Any, Any]) -> dict[Any, int]:
         return {}
     columns = ["pk", *(field.attname for field in model._meta.concrete_fields)]
     found = raw_rows(model._default_manager.filter(pk__in=keys).values_list(*columns))
-    by_value = {model._meta.pk.get_db_prep_value(key, connections[model._default_manager.db]): key for key in keys}
-    return {by_value[row[0]]: fingerprint(row) for row in found if row[0] in by_value}
+    to_key = model._meta.pk.to_python
+    return {to_key(row[0]): fingerprint(row) for row in found}
 
 
 def is_in_row(model: Any) -> bool:

@@ -57,7 +57,7 @@ class Revalidator:
     """Revalidates the connections of one node: a pass every few seconds, and at once upon an event."""
 
     def __init__(self, node: Node) -> None:
-        self.connections: set[Revalidated] = set()
+        self.connections: dict[Revalidated, str] = {}  # and the key of the session that signs each in, if there is one
         self._open_ended: set[Revalidated] = set()  # whose rights may go though neither user nor session changes
         self._unsettled: set[Revalidated] = set()  # that have come, or followed something else, since they were judged
         self._node = node
@@ -76,7 +76,8 @@ class Revalidator:
 
     def watch(self, connection: Revalidated, name: str = "") -> None:
         """Revalidates a connection until ``unwatch``. To be said again when it follows the group of a further name."""
-        self.connections.add(connection)
+        if connection not in self.connections:
+            self.connections[connection] = connection.session.session_key if signs_in(connection.session) else ""
         self._unsettled.add(connection)
         if name and (is_signed(name) or needs_database("subscribe", name)):
             self._open_ended.add(connection)
@@ -86,8 +87,9 @@ class Revalidator:
 
     def unwatch(self, connection: Revalidated) -> None:
         """Stops revalidating a connection; does nothing if it is not watched."""
-        for connections in (self.connections, self._open_ended, self._unsettled):
-            connections.discard(connection)
+        self.connections.pop(connection, None)
+        self._open_ended.discard(connection)
+        self._unsettled.discard(connection)
         self._unjudged.pop(connection, None)
 
     def on_event(self, event: Mapping[str, Any]) -> None:
@@ -168,7 +170,7 @@ class Revalidator:
         for some in slices(connections, SEEN_AT_ONCE):
             threads = await self._node.database.threads()  # each time: the node closes those that nobody uses
             users = {each.user.pk: each.user for each in some if each.user is not None}
-            held = [each.session for each in some if signs_in(each.session)]
+            held = [each.session for each in some if self.connections.get(each)]
             seen = await threads.read(reading, partial(see, users, held))
             due = [each for each in some if not self._is_as_judged(each, seen, signed_out)]
             self._unsettled.difference_update(due)
@@ -186,8 +188,9 @@ class Revalidator:
         if user is None or connection in self._unsettled or connection in self._open_ended:
             return False
         is_same = user.pk in seen.users and seen.users[user.pk] == self._known.get(user.pk)
-        is_held = not signs_in(connection.session) or connection.session.session_key in seen.sessions
-        return is_same and is_held and key_of(user) not in signed_out
+        key = self.connections.get(connection, "")
+        is_held = not key or key in seen.sessions
+        return is_same and is_held and not (signed_out and key_of(user) in signed_out)
 
     def _settle(self, due: list[Revalidated], seen: Seen, judged: set[Revalidated]) -> None:
         """Notes as what users were judged; who could not be is judged again, and so is whoever shares the user."""
