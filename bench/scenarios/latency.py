@@ -1,4 +1,4 @@
-"""From a publish in one process to the receipt from another, through Redis, at a steady pace."""
+"""From a publish in one process to the receipt from another, by whatever way the site has, at a steady pace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def latency(server: Server, note: Note) -> None:
         tell(sender, 0)
         crowd.receive(server.row.speech.heard(bodies(0, 1)))
         time.sleep(PAUSE)
-        arrivals = HandshakeThrottle(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
+        arrivals = Arrivals(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
         begun = time.monotonic()
         for number in range(MESSAGES):
             arrivals.go_on(begun + number * EVERY)
@@ -33,15 +33,16 @@ def latency(server: Server, note: Note) -> None:
         arrivals.finish()
         for _ in range(1 + MESSAGES):
             sender.control.answer()
-    note("latency", median(arrivals.delays) * 1e3)
-    note("latency_p99", quantiles(arrivals.delays, n=100)[-1] * 1e3)
+    for key, delays in (("latency", arrivals.delays), ("hint", list(arrivals.last.values()))):
+        note(key, median(delays) * 1e3)
+        note(f"{key}_p99", quantiles(delays, n=100)[-1] * 1e3)
 
 
 def tell(sender: Server, number: int) -> None:
     sender.control.tell("send", first=number, count=1, size=BODY_SIZE, persist=True, together=True)
 
 
-class HandshakeThrottle:
+class Arrivals:
     """What a crowd has heard of a stream of messages that all have one size, and how long each took to each client."""
 
     def __init__(self, crowd: Crowd, stream: bytes) -> None:
@@ -50,6 +51,7 @@ class HandshakeThrottle:
         self.message_size = len(stream) // MESSAGES
         self.sent: list[float] = []
         self.delays: list[float] = []
+        self.last: dict[int, float] = {}  # by messages: how long it took to the client that was last
         self._sizes = dict.fromkeys(crowd.sockets, 0)
         self._sums = dict.fromkeys(crowd.sockets, 0)
 
@@ -60,7 +62,9 @@ class HandshakeThrottle:
             self._sums[fd] = crc32(data, self._sums[fd])
             self._sizes[fd] = before + len(data)
             whole = range(before // self.message_size, self._sizes[fd] // self.message_size)
-            self.delays += [now - self.sent[number] for number in whole]
+            for number in whole:
+                self.last[number] = now - self.sent[number]
+                self.delays.append(self.last[number])
 
     def finish(self) -> None:
         """Reads the rest. Raises Late if it does not come, and Wrong if anything else does."""
