@@ -23,11 +23,13 @@ def pages(server: Server, note: Note, kind: Kind) -> None:
     """Notes the processor's time for the page without, and how much more one with takes: quiet, and with messages."""
     bare, whole = (Page(server.port, kind.cookie(READER), path) for path in (BARE, PAGE))
     without = Turns(server, bare)
+    alone: list[float] = []
     for key in in_both_states(server, kind):
         having = Turns(server, whole)
         pairs = [(without.take(), having.take()) for _ in range(TURNS)]
-        note("page", median(one for one, _ in pairs) * 1e3)
+        alone += [one for one, _ in pairs]
         note(f"page_{key}", median(other - one for one, other in pairs) * 1e3)
+    note("page", median(alone) * 1e3)
 
 
 def count_pages(server: Server, note: Note, kind: Kind) -> None:
@@ -63,7 +65,7 @@ class Turns:
 
 
 def queries_of(server: Server, page: Page) -> float:
-    """The queries of one page, of whatever tables, once the server has done what it does once."""
+    """The queries of one page, of the app and of sessions and users, once the server has done what it does once."""
     page.open()
     before = queries(server)
     for _ in range(TOGETHER):

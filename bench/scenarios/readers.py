@@ -84,11 +84,12 @@ def idle(server: Server, note: Note, kind: Kind, size: int, seconds: float) -> N
 
 def quiet(server: Server, note: Note, seconds: float) -> None:
     """Notes the same for connections that follow a hundred quiet groups, and for as many that follow ten thousand."""
-    for key, each in QUIET.items():
-        with server.twin() as twin, Readers(twin.port) as crowd:
-            guests = Kind("", "").readers(range(1, QUIET_CONNECTIONS + 1))
-            crowd.come([one.following(quiet_groups(one.number, each)) for one in guests])
-            note(f"quiet_{key}", percent_idle(twin, crowd, seconds))
+    guests = Kind("", "").readers(range(1, QUIET_CONNECTIONS + 1))
+    with server.twin() as twin:
+        for (key, each), one in zip(QUIET.items(), (server, twin), strict=True):
+            with Readers(one.port) as crowd:
+                crowd.come([guest.following(quiet_groups(guest.number, each)) for guest in guests])
+                note(f"quiet_{key}", percent_idle(one, crowd, seconds))
 
 
 def quiet_groups(number: int, each: int) -> list[bytes]:

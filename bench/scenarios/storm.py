@@ -36,17 +36,17 @@ def storm(server: Server, note: Note, kind: Kind, size: int) -> None:
             crowd.come(kind.readers(readers))
             server.kill()
         page, live = Page(other.port, kind.cookie(size + 1)), Live(other)
+        page.open()
+        page.seconds.clear()  # what a server does once is none of this
         with Readers(other.port) as crowd, beside(page.open, PAGE_EVERY), beside(live.send, MESSAGE_EVERY):
             used = process.processor_seconds(other.pid)
             seconds = crowd.come(kind.readers(readers, position))
             note("storm_cpu", (process.processor_seconds(other.pid) - used) / size * 1e3)
             note("storm", seconds)
-            storm_pages, storm_delays = list(page.seconds), list(live.delays)
-            # The messages end before the crowd is asked whether it has them all.
             live.end()
+            note("storm_live", max(live.delays) * 1e3)
             crowd.hear_messages(live.sent, REST)
-        note("storm_page", max(storm_pages) * 1e3)
-        note("storm_live", max(storm_delays) * 1e3)
+        note("storm_page", max(page.seconds) * 1e3)
 
 
 class Page:
