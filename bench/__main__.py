@@ -47,13 +47,13 @@ def main() -> None:
         plan = replace(plan, **QUICK)
     given = {name: getattr(options, name) for name in GIVEN}
     plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
-    measure(plan, options.output)
+    measure(plan, options.output, [name for name, _ in options.project or []])
 
 
-def measure(plan: Plan, output: Path) -> None:
+def measure(plan: Plan, output: Path, projects: list[str]) -> None:
     """Runs a plan, and reports what there is also when it is stopped; SIGTERM stops it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    results = Results(about=machine())
+    results = Results(about=machine() | ({"projects": projects} if len(projects) > 1 else {}))
     try:
         run(plan, results)
     except KeyboardInterrupt:

@@ -125,9 +125,9 @@ SECTIONS = (
         "Readers who come, and come back to a hundred messages",
         (
             Figure("readers_cpu", "come, processor", "ms", 2),
-            Figure("readers", "elapsed", "ms", 2),
+            Figure("readers", "come, elapsed", "ms", 2),
             Figure("readers_resume_cpu", "come back, processor", "ms", 2),
-            Figure("readers_resume", "elapsed", "ms", 2),
+            Figure("readers_resume", "come back, elapsed", "ms", 2),
             Figure("readers_memory", "memory of one", "KiB"),
         ),
         counts="reader",
