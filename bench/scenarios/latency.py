@@ -13,25 +13,27 @@ from bench.speech import BODY_SIZE, bodies
 
 SIZE = 300  # connections
 EVERY = 0.05  # seconds
-MESSAGES = 100  # as many as a channel of Channels holds: a row that falls behind loses none
+MESSAGES = 300
+OF_TUTORIAL = 100  # as many as a channel of Channels holds: a row that falls behind loses none
 PATIENCE = 60.0  # seconds for the last ones
 
 
 def latency(server: Server, note: Note) -> None:
     """Has one process send a durable message every 50 ms, and notes when each client of another has it."""
+    messages = OF_TUTORIAL if server.row.speech.is_tutorial else MESSAGES
     with server.another() as sender, Crowd(server.port) as crowd:
         crowd.open([LISTEN] * SIZE, server.row.speech.greeted())
         tell(sender, 0)
         crowd.receive(server.row.speech.heard(bodies(0, 1)))
         time.sleep(PAUSE)
-        arrivals = Arrivals(crowd, server.row.speech.heard(bodies(1, MESSAGES)))
+        arrivals = Arrivals(crowd, server.row.speech.heard(bodies(1, messages)), messages)
         begun = time.monotonic()
-        for number in range(MESSAGES):
+        for number in range(messages):
             arrivals.go_on(begun + number * EVERY)
             arrivals.sent.append(time.monotonic())
             tell(sender, 1 + number)
         arrivals.finish()
-        for _ in range(1 + MESSAGES):
+        for _ in range(1 + messages):
             sender.control.answer()
     for key, delays in (("latency", arrivals.delays), ("hint", list(arrivals.last.values()))):
         note(key, median(delays) * 1e3)
@@ -45,10 +47,11 @@ def tell(sender: Server, number: int) -> None:
 class Arrivals:
     """What a crowd has heard of a stream of messages that all have one size, and how long each took to each client."""
 
-    def __init__(self, crowd: Crowd, stream: bytes) -> None:
+    def __init__(self, crowd: Crowd, stream: bytes, messages: int) -> None:
         self.crowd = crowd
         self.stream = stream
-        self.message_size = len(stream) // MESSAGES
+        self.messages = messages
+        self.message_size = len(stream) // messages
         self.sent: list[float] = []
         self.delays: list[float] = []
         self.last: dict[int, float] = {}  # by messages: how long it took to the client that was last
@@ -69,9 +72,9 @@ class Arrivals:
     def finish(self) -> None:
         """Reads the rest. Raises Late if it does not come, and Wrong if anything else does."""
         ends = time.monotonic() + PATIENCE
-        while len(self.delays) < MESSAGES * len(self.crowd):
+        while len(self.delays) < self.messages * len(self.crowd):
             if time.monotonic() > ends:
-                raise Late(f"{MESSAGES * len(self.crowd) - len(self.delays)} messages have not arrived")
+                raise Late(f"{self.messages * len(self.crowd) - len(self.delays)} messages have not arrived")
             self.go_on(time.monotonic() + EVERY)
         if set(self._sums.values()) != {crc32(self.stream)}:
             raise Wrong("Clients received something else than what was sent")
