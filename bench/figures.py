@@ -156,7 +156,11 @@ SECTIONS = (
     ),
     Section(
         "Rights lost without a signal, until the reader is sent away",
-        (Figure("rights_median", "median", "s"), Figure("rights", "the longest", "s")),
+        (
+            Figure("rights_median", "median", "s"),
+            Figure("rights", "the longest", "s"),
+            Figure("rights_cpu", "processor meanwhile", "% of a core"),
+        ),
         counts="reader",
         has_spread=True,
     ),
@@ -183,7 +187,11 @@ SECTIONS = (
     ),
     Section(
         "From one process to the last client of another",
-        (Figure("hint", "median", "ms"), Figure("hint_p99", "99th percentile", "ms")),
+        (
+            Figure("hint", "median", "ms"),
+            Figure("hint_p99", "99th percentile", "ms"),
+            Figure("hint_cpu", "processor of both, a message", "ms", 2),
+        ),
         has_spread=True,
     ),
     Section(

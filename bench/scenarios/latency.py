@@ -6,6 +6,7 @@ import time
 from statistics import median, quantiles
 from zlib import crc32
 
+from bench import process
 from bench.crowd import Crowd, Late, Wrong
 from bench.scenarios.base import LISTEN, PAUSE, Note
 from bench.servers import Server
@@ -27,6 +28,7 @@ def latency(server: Server, note: Note) -> None:
         crowd.receive(server.row.speech.heard(bodies(0, 1)))
         time.sleep(PAUSE)
         arrivals = Arrivals(crowd, server.row.speech.heard(bodies(1, messages)), messages)
+        used = both(server, sender)
         begun = time.monotonic()
         for number in range(messages):
             arrivals.go_on(begun + number * EVERY)
@@ -35,9 +37,14 @@ def latency(server: Server, note: Note) -> None:
         arrivals.finish()
         for _ in range(1 + messages):
             sender.control.answer()
+        note("hint_cpu", (both(server, sender) - used) / messages * 1e3)
     for key, delays in (("latency", arrivals.delays), ("hint", list(arrivals.last.values()))):
         note(key, median(delays) * 1e3)
         note(f"{key}_p99", quantiles(delays, n=100)[-1] * 1e3)
+
+
+def both(server: Server, sender: Server) -> float:
+    return process.processor_seconds(server.pid) + process.processor_seconds(sender.pid)
 
 
 def tell(sender: Server, number: int) -> None:

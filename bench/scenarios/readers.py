@@ -95,7 +95,7 @@ def quiet(server: Server, note: Note, seconds: float) -> None:
 def quiet_groups(number: int, each: int) -> list[bytes]:
     """What one of these connections asks for."""
     if each == 1:
-        return [subscribe(f"bench.quiet.{number // 2}")]
+        return [subscribe(f"bench.quiet.{(number - 1) // 2}")]
     return [subscribe(f"bench.quiet.{number}.{index}") for index in range(each)]
 
 
