@@ -163,7 +163,7 @@ class Readers(Crowd):
                 heard = self._hear(fd, ear)
                 if fd not in arriving:
                     continue
-                if REFUSED in heard or BYE in heard:
+                if REFUSED in heard or fd not in self.ears or BYE in heard:
                     raise Wrong(f"A reader was told {heard[:300]!r}")
                 if ear.is_there(missed):
                     arriving.remove(fd)
