@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count as counter
+from typing import Self
 from zlib import crc32
 
 from bench.cores import OF_CLIENT, OF_SERVERS
@@ -62,7 +63,7 @@ class Crowd:
     def __len__(self) -> int:
         return len(self.sockets)
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,7 +200,10 @@ class Crowd:
                 ping = self._some(fd)
                 if ping[0] != 0x89:
                     raise Wrong(f"A client received {ping[:200]!r} while nothing was sent")
-                self.sockets[fd].send(b"\x8a" + bytes([0x80 | ping[1]]) + bytes(4) + ping[2:])
+                self.pong(fd, ping)
+
+    def pong(self, fd: int, ping: bytes) -> None:
+        self.sockets[fd].send(b"\x8a" + bytes([0x80 | ping[1]]) + bytes(4) + ping[2:])
 
     def read(self, heard: dict[int, bytearray]) -> int:
         """Appends what is there right now to what each client has heard; how many bytes there were."""
@@ -209,6 +213,11 @@ class Crowd:
             heard[fd] += data
             total += len(data)
         return total
+
+    def throw_away(self) -> None:
+        """Reads what is there right now, and forgets it."""
+        for fd, _ in self._poll.poll(0, max(1, len(self.sockets))):
+            self._some(fd)
 
     def pieces(self, until: float) -> Iterator[tuple[int, memoryview]]:
         """What comes up to a moment, as it comes, and for whom. A piece is good until the next is asked for."""

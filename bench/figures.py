@@ -20,6 +20,7 @@ class Section:
     title: str
     figures: tuple[Figure, ...]
     counts: str = "connection"
+    has_spread: bool = False  # beside each median the least and the most, where there are several rounds
 
 
 def counted(size: int, what: str) -> str:
@@ -119,5 +120,89 @@ SECTIONS = (
             Figure("flood_fragments", "one endless message: by", "MiB"),
             Figure("flood_fragments_taken", "taken", "MB"),
         ),
+    ),
+    Section(
+        "Readers who come, and come back to a hundred messages",
+        (
+            Figure("readers_cpu", "come, processor", "ms", 2),
+            Figure("readers", "come, elapsed", "ms", 2),
+            Figure("readers_resume_cpu", "come back, processor", "ms", 2),
+            Figure("readers_resume", "come back, elapsed", "ms", 2),
+            Figure("readers_memory", "memory of one", "KiB"),
+        ),
+        counts="reader",
+        has_spread=True,
+    ),
+    Section(
+        "Queries of a reader, of the app and of sessions and users",
+        (
+            Figure("readers_new_queries", "who comes", "", 3),
+            Figure("readers_back_queries", "who comes back to another process", "", 3),
+            Figure("readers_resume_queries", "to a hundred messages", "", 3),
+        ),
+        counts="reader",
+    ),
+    Section("Idle readers", (Figure("readers_idle", "processor", "% of a core", 2),), counts="reader", has_spread=True),
+    Section(
+        "Readers of a process that was killed arrive at another",
+        (
+            Figure("storm", "all are back", "s"),
+            Figure("storm_cpu", "processor, each", "ms", 2),
+            Figure("storm_page", "the slowest page", "ms", 0),
+            Figure("storm_live", "the slowest live message", "ms", 0),
+        ),
+        counts="reader",
+        has_spread=True,
+    ),
+    Section(
+        "Rights lost without a signal, until the reader is sent away",
+        (
+            Figure("rights_median", "median", "s"),
+            Figure("rights", "the longest", "s"),
+            Figure("rights_cpu", "processor meanwhile", "% of a core"),
+        ),
+        counts="reader",
+        has_spread=True,
+    ),
+    Section(
+        "Idle, connections that follow quiet groups",
+        (
+            Figure("quiet_few", "a hundred groups", "% of a core", 2),
+            Figure("quiet_many", "ten thousand", "% of a core", 2),
+        ),
+        has_spread=True,
+    ),
+    Section(
+        "A page with announcements, beside the same page without",
+        (
+            Figure("page", "without, processor", "ms", 2),
+            Figure("page_quiet", "with, nothing said: more", "ms", 2),
+            Figure("page_full", "with three messages a group: more", "ms", 2),
+            Figure("page_queries", "queries without", ""),
+            Figure("page_quiet_queries", "with, nothing said", ""),
+            Figure("page_full_queries", "with messages", ""),
+        ),
+        counts="reader",
+        has_spread=True,
+    ),
+    Section(
+        "From one process to the last client of another",
+        (
+            Figure("hint", "median", "ms"),
+            Figure("hint_p99", "99th percentile", "ms"),
+            Figure("hint_cpu", "processor of both, a message", "ms", 2),
+        ),
+        has_spread=True,
+    ),
+    Section(
+        "Messages with refs per second",
+        (
+            Figure("relay_many", "relayed from 200 clients", "/s", 0),
+            Figure("relay_many_cpu", "processor, per message", "µs", 0),
+            Figure("relay_few", "relayed from 4 clients", "/s", 0),
+            Figure("relay_few_cpu", "processor, per message", "µs", 0),
+        ),
+        counts="listener",
+        has_spread=True,
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.pairs import pairs
 from bench.plot import plot
 from bench.results import Results, merged
 from bench.table import page, table
@@ -16,7 +17,7 @@ def report(results: Results, output: Path) -> str:
     output.mkdir(parents=True, exist_ok=True)
     results.save(output / "performance.json")
     (output / "performance.svg").write_text(plot(results))
-    tables = f"{table(results)}\n\n{verdict(results)}"
+    tables = "\n\n".join(part for part in (table(results), pairs(results), verdict(results)) if part)
     (output / "figures.md").write_text(page(results, tables))
     return tables
 

@@ -45,6 +45,11 @@ class Results:
         found = self.values.get((row, size, figure))
         return median(found) if found else None
 
+    def spread_of(self, row: str, size: int, figure: str) -> tuple[float, float] | None:
+        """The least and the most of what was measured there; None if it was measured once or never."""
+        found = self.values.get((row, size, figure), [])
+        return (min(found), max(found)) if len(found) > 1 else None
+
     def rounds_of(self, row: str, size: int, figure: str) -> int:
         return len(self.values.get((row, size, figure), []))
 

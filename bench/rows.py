@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.speech import Speech
@@ -41,6 +41,8 @@ class Row:
     project: Path = ROOT
     speech: Speech = SPEECH
     server: str = "daphne"
+    database: str = "sqlite"
+    site: str = ""  # keys of BROADCAST that differ, as JSON
 
     @property
     def is_ours(self) -> bool:
@@ -55,6 +57,10 @@ class Row:
         return self.is_django and self.server == "daphne"
 
     @property
+    def is_on_sqlite(self) -> bool:
+        return self.database == "sqlite"
+
+    @property
     def can_send(self) -> bool:
         return not self.application.startswith("accept")
 
@@ -63,16 +69,19 @@ class Row:
         return self.can_send and self.application != "c" and not self.speech.is_batched
 
 
-def all_rows(projects: Sequence[tuple[str, Path]]) -> list[Row]:
-    """Every row there is; this project's once for each checkout, given as a name ("" for the only one) and a path."""
-    rows = []
-    for name, path in projects:
-        for layer, title in LAYERS.items():
-            key, this = (f"{name}-{layer}", name) if name else (f"ours-{layer}", "this project")
-            rows.append(Row(key, f"{this}, {title}", "ours", layer, path))
-        for server, title in SERVERS.items():
-            batched = Speech(greeting="", is_batched=True, is_deflated=server in DEFLATING)
-            rows.append(Row(f"{name or 'ours'}-{server}", f"{this}, {title}", "ours", "memory", path, batched, server))
+def all_rows(projects: Sequence[tuple[str, Path]], sites: Sequence[tuple[str, str]] = ()) -> list[Row]:
+    """Every row there is; this project's once for each checkout, given as a name ("" for the only one) and a path.
+
+    ``sites`` are names of further settings, each with keys of ``BROADCAST`` as JSON: this project on daphne is there
+    once more with each of them.
+    """
+    rows = [row for rows in zip(*(rows_of(name, path) for name, path in projects), strict=True) for row in rows]
+    rows += [
+        replace(row, key=f"{row.key}-{name}", title=f"{row.title}, {name}", site=site)
+        for name, site in sites
+        for row in rows
+        if row.is_on_daphne
+    ]
     tutorial = Speech(greeting="", is_tutorial=True)
     project = projects[0][1]
     for layer, title in LAYERS.items():
@@ -84,4 +93,19 @@ def all_rows(projects: Sequence[tuple[str, Path]]) -> list[Row]:
         rows.append(Row(key.replace("_", "-"), APPLICATIONS[key], key, "memory", project, silent))
     rows.append(Row("websockets", "websockets, broadcast()", "websockets"))
     rows.append(Row("c", "C, one send() each", "c"))
+    return rows
+
+
+def rows_of(name: str, path: Path) -> list[Row]:
+    """The rows of one checkout of this project."""
+    key, this = name or "ours", name or "this project"
+    rows = [Row(f"{key}-{layer}", f"{this}, {title}", "ours", layer, path) for layer, title in LAYERS.items()]
+    rows += [
+        replace(row, key=f"{row.key}-postgres", title=f"{row.title}, PostgreSQL", database="postgres")
+        for row in rows
+        if row.layer != "core"
+    ]
+    for server, title in SERVERS.items():
+        batched = Speech(greeting="", is_batched=True, is_deflated=server in DEFLATING)
+        rows.append(Row(f"{key}-{server}", f"{this}, {title}", "ours", "memory", path, batched, server))
     return rows

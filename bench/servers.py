@@ -15,8 +15,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from bench.cores import OF_SERVERS, keep_to
+from bench.databases import KINDS, Databases
 from bench.link import Link
 from bench.rows import ROOT, Row
+from tests.services import Missing
 
 BACKLOG = 1024
 START_SECONDS = 60
@@ -28,6 +30,7 @@ ENVIRONMENT = {
     "OPEN_DEMO": "on",
     "SECRET_KEY": "measured on loopback only",
     "REDIS_URL": "",
+    "ALLOWED_HOSTS": "127.0.0.1",
 }
 
 
@@ -40,11 +43,13 @@ class Workshop:
 
     def __init__(self) -> None:
         self.path = Path(mkdtemp(prefix="broadcast-bench-"))
+        self._ending = ExitStack()
 
     def __enter__(self) -> Workshop:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ending.close()
         shutil.rmtree(self.path)
 
     @cache  # noqa: B019 (a run has one workshop)
@@ -57,14 +62,26 @@ class Workshop:
         return stage
 
     @cache  # noqa: B019
-    def migrated(self, project: Path) -> Path:
-        """A database with all tables, to be copied."""
-        stage = self.stage(project)
-        database = stage / "migrated.sqlite3"
-        command = [sys.executable, "-m", "django", "migrate", "--skip-checks", "--verbosity", "0"]
-        env = os.environ | ENVIRONMENT | {"DATABASE_URL": f"sqlite:///{database}"}
-        finish(command, stage, env)
-        return database
+    def databases(self, kind: str) -> Databases:
+        """Where databases of a kind are made, until the run ends."""
+        directory = Path(mkdtemp(prefix=f"{kind}-", dir=self.path))
+        self.path.chmod(0o755)
+        try:
+            databases = KINDS[kind](directory)
+        except Missing as missing:
+            raise CannotStart(str(missing)) from None
+        self._ending.callback(databases.close)
+        return databases
+
+    @cache  # noqa: B019
+    def prepared(self, project: Path, kind: str, users: int) -> str:
+        """The address of a database with all tables, and with so many users who are signed in, to be copied."""
+        stage, url = self.stage(project), self.databases(kind).make()
+        env = os.environ | ENVIRONMENT | {"DATABASE_URL": url}
+        finish([sys.executable, "-m", "django", "migrate", "--skip-checks", "--verbosity", "0"], stage, env)
+        if users:
+            finish([sys.executable, "-m", "bench.served.population", str(users)], stage, env)
+        return url
 
     @cache  # noqa: B019
     def compiled(self) -> Path:
@@ -113,6 +130,11 @@ class Program:
                     raise CannotStart(f"did not start:\n{self.log.read_text(errors='replace')}") from None
             time.sleep(0.02)
 
+    def kill(self) -> None:
+        """Ends the process at once, with nothing said to anyone."""
+        self.process.kill()
+        self.process.wait()
+
     def stop(self) -> None:
         self.process.terminate()
         try:
@@ -125,16 +147,27 @@ class Program:
 class Server:
     """A running row: its process, its port, and the control connection.
 
-    ``pings`` is daphne's default of one every 20 seconds; ``product_limits`` are those of the app.
+    ``pings`` is daphne's default of one every 20 seconds; ``product_limits`` are those of the app. There are ``users``
+    who are signed in; and queries are counted where ``counts_queries`` is on, which takes time.
     """
 
-    def __init__(self, row: Row, workshop: Workshop, pings: bool = False, product_limits: bool = False) -> None:
+    def __init__(
+        self,
+        row: Row,
+        workshop: Workshop,
+        pings: bool = False,
+        product_limits: bool = False,
+        users: int = 0,
+        counts_queries: bool = False,
+    ) -> None:
         self.row = row
         self.env: dict[str, str] | None = None
         self.port = free_port()
         self._workshop = workshop
         self._pings = pings
         self._product_limits = product_limits
+        self._users = users
+        self._counts_queries = counts_queries
         self._open = ExitStack()
 
     def __enter__(self) -> Server:
@@ -144,7 +177,7 @@ class Server:
             program = Program(self._command(), self._workshop.stage(self.row.project), self._log("server"), self.env)
             opening.callback(program.stop)
             program.wait_for(self.port)
-            self.pid = program.pid
+            self.pid, self.kill = program.pid, program.kill
             self.control = opening.enter_context(Link(self.port, "/bench"))
             self._open = opening.pop_all()
         return self
@@ -160,7 +193,7 @@ class Server:
 
     def twin(self) -> Server:
         """A server of the same kind that has nothing to do with this one."""
-        return Server(self.row, self._workshop, self._pings, self._product_limits)
+        return Server(self.row, self._workshop, self._pings, self._product_limits, self._users, self._counts_queries)
 
     def complaint(self) -> str:
         """The last error in the server's log, as far as there is one."""
@@ -186,11 +219,15 @@ class Server:
     def _environment(self, opening: ExitStack) -> dict[str, str]:
         if not self.row.is_django:
             return {}
-        database = self._workshop.path / f"{self.row.key}-{self.port}.sqlite3"
-        shutil.copy(self._workshop.migrated(self.row.project), database)
-        env = ENVIRONMENT | {"DATABASE_URL": f"sqlite:///{database}", "BENCH_APPLICATION": self.row.application}
+        kind = self.row.database
+        database = self._workshop.databases(kind).copy(self._workshop.prepared(self.row.project, kind, self._users))
+        env = ENVIRONMENT | {"DATABASE_URL": database, "BENCH_APPLICATION": self.row.application}
+        if self.row.site:
+            env["BENCH_BROADCAST"] = self.row.site
         if self._product_limits:
             env["BENCH_PRODUCT_LIMITS"] = "on"
+        if self._counts_queries:
+            env["BENCH_COUNTS"] = "on"
         if self.row.layer != "memory":
             env |= {"REDIS_URL": self._redis(opening), "REDIS_LAYER": self.row.layer}
         return env

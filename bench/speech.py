@@ -69,8 +69,8 @@ class Speech:
     def worded(self, text: str, author: str) -> str:
         return json.dumps({"message": text}) if self.is_tutorial else plain(author, text)
 
-    def relayed(self, text: str, group: str) -> bytes:
-        """What a client sends to be heard in another group than its own."""
+    def relayed(self, text: str, group: str, ref: str = "") -> bytes:
+        """What a client sends to be heard in another group than its own, with a ref to be told when it is."""
         if self.is_tutorial:
             return client_frame(json.dumps({"message": text, "room": group}))
-        return client_frame(json.dumps({"body": text, "group": group}))
+        return client_frame(json.dumps({"body": text, "group": group} | ({"ref": ref} if ref else {})))

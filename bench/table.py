@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.figures import SECTIONS, Figure, Section, counted
-from bench.results import Results
+from bench.results import Place, Results
 
 
 def table(results: Results) -> str:
@@ -38,7 +38,8 @@ def sizes_in(results: Results, section: Section) -> list[int]:
 
 def section_table(results: Results, section: Section, size: int) -> str:
     lines = {
-        row: [cell(results.of(row, size, figure.key), figure) for figure in section.figures] for row in results.rows
+        row: [cell(results, section, (row, size, figure.key), figure) for figure in section.figures]
+        for row in results.rows
     }
     lines = {row: cells for row, cells in lines.items() if any(cells)}
     used = [any(cells[column] for cells in lines.values()) for column in range(len(section.figures))]
@@ -61,10 +62,15 @@ def chosen(cells: list[str], used: list[bool]) -> list[str]:
     return [cell for cell, is_used in zip(cells, used, strict=True) if is_used]
 
 
-def cell(value: float | None, figure: Figure) -> str:
+def cell(results: Results, section: Section, place: Place, figure: Figure) -> str:
+    value = results.of(*place)
     if value is None:
         return ""
-    return f"{value:,.{figure.digits}f}"
+    text = f"{value:,.{figure.digits}f}"
+    spread = results.spread_of(*place) if section.has_spread else None
+    if spread is None:
+        return text
+    return f"{text} ({spread[0]:,.{figure.digits}f} to {spread[1]:,.{figure.digits}f})"
 
 
 def aligned(rows: list[list[str]]) -> str:

@@ -7,19 +7,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from bench.figures import SECTIONS
+from bench.pairs import pairs
 from bench.plan import Plan, Round
+from bench.readers import KINDS, Ear, Reader
 from bench.report import report
 from bench.results import Results
 from bench.rows import ROOT, all_rows
 from bench.servers import Workshop
 from bench.table import table
-from bench.targets import TARGETS, UNREAD, verdict
+from bench.targets import OF_READERS, TARGETS, UNREAD, verdict
 from broadcast.consumers import MAX_STRIKES
 from broadcast.engine.transports.daphne.receive import FRAME_COST, MAX_FRAGMENTS, UNREAD_BYTES
 
@@ -48,13 +51,13 @@ class Asked(Results):
 # Targets
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.text)
+@pytest.mark.parametrize("target", [*TARGETS, *OF_READERS], ids=lambda target: target.text)
 def test_a_target_is_made_of_figures_that_the_tables_show(target):
     asked = Asked()
     assert target.value(asked, f"ours-{target.layer}") is not None
     assert asked.figures_asked
     assert asked.figures_asked <= {figure.key for section in SECTIONS for figure in section.figures}
-    assert asked.rows_asked <= set(ROWS)
+    assert asked.rows_asked <= {*ROWS, *(kind.row(row).key for kind in KINDS.values() for row in ROWS.values())}
 
 
 def test_no_figure_is_in_two_tables():
@@ -87,6 +90,32 @@ def test_a_target_that_has_no_figures_is_listed_as_not_measured_unless_nothing_o
 
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+# Readers
+
+
+def test_an_ear_counts_words_that_come_in_pieces():
+    ear = Ear(Reader(1, "", b"", groups=2))
+    stream = b'\x81\x10[{"type":"welcome"},{"type":"message"}]\x81\x08{"type":"welcome"}'
+    for at in range(0, len(stream), 7):
+        assert not ear.is_there(1)
+        ear.take(stream[at : at + 7])
+    assert ear.is_there(1)
+    assert not ear.is_there(2)
+    assert (ear.welcomes, ear.messages) == (2, 1)
+
+
+def test_checkouts_are_compared_round_by_round_and_with_the_spread():
+    results = Results(about={"projects": ["before", "after"]})
+    row = KINDS["users-own"].row(OURS)
+    for name, values in (("before", [4.0, 8.0, 6.0]), ("after", [2.0, 2.0, 6.0])):
+        for value in values:
+            results.add(replace(row, key=row.key.replace("ours", name), title=f"{name}, …"), 1000, "readers_cpu", value)
+    *_, line = pairs(results).splitlines()
+    assert cells(line)[-4:] == ["6.00", "2.00", "0.50 (0.25 to 1.00)", "3"]
+    assert " 6.00 (4.00 to 8.00) |" in table(results)
+    assert pairs(Results()) == ""
 
 
 # The report
@@ -153,6 +182,18 @@ def test_a_run_leaves_a_report_and_nothing_else(tmp_path, temporary):
     page_state = [element.text for element in ElementTree.parse(output / "performance.svg").iter()]
     assert set(results.rows.values()) < set(page_state)
     assert done.stdout.strip() in (output / "figures.md").read_text()
+
+
+def test_a_run_of_readers_measures_them(tmp_path, temporary):
+    output = tmp_path / "report"
+    small = ("--quick", "--size", str(CONNECTIONS), "--storm-size", str(CONNECTIONS), "--readers", "users-own")
+    scenarios = ("--rows", "ours-memory", "--scenarios", "readers,storm", "--output", str(output))
+    done = bench(*small, *scenarios, temporary=temporary)
+    assert done.returncode == 0, done.stderr
+    results = Results.load(output / "performance.json")
+    assert not results.remarks
+    figures = {figure for (row, _, figure) in results.values if row == "ours-memory-users-own"}
+    assert figures >= {"readers_cpu", "readers_memory", "readers_back_queries", "storm", "storm_page"}
 
 
 def test_a_row_that_there_is_not_is_refused_in_a_line(tmp_path, temporary):

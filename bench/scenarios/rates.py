@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import cycle
+from uuid import uuid4
 
 from bench import process
 from bench.crowd import Crowd, Wrong
@@ -14,6 +15,8 @@ from bench.speech import bodies
 LISTENERS = 10
 SENDERS = 200
 ELSEWHERE = "/ws/bench.quiet"  # where those who only send listen
+RELAYS = {"relay_many": SENDERS, "relay_few": 4}
+FEWER = 4  # times fewer messages from a few, who are slower
 TUTORIAL_UNDER_WAY = 80  # its channels drop what exceeds a hundred
 WAYS = {"publish_one": (1, 1, 10), "publish_threads": (16, 1, 2), "publish_together": (1, 100, 1)}
 """How many threads, how many messages a call, and what share of them all it is tried with."""
@@ -21,14 +24,25 @@ WAYS = {"publish_one": (1, 1, 10), "publish_threads": (16, 1, 2), "publish_toget
 
 def relay(server: Server, note: Note, total: int) -> None:
     """Has 200 clients say ``total`` messages, each with one under way, to 10 listeners."""
+    under_way = TUTORIAL_UNDER_WAY if server.row.speech.is_tutorial else SENDERS
+    relay_from(server, note, total, SENDERS, under_way, "relay", has_refs=False)
+
+
+def relay_with_refs(server: Server, note: Note, total: int) -> None:
+    """Has 200 clients say messages with refs, as pages do, and then 4 of them, who hear that each is in the log."""
+    for key, senders in RELAYS.items():
+        relay_from(server, note, total, senders, senders, key, has_refs=True)
+        total //= FEWER
+
+
+def relay_from(server: Server, note: Note, total: int, count: int, under_way: int, key: str, has_refs: bool) -> None:
     speech = server.row.speech
     with Crowd(server.port) as listeners, Crowd(server.port) as senders:
         listeners.open([LISTEN] * LISTENERS, speech.greeted())
-        senders.open([ELSEWHERE] * SENDERS, speech.greeted())
+        senders.open([ELSEWHERE] * count, speech.greeted())
         texts = bodies(0, total)
-        frames = iter([speech.relayed(text, "broadcast") for text in texts])
+        frames = iter([speech.relayed(text, "broadcast", str(uuid4()) if has_refs else "") for text in texts])
         turns = cycle(senders.sockets.values())
-        under_way = TUTORIAL_UNDER_WAY if speech.is_tutorial else SENDERS
         transcript = Transcript(listeners, len(speech.heard(texts[:1], "Guest")))
         used, begun, sent = process.processor_seconds(server.pid), time.monotonic(), 0
         while transcript.messages < total:
@@ -36,8 +50,10 @@ def relay(server: Server, note: Note, total: int) -> None:
                 next(turns).sendall(next(frames))
                 sent += 1
             transcript.go_on()
-        note("relay", total / (time.monotonic() - begun))
-        note("relay_cpu", (process.processor_seconds(server.pid) - used) / total * 1e6)
+            if has_refs:
+                senders.throw_away()
+        note(key, total / (time.monotonic() - begun))
+        note(f"{key}_cpu", (process.processor_seconds(server.pid) - used) / total * 1e6)
         transcript.check([speech.heard([text], "Guest") for text in texts])
 
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from bench.served import queries
+from bench.served.population import send_away
 from bench.speech import bodies
 
 
@@ -21,6 +22,10 @@ class Sender:
         """Sends to the log from plain threads, `together` messages a call."""
         raise NotImplementedError
 
+    def tell(self, texts: list[str], groups: list[str]) -> None:
+        """Sends to the log of each of these groups."""
+        raise NotImplementedError
+
 
 async def perform(command: dict[str, Any], sender: Sender) -> dict[str, Any]:
     """Does what one command asks for; the answer is the same for all of them."""
@@ -31,9 +36,13 @@ async def perform(command: dict[str, Any], sender: Sender) -> dict[str, Any]:
             await sender.send(texts, command["persist"], command["together"])
         case "publish":
             await asyncio.to_thread(sender.publish, texts, command["threads"], command["together"])
+        case "tell":
+            await asyncio.to_thread(sender.tell, texts, command["groups"])
+        case "send_away":
+            await asyncio.to_thread(send_away, command["signed_out"], command["deactivated"])
         case "collect":
             gc.collect()
-    return {"begun": begun, "queries": queries.counted()}
+    return {"begun": begun, **queries.counted()}
 
 
 def with_control(application: Any, sender: Sender) -> Any:

@@ -20,3 +20,6 @@ class OursSender(Sender):
                 list(pool.map(send, texts))
             else:
                 list(pool.map(send_many, [texts[at : at + together] for at in range(0, len(texts), together)]))
+
+    def tell(self, texts: list[str], groups: list[str]) -> None:
+        send_many([{"body": text, "group": group} for group in groups for text in texts])
