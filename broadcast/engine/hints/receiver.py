@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from channels.exceptions import ChannelFull
+from channels.layers import InMemoryChannelLayer
 
 from ...groups import channels_group
 from ..health import LISTENING
@@ -79,7 +80,8 @@ class LayerReceiver:
     async def renew(self) -> None:
         """Adds the channel again to some groups in turn: a layer that restarted has forgotten them.
 
-        Then sends itself an event. Only when it hears it does the layer work again, both ways.
+        Then sends itself an event. Only when it hears it does the layer work again, both ways. One in the memory of
+        this process is not asked for nothing: at each event it looks through all of its groups.
         """
         async with self._changing:
             if self._layer is not None and self._layer is not self._configured_layer():
@@ -87,7 +89,8 @@ class LayerReceiver:
             for group in [*islice(chain(self._missing, self._joined), RENEWED_AT_ONCE)]:
                 if not await self._add(group):
                     return
-            if self._layer is not None:
+            is_in_memory = type(self._layer) is InMemoryChannelLayer
+            if self._layer is not None and not (is_in_memory and not self._process.health.layer.is_failing):
                 await self._call(self._layer.send, self._channel, self._probe())
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EARLY_PATIENCE = 0.005  # seconds that a missing hint may be late before the log is asked
 LINGER = 5.0  # seconds that a group outlives its last connection
+DROPPED_PER_SECOND = 5000  # groups that are looked at, on average, to drop those that nobody follows
 AT_ONCE = 500  # groups in one look at their heads
 
 
@@ -41,6 +42,7 @@ class Hub:
         self._page_reader = self._read_page  # one for all streams
         self._opening = Batcher(self._open, AT_ONCE)
         self._housekeeping = Housekeeping(node, self)
+        self._drops_at = 0.0
         self._catching_up: dict[GroupStream, asyncio.Task[None]] = {}
         self._sequencing: dict[str, asyncio.Task[None]] = {}
 
@@ -261,6 +263,9 @@ class Hub:
 
     def _drop_idle(self) -> None:
         now, dropped = self._loop.time(), []
+        if now < self._drops_at:
+            return
+        self._drops_at = now + len(self.streams) / DROPPED_PER_SECOND
         for stream in self.streams.values():
             if stream.ring.frames:
                 stream.ring.trim()

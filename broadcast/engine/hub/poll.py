@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...conf import conf
 from ..storage.changes import Mark
 from ..storage.log import Log
+from ..storage.records import VOID, Head
 from ..storage.threads import NodeDatabase
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Poll:
         if len(streams) <= FEW:
             self._mark, self._again = None, set()
             return list(streams.values())
+        self._again |= await self._differing(self._next_in_line(streams), streams)
         found = await self._database.read(self._log.changes, self._mark)
         if found is None:
             return list(streams.values())
@@ -44,7 +46,7 @@ class Poll:
             return list(streams.values())
         news = found.names | self._again
         self._again = {name for name in news if name in opening}
-        return [streams[name] for name in {*news, *self._next_in_line(streams)} if name in streams]
+        return [streams[name] for name in news if name in streams]
 
     def again(self, streams: Iterable[GroupStream]) -> None:
         """Has streams that could not be compared be due at the next poll, too."""
@@ -56,3 +58,14 @@ class Poll:
         count = 1 + int(len(streams) * conf.POLL_INTERVAL / SWEEP_SECONDS)
         taken, self._line = self._line[-count:], self._line[:-count]
         return taken
+
+    async def _differing(self, names: list[str], streams: Mapping[str, GroupStream]) -> set[str]:
+        """The groups that are not in the log as their streams have them."""
+        heads = await self._database.read(self._log.heads_in_log, names)
+        return {name for name in names if name in streams and is_other(streams[name], heads.get(name))}
+
+
+def is_other(stream: GroupStream, head: Head | None) -> bool:
+    if head is None:
+        return stream.epoch != VOID
+    return head.has_waiting or (stream.epoch, stream.head, stream.floor) != (head.epoch, head.offset, head.floor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +105,7 @@ def waiting(connection: BaseDatabaseWrapper) -> set[str]:
     return {name for (name,) in rows(connection, each) if name is not None}
 
 
-def rows(connection: BaseDatabaseWrapper, sql: str, params: list[Any] | None = None) -> list[Any]:
+def rows(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any] | None = None) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return list(cursor.fetchall())

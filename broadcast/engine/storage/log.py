@@ -36,7 +36,7 @@ from .database import (
     patience_for_locks,
     reading,
 )
-from .heads import heads_of
+from .heads import heads_in_log, heads_of
 from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages
 from .refs import Key, find, key_of, key_of_draft, with_refs
 
@@ -198,6 +198,10 @@ class Log:
         """The heads of these groups, by one query, and one more for those that are not in the log: they are void."""
         names = list(names)
         return self._reading(lambda: heads_of(connections[alias()], names)) if names else {}
+
+    def heads_in_log(self, names: Sequence[str]) -> dict[str, Head]:
+        """The heads of those of these groups that are in the log."""
+        return self._reading(lambda: heads_in_log(connections[alias()], names)) if names else {}
 
     def changes(self, mark: Mark | None) -> Changes | None:
         """The groups that have changed since a mark; None where this database cannot tell."""
