@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..conf import conf
+from .hints.notices import NoticeReader
 from .hints.receiver import LayerReceiver
 from .hub.hub import Hub
 from .storage.threads import NodeDatabase
@@ -32,6 +33,7 @@ class Node:
         self.scheduler = WriteScheduler(loop, process.in_flight.are_under_way)
         self.hub = Hub(self)
         self.receiver = LayerReceiver(process, self.hub.on_hint, self.on_control)
+        self.notices = NoticeReader(process, self.hub.on_hint, self.on_control)
         self.control_handlers: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # by the type of the event
         self._parts: dict[Callable[[Node], Any], Any] = {}
         self._holders = 0
@@ -82,6 +84,7 @@ class Node:
 
     def _start(self) -> None:
         if self._running is None:
+            self.process.hints.neighbours.listen(self)
             self._running = self.loop.create_task(self._run())
         elif self._running.done():
             raise RuntimeError("This node has ended. Ask the process for the node of the loop again.")
@@ -90,12 +93,14 @@ class Node:
         try:
             while self._is_used or self._is_kept:
                 await asyncio.sleep(conf.POLL_INTERVAL)
+                self.process.hints.neighbours.listen(self)
                 await self.hub.tick()
                 self.process.log_throttle.log_left_out()
                 if not self._is_used:
                     self.database.close()
         finally:
             self.forget()
+            self.process.hints.neighbours.leave(self)
             self.hub.close()
             await self.receiver.close()
 

@@ -124,6 +124,7 @@ class SimulatedProcess:
             start_thread=start_thread,
             event=SimulatedEvent,
             greenlet_library=lambda: "",
+            hint_ways=lambda process: [],
             after_fork=lambda function: None,
             at_exit=lambda function: None,
         )

@@ -39,6 +39,7 @@ class Hub:
         self._opening: dict[str, asyncio.Task[GroupStream]] = {}
         self._catching_up: dict[GroupStream, asyncio.Task[None]] = {}
         self._sequencing: dict[str, asyncio.Task[None]] = {}
+        self._told_meanwhile: dict[GroupStream, Hint] = {}
         self._tidying: asyncio.Task[None] | None = None
         self._next_prune = self._loop.time() + PRUNE_EVERY
 
@@ -117,6 +118,8 @@ class Hub:
         if stream is None:
             if opening := self._opening.get(hint.group):
                 opening.add_done_callback(lambda _: self.on_hint(hint))
+        elif not hint.frames:
+            self._look_for(stream, hint)
         elif stream.head == 0 and (looking := self._catching_up.get(stream)):
             looking.add_done_callback(lambda _: self.on_hint(hint))  # the first message of the log comes before it
         elif stream.apply_hint(hint):
@@ -129,6 +132,18 @@ class Hub:
         missing = hint.epoch != stream.epoch or (hint.head or 0) > stream.head
         if missing and self.streams.get(stream.name) is stream:
             self._start_catching_up(stream)
+
+    def _look_for(self, stream: GroupStream, hint: Hint) -> None:
+        """Reads what a hint without frames tells of: all that come during one look have one more look together."""
+        looking = self._catching_up.get(stream)
+        if looking is None:
+            self._ask_for_missing(stream, hint)
+            return
+        told = self._told_meanwhile.get(stream)
+        if told is None:
+            looking.add_done_callback(lambda _: self._ask_for_missing(stream, self._told_meanwhile.pop(stream)))
+        if told is None or told.epoch != hint.epoch or (told.head or 0) < (hint.head or 0):
+            self._told_meanwhile[stream] = hint
 
     # Catching up with the log
 

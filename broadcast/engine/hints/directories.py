@@ -1,0 +1,213 @@
+"""The directories in which processes that share a database find each other's sockets.
+
+For SQLite it is beside the database file: whoever can use the database finds it and may write there, as SQLite itself
+does with ``-wal`` and ``-shm``, and nobody else. For other databases it is where a system keeps what runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+SHARED = Path("/run/broadcast")  # the RuntimeDirectory of the units in deploy/systemd
+DESCRIPTORS = Path("/proc/self/fd")
+MAX_ADDRESS = 100  # bytes: Linux takes 107, macOS 103
+WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a directory of sockets is or may be made, whose it may be, and who may write there at most.
+
+    ``like`` is whatever has the owner and the group that it is given if a superuser makes it.
+    """
+
+    path: Path
+    owners: frozenset[int]
+    mode: int
+    like: tuple[int, int]
+
+
+def places_of(database: BaseDatabaseWrapper) -> list[Place]:
+    """The places for a database, the best first; none for one in memory. Listeners take the first, senders look in all.
+
+    Raises OSError where the database is in no directory.
+    """
+    named = database.settings_dict
+    if database.vendor == "sqlite":
+        file = sqlite_file(str(named["NAME"]))
+        return [] if file is None else [place_beside(file), *runtime_places(digest_of("sqlite", str(file)))]
+    address = [str(named.get(key) or "") for key in ("HOST", "PORT", "NAME")]
+    return runtime_places(digest_of(database.vendor, *address, str(named["OPTIONS"].get("service") or "")))
+
+
+def digest_of(*identity: str) -> str:
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=16)
+def sqlite_file(name: str) -> Path | None:
+    """The file of an SQLite database, without symbolic links; None if it is in memory."""
+    if name.startswith("file:"):
+        url = urlsplit(name)
+        in_memory = "mode=memory" in url.query or ":memory:" in url.path
+        return None if in_memory else Path(os.path.realpath(unquote(url.path)))
+    return None if name in ("", ":memory:") else Path(os.path.realpath(name))
+
+
+def place_beside(file: Path) -> Place:
+    """A directory beside a database file; who may write to the file may use it."""
+    around = file.parent.stat()
+    try:
+        like = file.stat()
+    except FileNotFoundError:
+        like = around
+    owners = frozenset({os.getuid(), like.st_uid, around.st_uid})
+    path = file.with_name(f"{file.name}-hints")
+    return Place(path, owners, directory_mode(like.st_mode), (like.st_uid, like.st_gid))
+
+
+def directory_mode(mode: int) -> int:
+    """For each of owner, group and others all rights if they may write to the file, otherwise none."""
+    writable = mode & WRITABLE
+    return writable | writable << 1 | writable >> 1
+
+
+def runtime_places(digest: str) -> list[Place]:
+    """Directories of what runs: that of the systemd unit, that of the units in deploy/, the user's, a temporary one."""
+    user = os.getuid()
+    own = frozenset({user})
+    places: list[Place] = []
+    units = [Path(path) for path in os.environ.get("RUNTIME_DIRECTORY", "").split(":")[:1] if path]
+    for base in dict.fromkeys([*units, SHARED]):
+        with suppress(OSError):
+            found = base.lstat()
+            if stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_IWOTH:
+                owners = own | {found.st_uid}
+                mode = directory_mode(found.st_mode)
+                places.append(Place(base / digest, owners, mode, (found.st_uid, found.st_gid)))
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        places.append(Place(Path(runtime, f"broadcast-{digest}"), own, 0o700, (user, -1)))
+    places.append(Place(Path(tempfile.gettempdir(), f"broadcast-{user}-{digest}"), own, 0o700, (user, -1)))
+    return places
+
+
+class Directory:
+    """An open directory of sockets, of which it is known whose it is."""
+
+    def __init__(self, place: Place, descriptor: int) -> None:
+        self._place = place
+        self._descriptor = descriptor
+
+    def names(self) -> list[str]:
+        """The names of the sockets; those that begin with a dot are being made or gone."""
+        return [name for name in os.listdir(self._descriptor) if not name.startswith(".")]
+
+    def send(self, sender: socket.socket, name: str, data: bytes) -> bool:
+        """Sends to a socket, and removes it if nobody has it any more. Returns False if its queue is full."""
+        try:
+            sender.sendto(data, self._address(name))
+        except BlockingIOError:
+            return False
+        except ConnectionRefusedError:
+            self.remove(name)
+        except OSError:  # it is gone, or not meant for this user
+            pass
+        return True
+
+    def bind(self, name: str) -> socket.socket:
+        """A new socket with this name. Raises OSError if there can be none."""
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_NONBLOCK", 0))
+        try:
+            bound.setblocking(False)
+            bound.bind(self._address(f".{name}"))
+            self._give_away(f".{name}", self._place.mode & 0o666)
+            # Not before: between its coming into the directory and its being bound it would seem to be stale.
+            os.rename(f".{name}", name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        except BaseException:
+            bound.close()
+            raise
+        return bound
+
+    def sweep(self) -> None:
+        """Removes sockets that nobody has any more."""
+        for name in os.listdir(self._descriptor):
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as prober:
+                prober.setblocking(False)
+                try:
+                    prober.connect(self._address(name))
+                except ConnectionRefusedError:
+                    self.remove(name)
+
+    def number(self, name: str) -> int | None:
+        """The inode of a socket; None if there is none of that name."""
+        with suppress(OSError):
+            return os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_ino
+        return None
+
+    def remove(self, name: str) -> None:
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=self._descriptor)
+
+    def _address(self, name: str) -> str:
+        """By the open directory where the system allows it: it is short, and nobody can put another in its place."""
+        within = DESCRIPTORS / str(self._descriptor)
+        address = str((within if within.exists() else self._place.path) / name)
+        if len(os.fsencode(address)) > MAX_ADDRESS:
+            raise OSError(f"The path of a socket may have {MAX_ADDRESS} bytes at most: {address}")
+        return address
+
+    def _give_away(self, name: str, mode: int) -> None:
+        if os.getuid() == 0:
+            os.chown(name, *self._place.like, dir_fd=self._descriptor, follow_symlinks=False)
+        elif self._place.mode & stat.S_IWGRP:
+            with suppress(OSError):
+                os.chown(name, -1, self._place.like[1], dir_fd=self._descriptor, follow_symlinks=False)
+        os.chmod(name, mode, dir_fd=self._descriptor)
+
+
+@contextmanager
+def opened(place: Place, make: bool = False) -> Iterator[Directory | None]:
+    """The directory at a place, made if need be; None if there is none, or one that is not to be trusted."""
+    descriptor = -1
+    try:
+        if make:
+            with suppress(FileExistsError):
+                place.path.mkdir(0o700)
+        descriptor = os.open(place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        is_sound = made_sound(descriptor, place)
+    except OSError:
+        is_sound = False
+    try:
+        yield Directory(place, descriptor) if is_sound else None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def made_sound(descriptor: int, place: Place) -> bool:
+    """True for a directory of an expected owner in which no more may write than should; our own is set right."""
+    found = os.fstat(descriptor)
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid == os.getuid() and mode != place.mode:
+        if os.getuid() == 0:
+            os.fchown(descriptor, *place.like)
+        elif place.mode & stat.S_IWGRP and found.st_gid != place.like[1]:
+            with suppress(OSError):
+                os.fchown(descriptor, -1, place.like[1])
+        os.fchmod(descriptor, place.mode)
+        mode = place.mode
+    return found.st_uid in place.owners and not mode & WRITABLE & ~place.mode

@@ -1,0 +1,71 @@
+"""Neighbours: the other processes of a site that has no channel layer which reaches them, or one in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from channels.layers import InMemoryChannelLayer
+
+from ...conf import conf
+from ..health import SENDING
+from .hint import Hint
+from .layer import current_layer, describe
+from .notices import Event, Outbox
+from .ways import Way, ways_of_this_machine
+
+if TYPE_CHECKING:
+    from ..node import Node
+    from ..process import Process
+
+
+class Neighbours:
+    """Tells other processes of messages and events by every way there is, and has nodes listen to all of them.
+
+    Where a networked layer is configured, or ``HINTS_WITHOUT_LAYER`` is False, it does nothing.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._ways: Sequence[Way] | None = None
+
+    @property
+    def ways(self) -> Sequence[Way]:
+        if self._ways is None:
+            self._ways = (self._process.system.hint_ways or ways_of_this_machine)(self._process)
+        return self._ways
+
+    def tell(self, what: Hint | Event) -> None:
+        """Tells of messages, or of an event for every node. Raises nothing that is a matter of one way."""
+        outbox = Outbox.of_hint(what) if isinstance(what, Hint) else Outbox.of_event(what)
+        for way in self.ways:
+            way.send(outbox)
+
+    def listen(self, node: Node) -> None:
+        """Has a node listen, in whose loop this is called, or no more if there is a layer now. Never raises."""
+        try:
+            is_needed = needs_neighbours(current_layer())
+            for way in self.ways:
+                if is_needed:
+                    way.listen(node)
+                else:
+                    way.leave(node)
+        except Exception as error:
+            self._process.health.layer.fail(describe(error), SENDING)
+
+    def leave(self, node: Node) -> None:
+        for way in self._ways or ():
+            way.leave(node)
+
+    def flush(self) -> None:
+        for way in self._ways or ():
+            way.flush()
+
+    def abandon(self) -> None:
+        for way in self._ways or ():
+            way.abandon()
+
+
+def needs_neighbours(layer: Any) -> bool:
+    """True where the channel layer reaches no other process."""
+    return bool(conf.HINTS_WITHOUT_LAYER) and (layer is None or isinstance(layer, InMemoryChannelLayer))
