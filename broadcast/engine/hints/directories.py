@@ -162,6 +162,11 @@ class Directory:
             if stat.S_ISSOCK(os.stat(name, dir_fd=self._descriptor, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=self._descriptor)
 
+    def remove_if_empty(self) -> None:
+        """Leaves nothing behind. Who has just opened it and finds it gone makes it anew, or takes another place."""
+        with suppress(OSError):
+            os.rmdir(self._place.path)
+
     def _address(self, name: str) -> str:
         """By the open directory where the system allows it: it is short, and nobody can put another in its place."""
         within = DESCRIPTORS / str(self._descriptor)

@@ -182,6 +182,7 @@ class Mailbox:
         with opened(self.place) as directory:
             if directory is not None and directory.number(self._name) == self._number:
                 directory.remove(self._name)
+                directory.remove_if_empty()
 
     def _on_readable(self) -> None:
         notices: list[bytes] = []
