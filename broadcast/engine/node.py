@@ -68,6 +68,7 @@ class Node:
 
     def forget(self) -> None:
         """Takes no more hints and ends the threads; for a loop that was closed there is no more to do."""
+        self.process.hints.neighbours.leave(self)
         if self.process.nodes.get(self.loop) is self:
             del self.process.nodes[self.loop]
         self.database.close()
@@ -100,7 +101,6 @@ class Node:
                     self.database.close()
         finally:
             self.forget()
-            self.process.hints.neighbours.leave(self)
             self.hub.close()
             await self.receiver.close()
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
+from itertools import count
 from typing import Any
 
 from ..models import Message
@@ -55,6 +56,7 @@ class Process:
         self.origin = self.system.uuid().hex  # by which the nodes of a process know its own hints
         self.site = SiteMarks()  # by which it knows events of the site's other processes
         self.seal = Seal()  # and notices that go around the channel layer
+        self.notice_numbers = count(1)
         self.log_throttle = LogThrottle(self.system.monotonic)
         self.health = Health()
         self.log = Log(self.system)

@@ -6,6 +6,7 @@ does with ``-wal`` and ``-shm``, and nobody else. For other databases it is wher
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 SHARED = Path("/run/broadcast")  # the RuntimeDirectory of the units in deploy/systemd
 DESCRIPTORS = Path("/proc/self/fd")
 MAX_ADDRESS = 100  # bytes: Linux takes 107, macOS 103
+FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -119,12 +121,10 @@ class Directory:
         """Sends to a socket, and removes it if nobody has it any more. Returns False if its queue is full."""
         try:
             sender.sendto(data, self._address(name))
-        except BlockingIOError:
-            return False
         except ConnectionRefusedError:
             self.remove(name)
-        except OSError:  # it is gone, or not meant for this user
-            pass
+        except OSError as error:  # otherwise it is gone, or not meant for this user
+            return error.errno not in FULL
         return True
 
     def bind(self, name: str) -> socket.socket:

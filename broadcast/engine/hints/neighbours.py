@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from channels.layers import InMemoryChannelLayer
 
 from ...conf import conf
-from ..health import SENDING
+from ..log_lines import say
 from .hint import Hint
-from .layer import current_layer, describe
+from .layer import current_layer
 from .notices import Event, Outbox
 from .ways import Way, ways_of_this_machine
 
 if TYPE_CHECKING:
     from ..node import Node
     from ..process import Process
+
+T = TypeVar("T")
 
 
 class Neighbours:
@@ -36,26 +39,23 @@ class Neighbours:
         return self._ways
 
     def tell(self, what: Hint | Event) -> None:
-        """Tells of messages, or of an event for every node. Raises nothing that is a matter of one way."""
+        """Tells of messages, or of an event for every node. Never raises."""
         outbox = Outbox.of_hint(what) if isinstance(what, Hint) else Outbox.of_event(what)
         for way in self.ways:
-            way.send(outbox)
+            attempt(way.send, outbox)
 
     def listen(self, node: Node) -> None:
         """Has a node listen, in whose loop this is called, or no more if there is a layer now. Never raises."""
         try:
             is_needed = needs_neighbours(current_layer())
-            for way in self.ways:
-                if is_needed:
-                    way.listen(node)
-                else:
-                    way.leave(node)
-        except Exception as error:
-            self._process.health.layer.fail(describe(error), SENDING)
+        except Exception:  # the layer cannot be made, which the receiver tells of
+            is_needed = False
+        for way in self.ways:
+            attempt(way.listen if is_needed else way.leave, node)
 
     def leave(self, node: Node) -> None:
         for way in self._ways or ():
-            way.leave(node)
+            attempt(way.leave, node)
 
     def flush(self) -> None:
         for way in self._ways or ():
@@ -69,3 +69,12 @@ class Neighbours:
 def needs_neighbours(layer: Any) -> bool:
     """True where the channel layer reaches no other process."""
     return bool(conf.HINTS_WITHOUT_LAYER) and (layer is None or isinstance(layer, InMemoryChannelLayer))
+
+
+def attempt(function: Callable[..., T], *args: Any) -> T | None:
+    """Calls a function; what fails is logged and costs time, never a message."""
+    try:
+        return function(*args)
+    except Exception as error:
+        say(logging.WARNING, "Hints to other processes fail, so these hear of messages later", error=error)
+        return None

@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..frames import checked_epoch, checked_offset
@@ -73,7 +72,6 @@ class NoticeWriter:
 
     def __init__(self, process: Process, max_bytes: int) -> None:
         self._process = process
-        self._numbers = count(1)
         self._room = max_bytes - DIGITS - len(self._text([]))
 
     def notices(self, outbox: Outbox) -> list[Notice]:
@@ -98,7 +96,7 @@ class NoticeWriter:
 
     def _text(self, texts: list[bytes]) -> bytes:
         """JSON in ASCII, which a database in any encoding can carry."""
-        beginning = f'["{self._process.origin}",{next(self._numbers):20}'.encode()
+        beginning = f'["{self._process.origin}",{next(self._process.notice_numbers):20}'.encode()
         return b",".join([beginning, *texts]) + b"]"
 
 

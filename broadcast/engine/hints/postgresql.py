@@ -123,7 +123,8 @@ class NotifyWay(Way):
             waker.setblocking(False)
             selector.register(reader, selectors.EVENT_READ)
             selector.register(connection, selectors.EVENT_READ)
-            connection.add_notify_handler(self._on_notify)
+            heard: list[bytes] = []
+            connection.add_notify_handler(lambda notification: heard.append(notification.payload.encode()))
             self._see_pooler(connection)
             with self._lock:
                 self._waker = waker
@@ -136,7 +137,10 @@ class NotifyWay(Way):
                         return
                     with suppress(BlockingIOError):
                         reader.recv(1024)
-                    receive(connection, is_asked=not ready)
+                    if not ready:
+                        connection.execute("SELECT 1")  # a connection that is dead says so
+                    self._hand_over([*heard, *received(connection)])
+                    heard.clear()
             finally:
                 with self._lock:
                     self._waker = None
@@ -166,10 +170,10 @@ class NotifyWay(Way):
         finally:
             self._is_sending = False
 
-    def _on_notify(self, notification: Any) -> None:
-        for node in list(self._nodes):
+    def _hand_over(self, notices: list[bytes]) -> None:
+        for node in list(self._nodes) if notices else []:
             with suppress(RuntimeError):  # its loop has ended
-                node.loop.call_soon_threadsafe(node.notices.read, [notification.payload.encode()])
+                node.loop.call_soon_threadsafe(node.notices.read, notices)
 
 
 def is_usable(database: BaseDatabaseWrapper) -> bool:
@@ -196,10 +200,9 @@ def is_pooled(connection: Any) -> bool:
     return bool(number != connection.info.backend_pid)
 
 
-def receive(connection: Any, is_asked: bool = False) -> None:
-    """Takes what the server has sent to the handlers; with a question if it has been silent for long."""
-    if is_asked:
-        connection.execute("SELECT 1")  # which hands over what comes before the answer
+def received(connection: Any) -> Iterator[bytes]:
+    """What others have said since the last question; what comes with an answer goes to the connection's handlers."""
     connection.pgconn.consume_input()
     while (notification := connection.pgconn.notifies()) is not None:
-        connection.pgconn.notify_handler(notification)
+        if notification.be_pid != connection.info.backend_pid:
+            yield notification.extra
