@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -133,7 +134,10 @@ class Directory:
         try:
             bound.setblocking(False)
             bound.bind(self._address(f".{name}"))
-            self._give_away(f".{name}", self._place.mode & 0o666)
+            within: dict[str, Any] = {"dir_fd": self._descriptor}
+            made = os.lstat(f".{name}", **within)
+            give_away(f".{name}", self._place, (made.st_uid, made.st_gid), **within, follow_symlinks=False)
+            os.chmod(f".{name}", self._place.mode & 0o666, **within)
             # Not before: between its coming into the directory and its being bound it would seem to be stale.
             os.rename(f".{name}", name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
         except BaseException:
@@ -175,14 +179,6 @@ class Directory:
             raise OSError(f"The path of a socket may have {MAX_ADDRESS} bytes at most: {address}")
         return address
 
-    def _give_away(self, name: str, mode: int) -> None:
-        if os.getuid() == 0:
-            os.chown(name, *self._place.like, dir_fd=self._descriptor, follow_symlinks=False)
-        elif self._place.mode & stat.S_IWGRP:
-            with suppress(OSError):
-                os.chown(name, -1, self._place.like[1], dir_fd=self._descriptor, follow_symlinks=False)
-        os.chmod(name, mode, dir_fd=self._descriptor)
-
 
 @contextmanager
 def opened(place: Place, make: bool = False) -> Iterator[Directory | None]:
@@ -207,12 +203,19 @@ def made_sound(descriptor: int, place: Place) -> bool:
     """True for a directory of an expected owner in which no more may write than should; our own is set right."""
     found = os.fstat(descriptor)
     mode = stat.S_IMODE(found.st_mode)
-    if found.st_uid == os.getuid() and mode != place.mode:
-        if os.getuid() == 0:
-            os.fchown(descriptor, *place.like)
-        elif place.mode & stat.S_IWGRP and found.st_gid != place.like[1]:
-            with suppress(OSError):
-                os.fchown(descriptor, -1, place.like[1])
-        os.fchmod(descriptor, place.mode)
+    if found.st_uid == os.getuid():
+        give_away(descriptor, place, (found.st_uid, found.st_gid))
+        if mode != place.mode:
+            os.fchmod(descriptor, place.mode)
         mode = place.mode
     return found.st_uid in place.owners and not mode & WRITABLE & ~place.mode
+
+
+def give_away(file: int | str, place: Place, owned: tuple[int, int], **where: Any) -> None:
+    """Gives what this process has made to whom the database belongs, or at least to its group, where that may write."""
+    if os.getuid() == 0:
+        if owned != place.like:
+            os.chown(file, *place.like, **where)
+    elif place.mode & stat.S_IWGRP and owned[1] != place.like[1]:
+        with suppress(OSError):
+            os.chown(file, -1, place.like[1], **where)

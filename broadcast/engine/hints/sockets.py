@@ -176,7 +176,7 @@ class Mailbox:
             return directory is not None and directory.number(self._name) == self._number
 
     def close(self) -> None:
-        if not self._loop.is_closed():
+        if not self._loop.is_closed() and self.socket.fileno() >= 0:
             self._loop.remove_reader(self.socket)
         self.socket.close()
         with opened(self.place) as directory:
