@@ -34,11 +34,12 @@ WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 class Place:
     """Where a directory of sockets is or may be made, whose it may be, and who may write there at most.
 
-    ``like`` is whatever has the owner and the group that it is given if a superuser makes it.
+    ``owners`` is None where only those can have made it who may replace the database as well. ``like`` is the owner and
+    the group that it is given.
     """
 
     path: Path
-    owners: frozenset[int]
+    owners: frozenset[int] | None
     mode: int
     like: tuple[int, int]
 
@@ -77,7 +78,7 @@ def place_beside(file: Path) -> Place:
         like = file.stat()
     except FileNotFoundError:
         like = around
-    owners = frozenset({os.getuid(), like.st_uid, around.st_uid})
+    owners = frozenset({os.getuid(), like.st_uid}) if around.st_mode & stat.S_IWOTH else None
     path = file.with_name(f"{file.name}-hints")
     return Place(path, owners, directory_mode(like.st_mode), (like.st_uid, like.st_gid))
 
@@ -89,12 +90,12 @@ def directory_mode(mode: int) -> int:
 
 
 def runtime_places(digest: str) -> list[Place]:
-    """Directories of what runs: that of the systemd unit, that of the units in deploy/, the user's, a temporary one."""
+    """Directories of what runs: that of the units in deploy/, that of another unit, the user's, a temporary one."""
     user = os.getuid()
     own = frozenset({user})
     places: list[Place] = []
     units = [Path(path) for path in os.environ.get("RUNTIME_DIRECTORY", "").split(":")[:1] if path]
-    for base in dict.fromkeys([*units, SHARED]):
+    for base in dict.fromkeys([SHARED, *units]):
         with suppress(OSError):
             found = base.lstat()
             if stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_IWOTH:
@@ -172,9 +173,12 @@ class Directory:
             os.rmdir(self._place.path)
 
     def _address(self, name: str) -> str:
-        """By the open directory where the system allows it: it is short, and nobody can put another in its place."""
+        """By the open directory where the system allows it: it is short, and nobody can put another in its place.
+
+        Linux does not allow it to a process that was the superuser's and is another user's by now.
+        """
         within = DESCRIPTORS / str(self._descriptor)
-        address = str((within if within.exists() else self._place.path) / name)
+        address = str((within if os.access(within, os.X_OK) else self._place.path) / name)
         if len(os.fsencode(address)) > MAX_ADDRESS:
             raise OSError(f"The path of a socket may have {MAX_ADDRESS} bytes at most: {address}")
         return address
@@ -208,7 +212,8 @@ def made_sound(descriptor: int, place: Place) -> bool:
         if mode != place.mode:
             os.fchmod(descriptor, place.mode)
         mode = place.mode
-    return found.st_uid in place.owners and not mode & WRITABLE & ~place.mode
+    is_expected = place.owners is None or found.st_uid in place.owners
+    return is_expected and not mode & WRITABLE & ~place.mode
 
 
 def give_away(file: int | str, place: Place, owned: tuple[int, int], **where: Any) -> None:

@@ -3,7 +3,9 @@
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,3 +127,62 @@ def test_a_socket_of_the_dead_is_removed_by_who_sends_to_it_and_by_a_sweep_and_n
             directory.sweep()
             assert sorted(directory.names()) == ["alive", "file"]
             assert alive.recv(10) == b"hello"
+
+
+def as_user(number: int, group: int, work: Callable[[], None]) -> int:
+    """Forks a process of another user that does some work and ends with 0 if it could."""
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            os.setgroups([group])
+            os.setgid(number)
+            os.setuid(number)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "meets"), [(0o664, True), (0o644, False)])
+def test_two_users_meet_who_may_both_write_to_the_file(mode, meets):
+    group, ann, ben = 40001, 40002, 40003
+    with TemporaryDirectory() as name:
+        file = Path(name, "site.sqlite3")
+        file.touch()
+        file.chmod(mode)
+        for path, bits in ((file, mode), (file.parent, 0o775)):
+            os.chown(path, ann, group)
+            path.chmod(bits)
+        reader, writer = socket.socketpair()
+
+        def listen() -> None:
+            (beside, *_) = places_of(database(NAME=str(file)))
+            with opened(beside, make=True) as directory:
+                assert directory
+                bound = directory.bind("ben")
+                socket.send_fds(writer, [b"x"], [bound.fileno()])
+
+        def send() -> None:
+            (beside, *_) = places_of(database(NAME=str(file)))
+            with opened(beside) as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                assert directory
+                directory.send(sender, "ben", b"hello")
+
+        assert (as_user(ben, group, listen) == 0) == meets
+        if meets:
+            bound = socket.socket(fileno=socket.recv_fds(reader, 1, 1)[1][0])
+            assert as_user(ann, group, send) == 0
+            assert bound.recv(10) == b"hello"
+            bound.close()
+        reader.close()
+        writer.close()
+
+
+def test_among_strangers_only_a_directory_of_the_files_owner_is_used(tmp_path):
+    file = tmp_path / "site.sqlite3"
+    file.touch()
+    tmp_path.chmod(0o1777)
+    (beside, *_) = places_of(database(NAME=str(file)))
+    assert beside.owners == {os.getuid()}
