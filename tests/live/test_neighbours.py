@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.clients import Client
+from tests.kit.clients import WAIT, Client
 from tests.kit.servers import new_database
 from tests.services import Postgres
 from tests.site import Daphne, Site
@@ -15,14 +15,26 @@ MEMORY = "tests.live.host_settings"
 PATIENT = '{"POLL_INTERVAL": 3600}'
 
 
-@pytest.mark.parametrize("module", [LAYERLESS, MEMORY])
+PATCHED = "from gevent import monkey\nmonkey.patch_all()\n"
+SEND = """
+import django
+django.setup()
+from broadcast import send
+send("one")
+send("typing", persist=False)
+send("two")
+"""
+
+
+@pytest.mark.parametrize(("module", "code"), [(LAYERLESS, SEND), (MEMORY, SEND), (LAYERLESS, PATCHED + SEND)])
 def test_processes_that_share_an_sqlite_file_hear_each_other_at_once(
-    daphne: Callable[..., Daphne], site: Site, visit: Callable[..., Client], module: str
+    daphne: Callable[..., Daphne], site: Site, visit: Callable[..., Client], module: str, code: str
 ) -> None:
     env = {"DJANGO_SETTINGS_MODULE": module, "BROADCAST": PATIENT}
     first, second = visit(daphne(**env)), visit(daphne(**env))
     site.env |= env
-    site.shell("from broadcast import send\nsend('one')\nsend('typing', persist=False)\nsend('two')")
+    with site.spawn("-c", code, is_fresh=True) as process:
+        assert process.wait(WAIT) == 0
     for client in (first, second):
         assert {client.hear()["body"] for _ in range(3)} == {"one", "typing", "two"}
 

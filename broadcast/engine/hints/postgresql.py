@@ -101,15 +101,19 @@ class NotifyWay(Way):
         """Keeps a connection for as long as there is something to do, and another one when it fails."""
         while self._has_work():
             try:
-                with own_connection() as connection:
-                    self._serve(connection)
+                self._connect_and_serve()
             except Exception as error:
                 text = described(error)
                 if self._process.is_first_time(text):
                     say(logging.WARNING, FAILED, text)
                 self._process.system.sleep(PAUSE_AFTER_FAILURE)
-            finally:
-                self.is_listening = False
+
+    def _connect_and_serve(self) -> None:
+        try:
+            with own_connection() as connection:
+                self._serve(connection)
+        finally:
+            self.is_listening = False
 
     def _has_work(self) -> bool:
         with self._lock:
