@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from django.db import connections
 
 from ..conf import conf
-from ..engine.hints.directories import Directory, opened
+from ..engine.hints.directories import Directory, new_socket, open_directory
 from ..engine.hints.postgresql import is_pooled, is_usable, own_connection
 from ..engine.hints.sockets import places
 from ..engine.process import current_process
@@ -43,10 +42,11 @@ def by_sockets() -> Iterator[Finding]:
     """The directory of sockets, and one of them."""
     name, reasons = f"{current_process().origin}-doctor", []
     for place in places():
-        with opened(place, make=True) as directory:
-            if directory is None:
-                reasons.append(f"{place.path} cannot be made, or is not to be trusted")
-                continue
+        directory = open_directory(place, make=True)
+        if directory is None:
+            reasons.append(f"{place.path} cannot be made, or is not to be trusted")
+            continue
+        with directory:
             try:
                 took = socket_round_trip(directory, name)
             except OSError as error:
@@ -68,7 +68,7 @@ def socket_round_trip(directory: Directory, name: str) -> float:
     """The seconds that a datagram takes. Raises OSError if it does not come."""
     bound = directory.bind(name)
     try:
-        with bound, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        with bound, new_socket() as sender:
             bound.settimeout(PATIENCE)
             begun = time.monotonic()
             directory.send(sender, name, current_process().seal.close(b"doctor"))

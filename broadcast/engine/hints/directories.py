@@ -13,8 +13,7 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +23,7 @@ from urllib.parse import unquote, urlsplit
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 SHARED = Path("/run/broadcast")  # the RuntimeDirectory of the units in deploy/systemd
-DESCRIPTORS = Path("/proc/self/fd")
-MAX_ADDRESS = 100  # bytes: Linux takes 107, macOS 103
+DESCRIPTORS = "/proc/self/fd"
 FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -38,7 +36,7 @@ class Place:
     the group that it is given.
     """
 
-    path: Path
+    path: str
     owners: frozenset[int] | None
     mode: int
     like: tuple[int, int]
@@ -79,8 +77,7 @@ def place_beside(file: Path) -> Place:
     except FileNotFoundError:
         like = around
     owners = frozenset({os.getuid(), like.st_uid}) if around.st_mode & stat.S_IWOTH else None
-    path = file.with_name(f"{file.name}-hints")
-    return Place(path, owners, directory_mode(like.st_mode), (like.st_uid, like.st_gid))
+    return Place(f"{file}-hints", owners, directory_mode(like.st_mode), (like.st_uid, like.st_gid))
 
 
 def directory_mode(mode: int) -> int:
@@ -101,28 +98,38 @@ def runtime_places(digest: str) -> list[Place]:
             if stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_IWOTH:
                 owners = own | {found.st_uid}
                 mode = directory_mode(found.st_mode)
-                places.append(Place(base / digest, owners, mode, (found.st_uid, found.st_gid)))
+                places.append(Place(f"{base}/{digest}", owners, mode, (found.st_uid, found.st_gid)))
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        places.append(Place(Path(runtime, f"broadcast-{digest}"), own, 0o700, (user, -1)))
-    places.append(Place(Path(tempfile.gettempdir(), f"broadcast-{user}-{digest}"), own, 0o700, (user, -1)))
+        places.append(Place(f"{runtime}/broadcast-{digest}", own, 0o700, (user, -1)))
+    places.append(Place(f"{tempfile.gettempdir()}/broadcast-{user}-{digest}", own, 0o700, (user, -1)))
     return places
 
 
 class Directory:
-    """An open directory of sockets, of which it is known whose it is."""
+    """An open directory of sockets, of which it is known whose it is. A context manager, which closes it."""
 
     def __init__(self, place: Place, descriptor: int) -> None:
         self._place = place
         self._descriptor = descriptor
+        # By the open directory where the system allows it: that is short, and nobody can put another in its place.
+        # Linux does not allow it to a process that was the superuser's and is another user's by now.
+        within = f"{DESCRIPTORS}/{descriptor}"
+        self._prefix = within if os.access(within, os.X_OK) else place.path
+
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
 
     def names(self) -> list[str]:
         """The names of the sockets; those that begin with a dot are being made or gone."""
-        return [name for name in os.listdir(self._descriptor) if not name.startswith(".")]
+        return [name for name in os.listdir(self._descriptor) if name[0] != "."]
 
     def send(self, sender: socket.socket, name: str, data: bytes) -> bool:
         """Sends to a socket, and removes it if nobody has it any more. Returns False if its queue is full."""
         try:
-            sender.sendto(data, self._address(name))
+            sender.sendto(data, f"{self._prefix}/{name}")
         except ConnectionRefusedError:
             self.remove(name)
         except OSError as error:  # otherwise it is gone, or not meant for this user
@@ -131,11 +138,10 @@ class Directory:
 
     def bind(self, name: str) -> socket.socket:
         """A new socket with this name. Raises OSError if there can be none."""
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_NONBLOCK", 0))
+        bound = new_socket()
+        within: dict[str, Any] = {"dir_fd": self._descriptor}
         try:
-            bound.setblocking(False)
-            bound.bind(self._address(f".{name}"))
-            within: dict[str, Any] = {"dir_fd": self._descriptor}
+            bound.bind(f"{self._prefix}/.{name}")
             made = os.lstat(f".{name}", **within)
             give_away(f".{name}", self._place, (made.st_uid, made.st_gid), **within, follow_symlinks=False)
             os.chmod(f".{name}", self._place.mode & 0o666, **within)
@@ -149,10 +155,9 @@ class Directory:
     def sweep(self) -> None:
         """Removes sockets that nobody has any more."""
         for name in os.listdir(self._descriptor):
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as prober:
-                prober.setblocking(False)
+            with suppress(OSError), new_socket() as prober:
                 try:
-                    prober.connect(self._address(name))
+                    prober.connect(f"{self._prefix}/{name}")
                 except ConnectionRefusedError:
                     self.remove(name)
 
@@ -172,35 +177,30 @@ class Directory:
         with suppress(OSError):
             os.rmdir(self._place.path)
 
-    def _address(self, name: str) -> str:
-        """By the open directory where the system allows it: it is short, and nobody can put another in its place.
 
-        Linux does not allow it to a process that was the superuser's and is another user's by now.
-        """
-        within = DESCRIPTORS / str(self._descriptor)
-        address = str((within if os.access(within, os.X_OK) else self._place.path) / name)
-        if len(os.fsencode(address)) > MAX_ADDRESS:
-            raise OSError(f"The path of a socket may have {MAX_ADDRESS} bytes at most: {address}")
-        return address
+def new_socket() -> socket.socket:
+    """A datagram socket that nobody waits for."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    return made
 
 
-@contextmanager
-def opened(place: Place, make: bool = False) -> Iterator[Directory | None]:
+def open_directory(place: Place, make: bool = False) -> Directory | None:
     """The directory at a place, made if need be; None if there is none, or one that is not to be trusted."""
-    descriptor = -1
     try:
         if make:
             with suppress(FileExistsError):
-                place.path.mkdir(0o700)
+                os.mkdir(place.path, 0o700)
         descriptor = os.open(place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        is_sound = made_sound(descriptor, place)
     except OSError:
-        is_sound = False
+        return None
     try:
-        yield Directory(place, descriptor) if is_sound else None
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+        if made_sound(descriptor, place):
+            return Directory(place, descriptor)
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
 
 
 def made_sound(descriptor: int, place: Place) -> bool:

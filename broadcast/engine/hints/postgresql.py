@@ -55,10 +55,12 @@ class NotifyWay(Way):
         self.is_pooled = False
 
     def send(self, outbox: Outbox) -> None:
+        if not is_usable(connections[alias()]):
+            return
         told = Outbox()
-        told.add(outbox)
-        told.events = type(told.events)(event for event in told.events if not is_ephemeral(event))
-        if told and is_usable(connections[alias()]):
+        told.heads.update(outbox.heads)
+        told.events.extend(event for event in outbox.events if not is_ephemeral(event))
+        if told:
             with self._lock:
                 self._outbox.add(told)
                 self._wake()

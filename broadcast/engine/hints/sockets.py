@@ -9,13 +9,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
 from ..storage.database import alias
-from .directories import Directory, Place, opened, places_of
+from .directories import Directory, Place, new_socket, open_directory, places_of
 from .notices import Notice, NoticeWriter, Outbox
 from .ways import Way
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 MAX_NOTICE = 32 * 1024  # bytes
 READ_AT_ONCE = 64  # datagrams, before the loop does something else
 FIRST_PAUSE, LAST_PAUSE = 0.001, 0.05  # seconds between two tries for a queue that is full
+PLACES_AGE = 5.0  # seconds
 PATIENCE = 5.0  # seconds that a notice is tried again; a poll has found what it tells by then
 FLUSH_TIMEOUT = 0.2  # seconds that the end of the process waits
 
@@ -46,20 +46,22 @@ class SocketWay(Way):
         self._writer = NoticeWriter(process, MAX_NOTICE)
         self._mailboxes: dict[Node, Mailbox] = {}
         self._numbers = count(1)
+        self._places: tuple[Any, float, list[Place]] = (None, 0.0, [])
         self._lock = threading.Lock()
         self._kept: dict[Recipient, tuple[Outbox, float]] = {}
         self._is_running = False
 
     def send(self, outbox: Outbox) -> None:
         notices: list[Notice] = []
-        for place in places():
-            with opened(place) as directory:
-                if directory is None:
-                    continue
+        for place in self._places_for_sender():
+            directory = open_directory(place)
+            if directory is None:
+                continue
+            with directory, new_socket() as sender:
                 for name in directory.names():
                     if not name.startswith(self._process.origin):
                         notices = notices or self._writer.notices(outbox)
-                        self._send_or_keep(directory, (place, name), notices)
+                        self._send_or_keep(directory, sender, (place, name), notices)
 
     def listen(self, node: Node) -> None:
         mailbox = self._mailboxes.get(node)
@@ -67,12 +69,14 @@ class SocketWay(Way):
             return
         self.leave(node)
         for place in places():
-            with suppress(OSError, NotImplementedError), opened(place, make=True) as directory:
-                if directory is not None:
-                    directory.sweep()
-                    name = f"{self._process.origin}-{next(self._numbers)}"
-                    self._mailboxes[node] = Mailbox(node.loop, place, directory, name, node.notices.read)
-                    return
+            directory = open_directory(place, make=True)
+            if directory is None:
+                continue
+            with suppress(OSError, NotImplementedError), directory:
+                directory.sweep()
+                name = f"{self._process.origin}-{next(self._numbers)}"
+                self._mailboxes[node] = Mailbox(node.loop, place, directory, name, node.notices.read)
+                return
 
     def leave(self, node: Node) -> None:
         if (mailbox := self._mailboxes.pop(node, None)) is not None:
@@ -83,26 +87,32 @@ class SocketWay(Way):
         for mailbox in self._mailboxes.values():
             mailbox.socket.close()
 
-    def place_of(self, node: Node) -> Path | None:
-        """The directory in which a node listens; None if it does in none."""
-        mailbox = self._mailboxes.get(node)
-        return mailbox.place.path if mailbox else None
-
     def flush(self) -> None:
         deadline = self._process.system.monotonic() + FLUSH_TIMEOUT
         while self._kept and self._process.system.monotonic() < deadline:
             self._process.system.sleep(FIRST_PAUSE)
 
+    def _places_for_sender(self) -> list[Place]:
+        """The places, as they were a moment ago: to look for them takes as long as the rest."""
+        now = self._process.system.monotonic()
+        database = connections[alias()].settings_dict
+        known, until, found = self._places
+        key = (database["NAME"], database["HOST"], database["PORT"])
+        if known != key or now > until:
+            found = places()
+            self._places = key, now + PLACES_AGE, found
+        return found
+
     # Full queues
 
-    def _send_or_keep(self, directory: Directory, to: Recipient, notices: list[Notice]) -> None:
+    def _send_or_keep(self, directory: Directory, sender: socket.socket, to: Recipient, notices: list[Notice]) -> None:
         """Behind what is kept already, so that nothing overtakes it."""
         with self._lock:
             if to in self._kept:
                 for notice in notices:
                     self._kept[to][0].add(notice.content)
                 return
-        rest = unsent(directory, to[1], notices)
+        rest = unsent(directory, sender, to[1], notices)
         if rest:
             self._keep(to, rest)
 
@@ -135,9 +145,11 @@ class SocketWay(Way):
             outbox, since = self._kept[to]
             self._kept[to] = Outbox(), since  # what comes meanwhile is put there, behind
         rest = Outbox()
-        with opened(to[0]) as directory:
-            if directory is not None and now - since < PATIENCE:
-                rest = unsent(directory, to[1], self._writer.notices(outbox))
+        directory = open_directory(to[0])
+        if directory is not None:
+            with directory, new_socket() as sender:
+                if now - since < PATIENCE:
+                    rest = unsent(directory, sender, to[1], self._writer.notices(outbox))
         with self._lock:
             rest.add(self._kept[to][0])
             self._kept[to] = rest, since
@@ -172,17 +184,28 @@ class Mailbox:
 
     def is_there(self) -> bool:
         """False if somebody has removed it, or the directory."""
-        with opened(self.place) as directory:
-            return directory is not None and directory.number(self._name) == self._number
+        return self._in_directory(lambda directory: True)
 
     def close(self) -> None:
         if not self._loop.is_closed() and self.socket.fileno() >= 0:
             self._loop.remove_reader(self.socket)
         self.socket.close()
-        with opened(self.place) as directory:
-            if directory is not None and directory.number(self._name) == self._number:
-                directory.remove(self._name)
-                directory.remove_if_empty()
+        self._in_directory(self._remove)
+
+    def _in_directory(self, act: Callable[[Directory], Any]) -> bool:
+        """Does something in the directory if the socket is still there. Returns True if it is."""
+        directory = open_directory(self.place)
+        if directory is None:
+            return False
+        with directory:
+            is_there = directory.number(self._name) == self._number
+            if is_there:
+                act(directory)
+            return is_there
+
+    def _remove(self, directory: Directory) -> None:
+        directory.remove(self._name)
+        directory.remove_if_empty()
 
     def _on_readable(self) -> None:
         notices: list[bytes] = []
@@ -202,15 +225,13 @@ def places() -> list[Place]:
         return []
 
 
-def unsent(directory: Directory, name: str, notices: list[Notice]) -> Outbox:
+def unsent(directory: Directory, sender: socket.socket, name: str, notices: list[Notice]) -> Outbox:
     """Sends to a socket; what did not fit into its queue.
 
-    By a socket of its own: what is in the queue of one that reads nothing counts against whoever sent it.
+    By a new socket each time: what is in the queue of one that reads nothing counts against the socket that sent it.
     """
     rest = Outbox()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.setblocking(False)
-        for notice in notices:
-            if rest or not directory.send(sender, name, notice.data):
-                rest.add(notice.content)
+    for notice in notices:
+        if rest or not directory.send(sender, name, notice.data):
+            rest.add(notice.content)
     return rest

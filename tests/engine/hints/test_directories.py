@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broadcast.engine.hints.directories import Place, opened, places_of, runtime_places
+from broadcast.engine.hints.directories import Directory, Place, open_directory, places_of, runtime_places
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only the superuser can give files away")
@@ -27,8 +27,14 @@ def database(vendor: str = "sqlite", **settings: Any) -> Any:
     return SimpleNamespace(vendor=vendor, settings_dict={"OPTIONS": {}, **settings})
 
 
+def opened(place: Place, make: bool = False) -> Directory:
+    directory = open_directory(place, make)
+    assert directory
+    return directory
+
+
 def place(path: Path, mode: int = 0o700) -> Place:
-    return Place(path, frozenset({os.getuid()}), mode, (os.getuid(), os.getgid()))
+    return Place(str(path), frozenset({os.getuid()}), mode, (os.getuid(), os.getgid()))
 
 
 def test_an_sqlite_file_has_it_beside_it_by_whatever_name_it_is_called(tmp_path):
@@ -38,7 +44,7 @@ def test_an_sqlite_file_has_it_beside_it_by_whatever_name_it_is_called(tmp_path)
     names = [str(file), str(tmp_path / "link.sqlite3"), f"file:{file}?cache=shared", f"{tmp_path}/./site.sqlite3"]
     found = [places_of(database(NAME=name)) for name in names]
     assert {tuple(each) for each in found} == {tuple(found[0])}
-    assert found[0][0].path == tmp_path / "site.sqlite3-hints"
+    assert found[0][0].path == f"{tmp_path}/site.sqlite3-hints"
     assert [places_of(database(NAME=name)) for name in ("", ":memory:", "file:x?mode=memory")] == [[], [], []]
 
 
@@ -48,17 +54,15 @@ def test_who_may_write_to_the_file_may_use_the_directory_and_nobody_else(tmp_pat
     file.touch()
     file.chmod(mode)
     (beside, *_) = places_of(database(NAME=str(file)))
-    with opened(beside, make=True) as directory:
-        assert directory
-        with directory.bind("one"):
-            modes = [stat.S_IMODE(path.stat().st_mode) for path in (beside.path, beside.path / "one")]
+    with opened(beside, make=True) as directory, directory.bind("one"):
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (Path(beside.path), Path(beside.path, "one"))]
     assert modes == [expected, expected & 0o666]
 
 
 def test_databases_of_a_server_have_each_their_own(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     addresses = [{"NAME": "a"}, {"NAME": "test_a"}, {"NAME": "a", "PORT": 5433}, {"NAME": "a", "HOST": "10.0.0.1"}]
-    found = [places_of(database("postgresql", **address))[0].path for address in addresses]
+    found = [Path(places_of(database("postgresql", **address))[0].path) for address in addresses]
     assert {path.parent for path in found} == {tmp_path}
     assert len(set(found)) == len(addresses)
 
@@ -67,9 +71,9 @@ def test_the_directory_of_a_unit_comes_first_unless_strangers_may_write_there(mo
     unit = tmp_path / "unit"
     unit.mkdir(0o700)
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"{unit}:{tmp_path}")
-    assert runtime_places("x")[0].path == unit / "x"
+    assert runtime_places("x")[0].path == f"{unit}/x"
     unit.chmod(0o1777)
-    assert unit not in [place.path.parent for place in runtime_places("x")]
+    assert unit not in [Path(place.path).parent for place in runtime_places("x")]
 
 
 def planted_link(path: Path) -> None:
@@ -85,16 +89,14 @@ def planted_directory(path: Path) -> None:
 @pytest.mark.parametrize("plant", [planted_link, Path.touch, pytest.param(planted_directory, marks=as_root)])
 def test_what_a_stranger_has_planted_is_not_used(tmp_path, plant):
     plant(tmp_path / "hints")
-    with opened(place(tmp_path / "hints"), make=True) as directory:
-        assert directory is None
+    assert open_directory(place(tmp_path / "hints"), make=True) is None
     assert list(tmp_path.glob("elsewhere/*")) == []
 
 
 def test_a_directory_of_our_own_in_which_too_many_may_write_is_set_right(tmp_path):
     (tmp_path / "hints").mkdir()
     (tmp_path / "hints").chmod(0o777)
-    with opened(place(tmp_path / "hints")) as directory:
-        assert directory
+    opened(place(tmp_path / "hints")).__exit__()
     assert stat.S_IMODE((tmp_path / "hints").stat().st_mode) == 0o700
 
 
@@ -104,19 +106,15 @@ def test_what_a_superuser_makes_is_given_to_the_owner_of_the_database(tmp_path):
     file.touch(0o600)
     os.chown(file, NOBODY, NOBODY)
     (beside, *_) = places_of(database(NAME=str(file)))
-    with opened(beside, make=True) as directory:
-        assert directory
-        with directory.bind("one"):
-            assert {path.stat().st_uid for path in (beside.path, beside.path / "one")} == {NOBODY}
-    with opened(beside) as directory:
-        assert directory
+    with opened(beside, make=True) as directory, directory.bind("one"):
+        assert {path.stat().st_uid for path in (Path(beside.path), Path(beside.path, "one"))} == {NOBODY}
+    opened(beside).__exit__()
 
 
 def test_a_socket_of_the_dead_is_removed_by_who_sends_to_it_and_by_a_sweep_and_nothing_else_is(tmp_path):
     deep = tmp_path.joinpath(*["x" * 40] * 4)  # deeper than the path of a socket may be
     deep.mkdir(parents=True)
     with opened(place(deep / "hints"), make=True) as directory:
-        assert directory
         alive = directory.bind("alive")
         for name in ("dead", "stale"):
             directory.bind(name).close()
@@ -158,14 +156,12 @@ def test_two_users_meet_who_may_both_write_to_the_file():
         def listen() -> None:
             (beside, *_) = places_of(database(NAME=str(file)))
             with opened(beside, make=True) as directory:
-                assert directory
                 bound = directory.bind("ben")
                 socket.send_fds(writer, [b"x"], [bound.fileno()])
 
         def send() -> None:
             (beside, *_) = places_of(database(NAME=str(file)))
             with opened(beside) as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-                assert directory
                 directory.send(sender, "ben", b"hello")
 
         assert as_user(ben, group, listen) == 0

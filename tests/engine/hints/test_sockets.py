@@ -29,9 +29,9 @@ def process_with_sockets() -> Process:
 
 @pytest.fixture(autouse=True)
 def directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    place = Place(tmp_path / "hints", frozenset({os.getuid()}), 0o700, (os.getuid(), os.getgid()))
+    place = Place(f"{tmp_path}/hints", frozenset({os.getuid()}), 0o700, (os.getuid(), os.getgid()))
     monkeypatch.setattr(sockets, "places", lambda: [place])
-    return place.path
+    return tmp_path / "hints"
 
 
 @pytest.fixture
