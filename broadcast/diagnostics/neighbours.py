@@ -13,7 +13,7 @@ from django.db import connections
 
 from ..conf import conf
 from ..engine.hints.directories import Directory, new_socket, open_directory
-from ..engine.hints.postgresql import is_pooled, is_usable, own_connection
+from ..engine.hints.postgresql import POOLED, is_pooled, is_usable, own_connection
 from ..engine.hints.sockets import places
 from ..engine.process import current_process
 from ..engine.storage.database import alias
@@ -91,7 +91,7 @@ def by_notify() -> Iterator[Finding]:
     try:
         with own_connection() as connection:
             if is_pooled(connection):
-                text = f"{unless}, for the database is reached through a pooler, behind which nobody can listen."
+                text = f"{unless}, for {POOLED}."
                 yield Finding("warning", text, "Let servers reach PostgreSQL itself, or use Redis.")
                 return
             took = notify_round_trip(connection)

@@ -13,7 +13,9 @@ from ..log_lines import say
 from .hint import Hint
 from .layer import current_layer
 from .notices import Event, Outbox
-from .ways import Way, ways_of_this_machine
+from .postgresql import NotifyWay
+from .sockets import SocketWay
+from .ways import Way
 
 if TYPE_CHECKING:
     from ..node import Node
@@ -29,14 +31,16 @@ class Neighbours:
     """
 
     def __init__(self, process: Process) -> None:
-        self._process = process
-        self._ways: Sequence[Way] | None = None
+        self._system = process.system
+        self._ways: Sequence[Way] = (self._system.hint_ways or ways_of_this_machine)(process)
 
     @property
     def ways(self) -> Sequence[Way]:
-        if self._ways is None:
-            self._ways = (self._process.system.hint_ways or ways_of_this_machine)(self._process)
-        return self._ways
+        """The ways that are used: none of this machine's in a test run.
+
+        There a process would meet those of the site's real database for as long as the test database is not made.
+        """
+        return () if self._system.hint_ways is None and self._system.is_under_test() else self._ways
 
     def tell(self, what: Hint | Event) -> None:
         """Tells of messages, or of an event for every node. Never raises."""
@@ -54,16 +58,21 @@ class Neighbours:
             attempt(way.listen if is_needed else way.leave, node)
 
     def leave(self, node: Node) -> None:
-        for way in self._ways or ():
+        for way in self._ways:
             attempt(way.leave, node)
 
     def flush(self) -> None:
-        for way in self._ways or ():
+        for way in self._ways:
             way.flush()
 
     def abandon(self) -> None:
-        for way in self._ways or ():
+        for way in self._ways:
             way.abandon()
+
+
+def ways_of_this_machine(process: Process) -> Sequence[Way]:
+    """Sockets among the processes of the machine, and PostgreSQL among machines."""
+    return [SocketWay(process), NotifyWay(process)]
 
 
 def needs_neighbours(layer: Any) -> bool:

@@ -30,7 +30,7 @@ PAUSE_AFTER_FAILURE = 1.0  # seconds
 FLUSH_TIMEOUT = 1.0  # seconds that the end of the process waits
 
 FAILED = "PostgreSQL does not carry hints, so other machines hear of messages up to a second later: %s"
-POOLED = "the database is reached through a pooler, on whose connections nobody can listen"
+POOLED = "the database is reached through a pooler, which may not keep a connection for who listens"
 
 
 class NotifyWay(Way):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .notices import Outbox
 
 if TYPE_CHECKING:
     from ..node import Node
-    from ..process import Process
 
 
 class Way(ABC):
@@ -38,14 +36,3 @@ class Way(ABC):
     @abstractmethod
     def abandon(self) -> None:
         """Lets go, in a child process, of what is the parent's."""
-
-
-def ways_of_this_machine(process: Process) -> Sequence[Way]:
-    """Sockets among the processes of the machine, and PostgreSQL among machines; none in a test run.
-
-    There a process would meet those of the site's real database for as long as the test database is not made.
-    """
-    from .postgresql import NotifyWay
-    from .sockets import SocketWay
-
-    return [] if process.system.is_under_test() else [SocketWay(process), NotifyWay(process)]
