@@ -40,8 +40,6 @@ class NotifyWay(Way):
     events for nodes only, for every role that may connect to the database may listen.
     """
 
-    name = "notify"
-
     def __init__(self, process: Process) -> None:
         self._process = process
         self._writer = NoticeWriter(process, MAX_NOTICE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
+from ..log_lines import say
 from ..storage.database import alias
 from .directories import Directory, Place, new_socket, open_directory, places_of
 from .notices import Notice, NoticeWriter, Outbox
@@ -38,8 +40,6 @@ class SocketWay(Way):
     The system's queue of a socket holds ten datagrams. What finds it full is kept, the newest head of each group
     only, and tried again in a thread that ends when nothing is kept.
     """
-
-    name = "sockets"
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -132,7 +132,12 @@ class SocketWay(Way):
         while True:
             self._process.system.sleep(pause)
             for to in list(self._kept):
-                self._try_again(to)
+                try:
+                    self._try_again(to)
+                except Exception as error:  # nobody else would ever send what is kept
+                    say(logging.WARNING, "Hints for another process are given up", error=error)
+                    with self._lock:
+                        self._kept.pop(to, None)
             pause = min(2 * pause, LAST_PAUSE)
             with self._lock:
                 if not self._kept:
