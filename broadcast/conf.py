@@ -133,6 +133,7 @@ class Settings:
     STALLED_TIMEOUT = Setting[float](60.0, "a positive number of seconds", is_positive)
     DRAIN_TIMEOUT = Setting[float](10.0, "a positive number of seconds", is_positive)
     CHANNEL_LAYER = Setting[str]("default", "the alias of a channel layer", is_text)
+    HINTS_WITHOUT_LAYER = Setting[bool](True, "True or False", lambda value: isinstance(value, bool))
 
 
 conf = Settings()

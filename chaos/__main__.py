@@ -21,7 +21,9 @@ def world_of(arguments: list[str]) -> tuple[World, bool]:
     parser.add_argument("--clients", type=int, default=150, help="how many (150)")
     parser.add_argument("--rate", type=float, default=120, help="messages a second (120)")
     parser.add_argument("--pages", type=int, default=2, help="in Chromium, where there is one (2)")
-    parser.add_argument("--layer", choices=("pubsub", "core"), default="pubsub", help="of channels_redis (pubsub)")
+    parser.add_argument(
+        "--layer", choices=("pubsub", "core", "none"), default="pubsub", help="of channels_redis (pubsub)"
+    )
     parser.add_argument("--tutorial", action="store_true", help="try the Channels tutorial's consumer instead")
     parser.add_argument("--keep", action="store_true", help="keep the logs also if all is well")
     options = vars(parser.parse_args(arguments))
@@ -51,7 +53,8 @@ def main() -> int:
     is_well = False
     if world.pages and not chromium():
         print("Without pages: they need Chromium on the PATH, and playwright")
-    print(f"Chaos, seed {world.seed}: {world.seconds:g} s, {world.clients} clients, Redis ({world.layer}), PostgreSQL")
+    layer = f"Redis ({world.layer})" if world.layer != "none" else "no layer"
+    print(f"Chaos, seed {world.seed}: {world.seconds:g} s, {world.clients} clients, {layer}, PostgreSQL")
     try:
         is_well = asyncio.run(played(world, fleet))
     except Missing as missing:

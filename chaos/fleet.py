@@ -29,7 +29,7 @@ class World:
     seconds: float
     clients: int
     rate: float  # messages a second
-    layer: str  # pubsub or core
+    layer: str  # pubsub, core or none
     is_tutorial: bool
     pages: int = 0  # in a browser
 
@@ -119,8 +119,9 @@ class Fleet:
             "DEBUG": "off",
             "SECRET_KEY": "of-the-tests",
             "ALLOWED_HOSTS": "127.0.0.1",
-            "REDIS_URL": self.redis.url,
-            "REDIS_LAYER": world.layer,
+            "REDIS_URL": self.redis.url if world.layer != "none" else "",
+            "REDIS_LAYER": world.layer if world.layer != "none" else "pubsub",
+            "CHAOS_LAYER": world.layer,
             "DATABASE_URL": self.database_url,
             "CHAOS_SEED": world.seed,
             "CHAOS_COMMIT_FAULTS": str(COMMIT_FAULTS),
@@ -142,7 +143,7 @@ class Fleet:
     def _env_behind_proxy(self, number: int) -> dict[str, str]:
         redis, postgres = self.proxy.ports[2 * number : 2 * number + 2]
         return {
-            "REDIS_URL": self.redis.url.replace(str(self.redis.port), str(redis)),
+            "REDIS_URL": self.env["REDIS_URL"].replace(str(self.redis.port), str(redis)),
             "DATABASE_URL": self.database_url.replace(str(self.postgres.port), str(postgres)),
         }
 

@@ -10,6 +10,8 @@ from project.settings import CHANNEL_LAYERS, DATABASES
 CHAOS_SEED = os.environ["CHAOS_SEED"]
 CHAOS_TALLY = os.environ["CHAOS_TALLY"]
 CHAOS_COMMIT_FAULTS = float(os.environ["CHAOS_COMMIT_FAULTS"])
+CHAOS_HINT_FAULTS = float(os.environ["CHAOS_HINT_FAULTS"])
+CHAOS_LAYER = os.environ["CHAOS_LAYER"]
 # Whether publishers send as the Channels tutorial does, and not by this app.
 CHAOS_TUTORIAL = os.environ["CHAOS_TUTORIAL"] == "on"
 
@@ -30,11 +32,13 @@ CHANNEL_LAYERS: dict[str, Any] = {  # type: ignore[no-redef]
         "BACKEND": "chaos.layer.UnreliableLayer",
         "CONFIG": {
             "layer": SITE_LAYER["BACKEND"],
-            "share": float(os.environ["CHAOS_HINT_FAULTS"]),
+            "share": CHAOS_HINT_FAULTS,
             "seed": CHAOS_SEED,
             "tally": CHAOS_TALLY,
             **SITE_LAYER.get("CONFIG", {}),
         },
     }
 }
+if CHAOS_LAYER == "none":
+    CHANNEL_LAYERS = {}
 DATABASES = {"default": DATABASES["default"] | {"ENGINE": "chaos.database"}}

@@ -8,6 +8,7 @@ KINDS = {
     "d": "hint dropped",
     "t": "hint doubled",
     "l": "hint delivered late",
+    "s": "sockets removed",
     "b": "connection lost before its COMMIT",
     "a": "connection lost after its COMMIT",
 }

@@ -78,6 +78,12 @@ def test_a_site_with_redis_or_without_channel_layers_passes(settings, layers):
     assert issues() == []
 
 
+@pytest.mark.parametrize(("on", "ids"), [(True, []), (False, ["broadcast.W003"])])
+def test_a_layer_in_memory_is_told_of_where_hints_do_not_go_around_it(settings, on, ids):
+    settings.DEBUG, settings.BROADCAST = False, {"HINTS_WITHOUT_LAYER": on}
+    assert [issue.id for issue in issues()] == ids
+
+
 class ToScratch:
     """A router that keeps everything in the database `scratch`."""
 

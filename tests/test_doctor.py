@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import re
 import sqlite3
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
+from urllib.parse import urlsplit
 
 import pytest
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -19,12 +21,15 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from channels_redis.core import RedisChannelLayer
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.db.utils import load_backend
 from django.urls import re_path
 
 from broadcast.consumers import BroadcastConsumer
-from broadcast.diagnostics import doctor
+from broadcast.diagnostics import doctor, neighbours
 from broadcast.diagnostics import probe as probe_websocket
 from broadcast.diagnostics.doctor import Finding, examine
+from broadcast.engine.hints import postgresql
+from broadcast.engine.hints.directories import Place
 from broadcast.engine.process import this_process
 from broadcast.engine.system import System
 from project import asgi  # noqa: F401 (it sets logging up anew, the first time)
@@ -68,6 +73,7 @@ def test_the_demo_is_well_and_it_costs_one_message_in_a_group_of_its_own(ask, si
     assert (status, set(levels)) == (0, {"ok"})
     assert "The message log is in the sqlite database 'default'." in said
     assert "The channel layer is in memory" in said
+    assert re.search(rf"by sockets in {site.database}-hints; one takes \d+\.\d+ ms\. .* right now: 0\.", said)
     assert "WebSockets are answered at /ws." in said
     assert "Connections are written to directly." in said
     assert "Static files are found." in said
@@ -80,10 +86,9 @@ def test_the_demo_is_well_and_it_costs_one_message_in_a_group_of_its_own(ask, si
 
 
 def test_warnings_leave_the_status_alone(ask):
-    status, levels, said = ask(DEBUG="off", SECRET_KEY="of the tests", ALLOWED_HOSTS="example.com")
+    status, levels, said = ask(DEBUG="off", SECRET_KEY="of the tests", ALLOWED_HOSTS="example.com", OPEN_DEMO="on")
     assert (status, sorted(set(levels))) == (0, ["ok", "warning"])
-    assert "The channel layer 'default' is in memory: what another process sends" in said
-    assert said.count("(broadcast.W003)") == 1
+    assert said.count("(broadcast.W005)") == 2
 
 
 def test_tables_that_are_missing_are_told_with_what_to_run(ask, site, tmp_path):
@@ -216,16 +221,48 @@ def test_the_clock_of_a_file_is_that_of_the_machine(monkeypatch):
 # The layer
 
 
-@pytest.mark.parametrize(("debug", "level"), [(True, "ok"), (False, "warning")])
-def test_no_layer(settings, debug, level):
-    settings.CHANNEL_LAYERS, settings.DEBUG = {}, debug
-    finding = found(doctor.layer)
-    assert finding.level == level
-    assert finding.text.startswith("There is no channel layer")
-    assert "up to 1 s later" in finding.text
+def test_without_a_layer_hints_travel_by_other_ways(settings, monkeypatch, tmp_path):
+    settings.CHANNEL_LAYERS, settings.BROADCAST = {}, {}
+    place = Place(f"{tmp_path}/hints", frozenset({os.getuid()}), 0o700, (os.getuid(), os.getgid()))
+    monkeypatch.setattr(neighbours, "places", lambda: [place])
+    layer, sockets = doctor.layer()
+    assert (layer.text, sockets.level) == ("There is no channel layer.", "ok")
+    assert f"by sockets in {tmp_path}/hints; one takes " in sockets.text
+    assert not Path(place.path).exists()
+    Path(place.path).symlink_to(tmp_path)
+    _, sockets = doctor.layer()
+    assert (sockets.level, "is not to be trusted" in sockets.text) == ("warning", True)
+    settings.BROADCAST = {"HINTS_WITHOUT_LAYER": False}
+    _, off = doctor.layer()
+    assert (off.level, "up to 1 s later" in off.text) == ("warning", True)
 
 
-def test_where_threads_are_greenlets(monkeypatch):
+def test_containers_do_not_share_a_directory(monkeypatch, tmp_path):
+    place = Place(f"{tmp_path}/hints", frozenset({os.getuid()}), 0o700, (os.getuid(), os.getgid()))
+    monkeypatch.setattr(neighbours, "places", lambda: [place])
+    monkeypatch.setattr(neighbours, "connections", {"default": SimpleNamespace(vendor="mysql")})
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert [finding.level for finding in neighbours.neighbours()] == ["ok", "warning"]
+
+
+@pytest.mark.parametrize("is_behind_pooler", [False, True])
+def test_notify_is_timed_unless_a_pooler_is_between(postgres_server, monkeypatch, django_db_blocker, is_behind_pooler):
+    address = urlsplit(new_database(postgres_server, "doctor"))
+    database = connections["default"].settings_dict | {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {}}
+    place = {"NAME": address.path[1:], "HOST": address.hostname, "PORT": address.port, "USER": address.username}
+    wrapper = load_backend("django.db.backends.postgresql").DatabaseWrapper(database | place, "default")
+    for module in (neighbours, postgresql):
+        monkeypatch.setattr(module, "connections", {"default": wrapper})
+    if is_behind_pooler:
+        monkeypatch.setattr("psycopg.ConnectionInfo.backend_pid", 4711)
+    with django_db_blocker.unblock():
+        (finding,) = neighbours.by_notify()
+    assert finding.level == ("warning" if is_behind_pooler else "ok")
+    assert ("pooler" if is_behind_pooler else "by NOTIFY; one takes ") in finding.text
+
+
+def test_where_threads_are_greenlets(settings, monkeypatch):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
     monkeypatch.setattr(this_process, "system", System(greenlet_library=lambda: "gevent"))
     finding = found(doctor.layer)
     assert finding.level == "warning"

@@ -77,13 +77,13 @@ def channel_layer_reaches_other_processes(**kwargs: Any) -> list[checks.CheckMes
     alias = str(conf.CHANNEL_LAYER)
     layer = channel_layers().get(alias)
     backend = layer.get("BACKEND") if isinstance(layer, Mapping) else None
-    if django_settings.DEBUG or backend != "channels.layers.InMemoryChannelLayer":
+    if django_settings.DEBUG or conf.HINTS_WITHOUT_LAYER or backend != "channels.layers.InMemoryChannelLayer":
         return []
     return [
         checks.Warning(
-            f"The channel layer {alias!r} is in memory: what another process sends "
+            f"The channel layer {alias!r} is in memory and HINTS_WITHOUT_LAYER is False: what another process sends "
             f"arrives up to {conf.POLL_INTERVAL} s late, and unlogged messages not at all.",
-            hint="Use a layer of channels_redis, or silence this if one process does everything.",
+            hint="Leave it out, use a layer of channels_redis, or silence this if one process does everything.",
             id="broadcast.W003",
         )
     ]

@@ -29,6 +29,7 @@ from ..engine.storage.database import alias, log_access
 from ..exceptions import BroadcastError, LogUnavailable, NoLog
 from ..groups import DEFAULT_GROUP
 from .finding import Finding, Level
+from .neighbours import neighbours
 from .probe import ProbeResult, probe_websocket
 from .visitors import visitors
 
@@ -126,23 +127,21 @@ def layer() -> Iterator[Finding]:
     except Exception as error:
         yield Finding("error", f"The channel layer cannot be made: {error}.", "Correct CHANNEL_LAYERS.")
         return
+    if found is None or isinstance(found, InMemoryChannelLayer):
+        ends = (
+            "There is no channel layer."
+            if found is None
+            else "The channel layer is in memory and ends at this process."
+        )
+        yield Finding("ok", ends)
+        yield from neighbours()
+        return
     if library := current_process().system.greenlet_library():
         text = (
             f"{library} has made greenlets of this process's threads: what it sends reaches other processes up to "
             f"{conf.POLL_INTERVAL:g} s later, and unlogged messages never."
         )
         yield Finding("warning", text, "Send from a process with threads where that is too late.")
-        return
-    if found is None:
-        text = (
-            "There is no channel layer: one process hears its own messages at once, what other processes send up to "
-            f"{conf.POLL_INTERVAL:g} s later, and their unlogged messages never."
-        )
-        fix = "Set CHANNEL_LAYERS to a layer of channels_redis. With one process for everything, leave it."
-        yield Finding("ok" if settings.DEBUG else "warning", text, fix)
-        return
-    if isinstance(found, InMemoryChannelLayer):
-        yield Finding("ok", "The channel layer is in memory and ends at this process.")
         return
     try:
         took = asyncio.run(echo(found))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..conf import conf
+from .hints.notices import NoticeReader
 from .hints.receiver import LayerReceiver
 from .hub.hub import Hub
 from .storage.threads import NodeDatabase
@@ -32,6 +33,7 @@ class Node:
         self.scheduler = WriteScheduler(loop, process.in_flight.are_under_way)
         self.hub = Hub(self)
         self.receiver = LayerReceiver(process, self.hub.on_hint, self.on_control)
+        self.notices = NoticeReader(process, self.hub.on_hint, self.on_control)
         self.control_handlers: dict[str, Callable[[Mapping[str, Any]], None]] = {}  # by the type of the event
         self._parts: dict[Callable[[Node], Any], Any] = {}
         self._holders = 0
@@ -66,6 +68,7 @@ class Node:
 
     def forget(self) -> None:
         """Takes no more hints and ends the threads; for a loop that was closed there is no more to do."""
+        self.process.hints.neighbours.leave(self)
         if self.process.nodes.get(self.loop) is self:
             del self.process.nodes[self.loop]
         self.database.close()
@@ -82,6 +85,7 @@ class Node:
 
     def _start(self) -> None:
         if self._running is None:
+            self.process.hints.neighbours.listen(self)
             self._running = self.loop.create_task(self._run())
         elif self._running.done():
             raise RuntimeError("This node has ended. Ask the process for the node of the loop again.")
@@ -90,6 +94,7 @@ class Node:
         try:
             while self._is_used or self._is_kept:
                 await asyncio.sleep(conf.POLL_INTERVAL)
+                self.process.hints.neighbours.listen(self)
                 await self.hub.tick()
                 self.process.log_throttle.log_left_out()
                 if not self._is_used:

@@ -8,12 +8,14 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
+from itertools import count
 from typing import Any
 
 from ..models import Message
 from .commit import GroupCommit
 from .health import Health
 from .hints.publisher import HintPublisher
+from .hints.seal import Seal
 from .hints.site import SiteMarks
 from .limits import ConnectionCounts, RateLimits
 from .log_lines import LogThrottle
@@ -40,15 +42,21 @@ class Process:
     def __init__(self, system: System | None = None) -> None:
         self.system = system or System()
         self.listeners: list[Listener] = []  # told of whatever is sent, in the sender's thread
-        self.reset()
+        self._begin()
         reset, end = weakref.WeakMethod(self.reset), weakref.WeakMethod(self.end)
         self.system.after_fork(lambda: call_if_alive(reset))
         self.system.at_exit(lambda: call_if_alive(end))
 
     def reset(self) -> None:
         """Begins anew, as a child does after a fork: nothing is under way, no node runs, nothing is known to fail."""
+        self.hints.neighbours.abandon()
+        self._begin()
+
+    def _begin(self) -> None:
         self.origin = self.system.uuid().hex  # by which the nodes of a process know its own hints
         self.site = SiteMarks()  # by which it knows events of the site's other processes
+        self.seal = Seal()  # and notices that go around the channel layer
+        self.notice_numbers = count(1)
         self.log_throttle = LogThrottle(self.system.monotonic)
         self.health = Health()
         self.log = Log(self.system)

@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 
@@ -52,6 +53,12 @@ def greenlet_library() -> str:
     return ""
 
 
+def is_under_test() -> bool:
+    """True in a test run, from Django's ``setup_test_environment()`` on."""
+    state = getattr(sys.modules.get("django.test.utils"), "_TestState", None)
+    return hasattr(state, "saved_data")
+
+
 def after_fork(function: Callable[[], None]) -> None:
     """Calls ``function`` in every child of this process, where the system has forks."""
     if hasattr(os, "register_at_fork"):
@@ -76,5 +83,7 @@ class System:
     start_thread: Callable[[Callable[[], None], str, bool], None] = start_thread  # target, name, whether a daemon
     event: Callable[[], threading.Event] = threading.Event  # for which a thread may wait long
     greenlet_library: Callable[[], str] = greenlet_library
+    is_under_test: Callable[[], bool] = is_under_test
+    hint_ways: Callable[[Any], Sequence[Any]] | None = None  # of a process, instead of those of this machine
     after_fork: Callable[[Callable[[], None]], None] = after_fork
     at_exit: Callable[[Callable[[], None]], None] = at_exit

@@ -104,11 +104,13 @@ def test_without_a_layer_or_with_another_one_it_arrives_all_the_same(
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("module", ["project.settings", LAYERLESS])
+@pytest.mark.parametrize("module", ["tests.live.host_settings", LAYERLESS])
 def test_without_a_hint_it_arrives_in_time(
     daphne: Callable[..., Daphne], site: Site, visit: Callable[..., Client], module: str
 ) -> None:
-    client = visit(daphne(DJANGO_SETTINGS_MODULE=module))
+    env = {"DJANGO_SETTINGS_MODULE": module, "BROADCAST": '{"HINTS_WITHOUT_LAYER": false}'}
+    client = visit(daphne(**env))
+    site.env |= env
     sending = site.spawn("manage.py", "broadcast", "send", "from afar")
     message = client.hear()
     took = time.time() - datetime.fromisoformat(message["sent_at"]).timestamp()

@@ -30,6 +30,7 @@ class SimulatedLayer(BaseChannelLayer):  # type: ignore[misc]
         self.members: dict[str, dict[str, None]] = {}
         self.queues: dict[str, deque[str]] = {}
         self.receivers: dict[str, tuple[SimulatedLoop, asyncio.Future[None]]] = {}
+        self.ways: dict[Any, None] = {}  # of the processes of a site without a layer
         self.on_arrival: Callable[[Any, dict[str, Any]], None] = lambda process, event: None
         self._random = scheduler.random("layer")
         self._channels = 0
@@ -94,6 +95,11 @@ class SimulatedLayer(BaseChannelLayer):  # type: ignore[misc]
             delays = delays[:1]  # a layer may lose what is in no log; none says it twice
         for delay in delays:
             self.scheduler.call_at(self.scheduler.now + delay, self._arrive, channel, text)
+
+    def post(self, arrive: Callable[[], None]) -> None:
+        """Carries a notice of a site that has no layer: it is lost while the network is away."""
+        for delay in self._delays(self._random) if self.is_well else []:
+            self.scheduler.call_at(self.scheduler.now + delay, arrive)
 
     def _delays(self, chance: random.Random) -> list[float]:
         """When an event comes: once and soon, or as the losses have it."""

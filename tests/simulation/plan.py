@@ -68,6 +68,11 @@ class Plan:
     history: dict[str, int]
     acts: list[Act] = field(default_factory=list)
 
+    @property
+    def has_layer(self) -> bool:
+        """False for a site whose processes tell each other without one."""
+        return self.seed % 4 != 0
+
 
 def plan(seed: int, groups: tuple[str, ...]) -> Plan:
     chance = random.Random(f"{seed} plan")

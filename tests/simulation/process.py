@@ -13,7 +13,9 @@ from django.db import connections
 
 from broadcast.engine.process import Process
 from broadcast.engine.system import System
+from tests.simulation.layer import SimulatedLayer
 from tests.simulation.loop import SimulatedLoop
+from tests.simulation.neighbours import SimulatedWay
 from tests.simulation.scheduler import Killed, Scheduler, SimulatedEvent, SimulatedThread, current_thread
 
 T = TypeVar("T")
@@ -69,8 +71,9 @@ class OneThread(Executor):
 class SimulatedProcess:
     """One process: a daphne with a loop, or one that only sends."""
 
-    def __init__(self, scheduler: Scheduler, name: str, has_loop: bool) -> None:
+    def __init__(self, scheduler: Scheduler, name: str, has_loop: bool, network: SimulatedLayer) -> None:
         self.scheduler = scheduler
+        self.network = network
         self.name = name
         self.is_dead = False
         self.frozen_until = 0.0
@@ -124,6 +127,7 @@ class SimulatedProcess:
             start_thread=start_thread,
             event=SimulatedEvent,
             greenlet_library=lambda: "",
+            hint_ways=lambda process: [SimulatedWay(self.network, process)],
             after_fork=lambda function: None,
             at_exit=lambda function: None,
         )

@@ -16,7 +16,7 @@ from django.db import connections
 
 from broadcast import consumers
 from broadcast.engine import commit
-from broadcast.engine.hints import hint, layer_thread
+from broadcast.engine.hints import hint, layer, layer_thread, publisher
 from broadcast.engine.hub import crowd, hub, pages, ring, stream
 from broadcast.engine.storage import pruning
 from broadcast.engine.storage.records import Draft
@@ -84,7 +84,7 @@ class World:
 
     def start(self, kind: str) -> SimulatedProcess:
         self._started += 1
-        process = SimulatedProcess(self.scheduler, f"{kind}{self._started}", kind == "daphne")
+        process = SimulatedProcess(self.scheduler, f"{kind}{self._started}", kind == "daphne", self.layer)
         self.processes.append(process)
         return process
 
@@ -135,6 +135,9 @@ class World:
             stack.enter_context(mock.patch.object(consumers, "transport_for", transport_for))
             before = channel_layers.set("default", self.layer)
             stack.callback(lambda: channel_layers.set("default", before) if before else None)
+            if not self.plan.has_layer:
+                for module in (layer, publisher):
+                    stack.enter_context(mock.patch.object(module, "get_channel_layer", return_value=None))
             stack.callback(self._end)
             stack.enter_context(heard(self))
             self._begin()

@@ -1,4 +1,4 @@
-"""Publishing hints: to the nodes of this process at once, to all others over the channel layer."""
+"""Publishing hints: to the nodes of this process at once, to all others over the channel layer or around it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..storage.records import NewMessages
 from .hint import SITE_MARK, Hint, event_of
 from .layer import CONTROL_GROUP
 from .layer_thread import LayerThread
+from .neighbours import Neighbours, needs_neighbours
 
 if TYPE_CHECKING:
     from ..process import Process
@@ -40,6 +41,7 @@ class HintPublisher:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._thread = LayerThread(process.system, process.health)
+        self.neighbours = Neighbours(process)
         self._sending: set[asyncio.Task[None]] = set()
 
     def publish_news(self, news: Iterable[NewMessages]) -> None:
@@ -55,7 +57,7 @@ class HintPublisher:
                 node.loop.call_soon_threadsafe(node.hub.on_hint, hint)
             except RuntimeError:  # the loop has ended
                 node.forget()
-        self._send_to_layer(hint.group, lambda: event_of(hint))
+        self._send_to_others(hint.group, lambda: event_of(hint), hint)
 
     def publish_control(self, event: Mapping[str, Any]) -> None:
         """Tells every node of the site, over the layer those of other processes; each acts by the event's type."""
@@ -64,18 +66,23 @@ class HintPublisher:
                 node.loop.call_soon_threadsafe(node.on_control, event)
             except RuntimeError:
                 node.forget()
-        self._send_to_layer(CONTROL_GROUP, lambda: event)
+        self._send_to_others(CONTROL_GROUP, lambda: event, event)
 
     def flush(self) -> None:
         """Waits a moment for what is under way: a short-lived process should not lose its hints."""
         self._thread.flush()
+        self.neighbours.flush()
 
-    # The layer
+    # Other processes
 
-    def _send_to_layer(self, group: str, event: Callable[[], Mapping[str, Any]]) -> None:
-        """Sends an event to the group's nodes in other processes, if a layer reaches any."""
+    def _send_to_others(
+        self, group: str, event: Callable[[], Mapping[str, Any]], what: Hint | Mapping[str, Any]
+    ) -> None:
+        """Sends an event to the group's nodes in other processes: by a layer that reaches them, or to neighbours."""
         try:
             layer = get_channel_layer(conf.CHANNEL_LAYER)
+            if needs_neighbours(layer):
+                self.neighbours.tell(what)
             if isinstance(layer, InMemoryChannelLayer):
                 members = layer.groups.get(channels_group(group))
                 if members and not self._process.own_channels.issuperset(list(members)):

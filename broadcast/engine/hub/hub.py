@@ -45,6 +45,7 @@ class Hub:
         self._drops_at = 0.0
         self._catching_up: dict[GroupStream, asyncio.Task[None]] = {}
         self._sequencing: dict[str, asyncio.Task[None]] = {}
+        self._told_meanwhile: dict[GroupStream, Hint] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -121,18 +122,25 @@ class Hub:
         if stream is None:
             if opening := self._opening.under_way(hint.group):
                 opening.add_done_callback(lambda _: self.on_hint(hint))
+        elif not hint.frames:
+            self._look_for(stream, hint)
         elif stream.head == 0 and (looking := self._catching_up.get(stream)):
             looking.add_done_callback(lambda _: self.on_hint(hint))  # the first message of the log comes before it
         elif stream.apply_hint(hint):
             if stream.epoch == VOID:
                 self._start_catching_up(stream)
             else:
-                self._loop.call_later(EARLY_PATIENCE, self._ask_for_missing, stream, hint)
+                self._loop.call_later(EARLY_PATIENCE, self._look_for, stream, hint)
 
-    def _ask_for_missing(self, stream: GroupStream, hint: Hint) -> None:
-        missing = hint.epoch != stream.epoch or (hint.head or 0) > stream.head
-        if missing and self.streams.get(stream.name) is stream:
-            self._start_catching_up(stream)
+    def _look_for(self, stream: GroupStream, hint: Hint) -> None:
+        """Reads what a hint shows to be missing: all that come during one look have one more look together."""
+        looking, told = self._catching_up.get(stream), self._told_meanwhile.get(stream)
+        if looking is None and stream.is_behind(hint) and self.streams.get(stream.name) is stream:
+            self._start_catching_up(stream, hint)
+        elif looking is not None and told is None:
+            looking.add_done_callback(lambda _: self._look_for(stream, self._told_meanwhile.pop(stream)))
+        if looking is not None and (told is None or told.epoch != hint.epoch or (told.head or 0) < (hint.head or 0)):
+            self._told_meanwhile[stream] = hint
 
     # Catching up with the log
 
@@ -146,10 +154,11 @@ class Hub:
         if self.streams.get(stream.name) is stream:  # otherwise the hub was closed meanwhile
             await asyncio.shield(self._start_catching_up(stream))
 
-    def _start_catching_up(self, stream: GroupStream) -> asyncio.Task[None]:
+    def _start_catching_up(self, stream: GroupStream, hint: Hint | None = None) -> asyncio.Task[None]:
         task = self._catching_up.get(stream)
         if task is None:
-            task = self._catching_up[stream] = asyncio.create_task(self._compare_with_log([stream]))
+            look = self._compare_with_log([stream]) if hint is None else self._read_on(stream, hint)
+            task = self._catching_up[stream] = asyncio.create_task(look)
             task.add_done_callback(lambda done: self._caught_up(stream, done))
         return task
 
@@ -157,6 +166,18 @@ class Hub:
         del self._catching_up[stream]
         if not task.cancelled():
             report(task.exception())
+
+    async def _read_on(self, stream: GroupStream, hint: Hint) -> None:
+        """Reads what follows in a stream, by one query; compares the stream with its head where that is not all."""
+        if hint.epoch == stream.epoch:
+            with suppress(EpochEnded):
+                page = await self._read(stream.name, stream.head, hint.epoch)
+                if hint.epoch == stream.epoch:
+                    for frame in page:
+                        stream.put(frame)
+                    stream.notify()
+        if stream.is_behind(hint):
+            await self._compare_with_log([stream])
 
     async def _compare_with_log(self, streams: list[GroupStream]) -> None:
         """Compares streams with their heads in the log and brings them up to it, each as far as it can be read.

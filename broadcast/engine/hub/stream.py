@@ -111,7 +111,11 @@ class GroupStream:
         for frame in hint.frames:
             self.put(frame)
         self.notify()
-        return hint.head > self.ring.last
+        return self.is_behind(hint)
+
+    def is_behind(self, hint: Hint) -> bool:
+        """True if the log has what a hint tells of and this stream has not."""
+        return hint.epoch != self.epoch or (hint.head or 0) > self.head
 
     def put(self, frame: Frame) -> None:
         """Appends a frame of the log if it is the next one; keeps it if it is early, drops it if late."""

@@ -284,3 +284,44 @@ async def test_whoever_holds_a_groups_row_holds_up_no_other_group_and_nobody_who
     await row.let_go()
     await hub.tick()
     await until(lambda: there.bodies == ["waits"])
+
+
+def head_of(epoch: str, head: int) -> Hint:
+    """A hint without messages, as it goes where there is no layer."""
+    return Hint("broadcast", [], epoch, head)
+
+
+async def test_heads_that_are_told_during_a_look_have_one_more_look_together(monkeypatch) -> None:
+    client, hub = await one()
+    first = await append("one")
+    hub.on_hint(hint_for(first))
+    await until(lambda: client.offsets == [1])
+    epoch = hub.streams["broadcast"].epoch
+    await append("two")
+    held = Held(monkeypatch, "read")
+    hub.on_hint(head_of(epoch, 2))
+    await asyncio.to_thread(held.reached.wait, 10)
+    await append("three", "four")
+    reads: list[int] = []
+    method = this_process.log.read
+    monkeypatch.setattr(this_process.log, "read", lambda *args: reads.append(args[1]) or method(*args))
+    for head in (4, 3):  # not the newest last
+        hub.on_hint(head_of(epoch, head))
+    held.gate.set()
+    await until(lambda: client.offsets == [1, 2, 3, 4])
+    hub.on_hint(head_of(epoch, 4))
+    assert reads == [2]
+
+
+@pytest.mark.parametrize("epoch", ["own", "another"])
+async def test_a_head_that_is_told_twice_or_too_late_harms_nobody(epoch: str) -> None:
+    client, hub = await one()
+    hub.on_hint(hint_for(await append("one")))
+    await until(lambda: client.offsets == [1])
+    own = hub.streams["broadcast"].epoch
+    for _ in range(3):
+        hub.on_hint(head_of(own if epoch == "own" else "another", 1))
+    await append("two")
+    hub.on_hint(head_of(own, 2))
+    await until(lambda: client.offsets == [1, 2])
+    assert hub.streams["broadcast"].epoch == own
