@@ -147,10 +147,13 @@ async def test_a_socket_that_was_removed_is_made_anew(node, directory):
 async def test_a_child_leaves_the_parents_socket_where_it_is_and_does_not_keep_it_alive(node, sender, heard, directory):
     (path,) = directory.iterdir()
     reader, writer = os.pipe()
+    told, tell = os.pipe()
     if (child := os.fork()) == 0:
         os.close(writer)
+        os.write(tell, b"!")  # it has let go by now
         os.read(reader, 1)  # until the parent is done
         os._exit(0)
+    os.read(told, 1)
     sender.hints.publish_control(EVENT)
     await until(lambda: heard == [EVENT])
     assert path.exists()
@@ -158,7 +161,8 @@ async def test_a_child_leaves_the_parents_socket_where_it_is_and_does_not_keep_i
     way_of(node).socket.close()  # as when the parent is killed
     sender.hints.publish_control(EVENT)
     assert not path.exists()
-    os.close(writer)
+    for each in (writer, reader, told, tell):
+        os.close(each)
     assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
 
 
