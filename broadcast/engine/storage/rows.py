@@ -1,0 +1,140 @@
+"""Rows of messages: made from drafts, and inserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic
+
+from ...models import Message
+from .records import Draft, NewMessages
+from .refs import Key, find, key_of, key_of_draft
+
+BY_HAND = ("sqlite", "postgresql")
+AS_THEY_ARE = ("group", "offset", "source", "author", "by", "body")
+ADAPTED = ("user", "data", "ref", "sent_at")
+
+
+def insert(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> None:
+    """Inserts messages and gives them their keys.
+
+    By hand where the database is known: the ORM takes longer to write the statement than the database to do it.
+    """
+    if connection.vendor not in BY_HAND or not connection.features.can_return_rows_from_bulk_insert:
+        Message.objects.using(connection.alias).bulk_create(messages)
+        return
+    meta, quote = Message._meta, connection.ops.quote_name
+    fields = [field_of(name) for name in (*AS_THEY_ARE, *ADAPTED)]
+    columns = ", ".join(quote(field.column) for field in fields)
+    row = f"({', '.join(['%s'] * len(fields))})"
+    step = connection.ops.bulk_batch_size(fields, messages)
+    with connection.cursor() as cursor:
+        for start in range(0, len(messages), step):
+            part = messages[start : start + step]
+            rows = ", ".join([row] * len(part))
+            statement = f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES {rows} RETURNING {quote('id')}"  # noqa: S608
+            cursor.execute(statement, values_of(connection, part))
+            for message, (key,) in zip(part, cursor.fetchall(), strict=True):
+                message.pk = key
+                message._state.adding, message._state.db = False, connection.alias
+
+
+def field_of(name: str) -> Any:
+    return Message._meta.get_field(name)
+
+
+def values_of(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> list[Any]:
+    """The values of all messages in one list, each message's in the order of the fields."""
+    user, data, ref, sent_at = [field_of(name).get_db_prep_save for name in ADAPTED]
+    values: list[Any] = []
+    sent, moment = None, None  # the same for all of an append
+    for each in messages:
+        if each.sent_at is not sent:
+            sent, moment = each.sent_at, sent_at(each.sent_at, connection)
+        values += (each.group_id, each.offset, each.source, each.author, each.by, each.body)
+        values += (user(each.user_id, connection), data(each.data, connection), ref(each.ref, connection), moment)
+    return values
+
+
+def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
+    """Undoes what fails inside it, so that the transaction around it stays sound.
+
+    With autocommit off, the first savepoint on SQLite would be the transaction, and its end the commit.
+    """
+    usable = connection.vendor != "sqlite" or connection.connection.in_transaction
+    return transaction.atomic(using=connection.alias, savepoint=usable)
+
+
+def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
+    """The message of each draft, a known one where it repeats that; and those of them that are new."""
+    messages, new, told = list[Message](), list[Message](), dict(known)
+    for draft in drafts:
+        key = key_of_draft(draft) if known or draft.has_client_ref else None  # else its ref is a new one
+        message = None if key is None else told.get(key)
+        if message is None:
+            message = message_of(draft)
+            new.append(message)
+        elif key in known:
+            message.is_repeated = True
+        if key is not None:
+            told[key] = message
+        messages.append(message)
+    return messages, new
+
+
+def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages; where one of them stands for a second draft, a copy that is marked as repeated."""
+    told: set[int] = set()
+    for message in messages:
+        if id(message) in told and not message.is_repeated:
+            message = copy(message)
+            message.is_repeated = True
+        told.add(id(message))
+        yield message
+
+
+def message_of(draft: Draft) -> Message:
+    return Message(
+        group_id=draft.group,
+        source=draft.source,
+        author=draft.author,
+        user_id=draft.user_id,
+        body=draft.body,
+        data=draft.data,
+        ref=draft.ref,
+        by=draft.by,
+    )
+
+
+def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:
+    """Inserts drafts without offsets, waiting for whoever holds a ref of theirs; the message of each."""
+    messages, new = drafted(drafts, find(name, drafts))
+    insert(connection, new)
+    return messages
+
+
+def sequenced(messages: list[Message], news: NewMessages) -> list[Message]:
+    """The messages, those that have just got their offsets with them."""
+    rows = {key_of(message): message for message in news.messages}
+    for message in messages:
+        if row := rows.get(key_of(message)):
+            message.offset, message.sent_at = row.offset, row.sent_at
+    return messages
+
+
+def insert_once(connection: BaseDatabaseWrapper, draft: Draft) -> Message:
+    """Inserts a draft into the caller's transaction, unless there is a message with its ref."""
+    [message], new = drafted([draft], find(draft.group, [draft]))
+    if not new:
+        return message
+    try:
+        with savepoint(connection):
+            insert(connection, new)
+            return message
+    except IntegrityError:
+        # Sent by a transaction that this one may not see yet; the message stands for the other.
+        return next(iter(find(draft.group, [draft]).values()), message)
