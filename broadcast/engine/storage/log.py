@@ -125,10 +125,10 @@ class Log:
     ) -> tuple[list[Message], NewMessages]:
         """Appends waiting messages, then drafts. Returns the message of each draft, and what is new."""
         head = lock(connection, name, len(drafts), self._system.token)
-        rows = Message.objects.using(connection.alias)
+        rows = Message.objects.using(connection.alias) if head.has_waiting else Message.objects.none()
         waiting = list(rows.filter(group_id=name, offset=None).order_by("id")) if head.has_waiting else []
         repeatable = [draft for draft in drafts if draft.has_client_ref or again]
-        known = find(name, repeatable) if are_used(connection, name, repeatable) else {}
+        known = find(name, repeatable) if repeatable and are_used(connection, name, repeatable) else {}
         known.update((key_of(message), message) for message in waiting)
         messages, new = drafted(drafts, known)
         offset = head.offset - len(drafts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import Any
 
@@ -15,8 +15,9 @@ from .records import Draft, NewMessages
 from .refs import Key, find, key_of, key_of_draft
 
 BY_HAND = ("sqlite", "postgresql")
-AS_THEY_ARE = ("group", "offset", "source", "author", "by", "body")
-ADAPTED = ("user", "data", "ref", "sent_at")
+COLUMNS = '"group_name", "offset", "source", "author", "by", "body", "user_id", "data", "ref", "sent_at"'
+MAX_ROWS = 99  # in one statement: databases limit its parameters
+ROW = f"({', '.join(['%s'] * len(COLUMNS.split()))})"
 
 
 def insert(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> None:
@@ -27,29 +28,20 @@ def insert(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> None
     if connection.vendor not in BY_HAND or not connection.features.can_return_rows_from_bulk_insert:
         Message.objects.using(connection.alias).bulk_create(messages)
         return
-    meta, quote = Message._meta, connection.ops.quote_name
-    fields = [field_of(name) for name in (*AS_THEY_ARE, *ADAPTED)]
-    columns = ", ".join(quote(field.column) for field in fields)
-    row = f"({', '.join(['%s'] * len(fields))})"
-    step = connection.ops.bulk_batch_size(fields, messages)
     with connection.cursor() as cursor:
-        for start in range(0, len(messages), step):
-            part = messages[start : start + step]
-            rows = ", ".join([row] * len(part))
-            statement = f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES {rows} RETURNING {quote('id')}"  # noqa: S608
+        for start in range(0, len(messages), MAX_ROWS):
+            part = messages[start : start + MAX_ROWS]
+            rows = ", ".join([ROW] * len(part))
+            statement = f'INSERT INTO "broadcast_message" ({COLUMNS}) VALUES {rows} RETURNING "id"'  # noqa: S608
             cursor.execute(statement, values_of(connection, part))
             for message, (key,) in zip(part, cursor.fetchall(), strict=True):
                 message.pk = key
                 message._state.adding, message._state.db = False, connection.alias
 
 
-def field_of(name: str) -> Any:
-    return Message._meta.get_field(name)
-
-
 def values_of(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> list[Any]:
-    """The values of all messages in one list, each message's in the order of the fields."""
-    user, data, ref, sent_at = [field_of(name).get_db_prep_save for name in ADAPTED]
+    """The values of all messages in one list, each message's in the order of the columns."""
+    user, data, ref, sent_at = map(adapter_of, ("user", "data", "ref", "sent_at"))
     values: list[Any] = []
     sent, moment = None, None  # the same for all of an append
     for each in messages:
@@ -58,6 +50,12 @@ def values_of(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> l
         values += (each.group_id, each.offset, each.source, each.author, each.by, each.body)
         values += (user(each.user_id, connection), data(each.data, connection), ref(each.ref, connection), moment)
     return values
+
+
+def adapter_of(name: str) -> Callable[[Any, BaseDatabaseWrapper], Any]:
+    """Makes of a field's value what the database takes."""
+    adapter: Callable[[Any, BaseDatabaseWrapper], Any] = Message._meta.get_field(name).get_db_prep_save  # type: ignore[union-attr]
+    return adapter
 
 
 def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
@@ -98,16 +96,10 @@ def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
 
 
 def message_of(draft: Draft) -> Message:
-    return Message(
-        group_id=draft.group,
-        source=draft.source,
-        author=draft.author,
-        user_id=draft.user_id,
-        body=draft.body,
-        data=draft.data,
-        ref=draft.ref,
-        by=draft.by,
-    )
+    """A draft as a message, its values in the order of the fields: so Django is done in half the time."""
+    place = (None, draft.group, None)  # key, group and offset
+    said = (draft.source, draft.author, draft.user_id, draft.by, draft.body, draft.data, draft.ref)
+    return Message(*place, *said, None)
 
 
 def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:
