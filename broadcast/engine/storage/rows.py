@@ -96,10 +96,9 @@ def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
 
 
 def message_of(draft: Draft) -> Message:
-    """A draft as a message, its values in the order of the fields: so Django is done in half the time."""
-    place = (None, draft.group, None)  # key, group and offset
-    said = (draft.source, draft.author, draft.user_id, draft.by, draft.body, draft.data, draft.ref)
-    return Message(*place, *said, None)
+    """A draft as a message. Its values come in the order of the fields: so Django is done in half the time."""
+    said: Any = (draft.source, draft.author, draft.user_id, draft.by, draft.body, draft.data, draft.ref)
+    return Message(None, draft.group, None, *said, None)  # type: ignore[misc]
 
 
 def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:
