@@ -202,7 +202,8 @@ def in_own_transaction(
                 raise
             if broken:
                 connection.close()
-            system.sleep(system.uniform(0, 0.01 * 2**attempt))
+            if not isinstance(error, IntegrityError):  # for what it met is there already
+                system.sleep(system.uniform(0, 0.01 * 2**attempt))
 
 
 def set_up_transaction(connection: BaseDatabaseWrapper, patience: float) -> None:

@@ -35,7 +35,7 @@ from .database import (
 from .heads import heads_of
 from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages
 from .refs import are_used, find, key_of, with_refs
-from .rows import drafted, insert, insert_all, insert_once, message_of, savepoint, sequenced, told_apart
+from .rows import drafted, insert, insert_all, insert_once, message_of, savepoint, sequenced, to_look_up, told_apart
 
 T = TypeVar("T")
 
@@ -127,7 +127,7 @@ class Log:
         head = lock(connection, name, len(drafts), self._system.token)
         rows = Message.objects.using(connection.alias) if head.has_waiting else Message.objects.none()
         waiting = list(rows.filter(group_id=name, offset=None).order_by("id")) if head.has_waiting else []
-        repeatable = [draft for draft in drafts if draft.has_client_ref or again]
+        repeatable = drafts if again else to_look_up(connection, drafts)
         known = find(name, repeatable) if repeatable and are_used(connection, name, repeatable) else {}
         known.update((key_of(message), message) for message in waiting)
         messages, new = drafted(drafts, known)
@@ -140,7 +140,7 @@ class Log:
             rows.bulk_update(waiting, ["offset", "sent_at"], batch_size=100)
         if new:
             try:
-                insert(connection, new)
+                insert(connection, new, again or not any(draft.has_client_ref for draft in drafts))
             except DatabaseError as error:
                 if is_lock_timeout(error):
                     raise RefLocked from error

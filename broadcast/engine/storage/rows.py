@@ -20,21 +20,43 @@ MAX_ROWS = 99  # in one statement: databases limit its parameters
 ROW = f"({', '.join(['%s'] * len(COLUMNS.split()))})"
 
 
-def insert(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> None:
+class RefUsed(IntegrityError):
+    """There is a message with a ref that was not looked up: whoever tries again finds it."""
+
+
+def is_by_hand(connection: BaseDatabaseWrapper) -> bool:
+    """True where the database is known: the ORM takes longer to write a statement than the database to do it."""
+    return connection.vendor in BY_HAND and connection.features.can_return_rows_from_bulk_insert
+
+
+def to_look_up(connection: BaseDatabaseWrapper, drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts whose refs have to be looked up, for inserting them by hand would not show that they are used.
+
+    A user may have another name by now, by which the database knows them, or be somebody whom it does not know.
+    """
+    of_users = is_by_hand(connection)
+    return [each for each in drafts if each.has_client_ref and (not of_users or each.source == Message.Source.USER)]
+
+
+def insert(connection: BaseDatabaseWrapper, messages: Sequence[Message], refs_are_known: bool = True) -> None:
     """Inserts messages and gives them their keys.
 
-    By hand where the database is known: the ORM takes longer to write the statement than the database to do it.
+    Unless ``refs_are_known`` to be new, it raises RefUsed where one is not; others may have been inserted before.
     """
-    if connection.vendor not in BY_HAND or not connection.features.can_return_rows_from_bulk_insert:
+    if not is_by_hand(connection):
         Message.objects.using(connection.alias).bulk_create(messages)
         return
+    end = 'RETURNING "id"' if refs_are_known else 'ON CONFLICT DO NOTHING RETURNING "id"'
     with connection.cursor() as cursor:
         for start in range(0, len(messages), MAX_ROWS):
             part = messages[start : start + MAX_ROWS]
             rows = ", ".join([ROW] * len(part))
-            statement = f'INSERT INTO "broadcast_message" ({COLUMNS}) VALUES {rows} RETURNING "id"'  # noqa: S608
+            statement = f'INSERT INTO "broadcast_message" ({COLUMNS}) VALUES {rows} {end}'  # noqa: S608
             cursor.execute(statement, values_of(connection, part))
-            for message, (key,) in zip(part, cursor.fetchall(), strict=True):
+            keys = cursor.fetchall()
+            if len(keys) < len(part):
+                raise RefUsed("A message with the ref of one of these is there.")
+            for message, (key,) in zip(part, keys, strict=True):
                 message.pk = key
                 message._state.adding, message._state.db = False, connection.alias
 
