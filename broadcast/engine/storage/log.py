@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from .database import (
     reading,
 )
 from .heads import heads_of
+from .newest import Found, newest_of_site, positions_of
 from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages
 from .refs import are_used, find, key_of, with_refs
 from .rows import drafted, insert, insert_all, insert_once, message_of, savepoint, sequenced, to_look_up, told_apart
@@ -195,6 +197,16 @@ class Log:
         """The heads of these groups, by one query, and one more for those that are not in the log: they are void."""
         names = list(names)
         return self._reading(lambda: heads_of(connections[alias()], names)) if names else {}
+
+    def newest_of_site(self, names: Sequence[str], since: datetime) -> tuple[list[Head], list[Found]]:
+        """Where these groups stand, and what the site itself said there last; by two queries at most."""
+
+        def look() -> tuple[list[Head], list[Found]]:
+            connection = connections[alias()]
+            positions = positions_of(connection, names)
+            return positions, newest_of_site(connection, names, positions, since)
+
+        return self._reading(look)
 
     def groups(self) -> list[str]:
         """The names of all groups that are in the log."""

@@ -43,7 +43,7 @@ def find(name: str, drafts: Sequence[Draft]) -> dict[Key, Message]:
 def are_used(connection: BaseDatabaseWrapper, name: str, drafts: Sequence[Draft]) -> bool:
     """True if there are messages in the group with refs of these drafts: likely, but not surely, the same ones.
 
-    By hand, for it is asked before whatever a page sends; users and others apart, for each have an index of their own.
+    By hand, for it is asked before whatever signed-in pages send. Users and others have an index of their own each.
     """
     refs: dict[bool, list[Any]] = {}
     prepared = Message._meta.get_field("ref").get_db_prep_value
