@@ -131,7 +131,8 @@ class Log:
         waiting = list(rows.filter(group_id=name, offset=None).order_by("id")) if head.has_waiting else []
         repeatable = drafts if again else to_look_up(connection, drafts)
         known = find(name, repeatable) if repeatable and are_used(connection, name, repeatable) else {}
-        known.update((key_of(message), message) for message in waiting)
+        if waiting:
+            known.update((key_of(message), message) for message in waiting)
         messages, new = drafted(drafts, known)
         offset = head.offset - len(drafts)
         now = self._system.now()
