@@ -27,6 +27,7 @@ from broadcast.consumers import FORBIDDEN, MAX_STRIKES, TOO_MANY_BAD_FRAMES, Bro
 from broadcast.engine import inbox
 from broadcast.engine.frames import INTERNAL_ERROR
 from broadcast.engine.process import this_process
+from broadcast.engine.storage import log
 from broadcast.engine.transports.asgi import AsgiTransport
 from broadcast.exceptions import InvalidMessage, LogUnavailable, OutcomeUnknown
 from broadcast.models import Group, Message
@@ -584,7 +585,7 @@ async def test_who_tries_again_while_the_log_fails_is_not_sent_off(browser, tran
     await ann.ask(body="one")
     await bob.hear()
     with monkeypatch.context() as patch:
-        patch.setattr(Message.objects, "using", Mock(side_effect=OperationalError("the disk is full")))
+        patch.setattr(log, "lock", Mock(side_effect=OperationalError("the disk is full")))
         for _ in range(MAX_STRIKES + 5):
             answer = await ann.ask(body="two", ref=REF)
             assert (answer["code"], answer["ref"], answer["retry_after_ms"]) == ("unavailable", REF, 1000)

@@ -20,6 +20,7 @@ from django.utils.translation import trans_real
 from rest_framework.request import Request
 
 from broadcast import send, send_many
+from broadcast.elements.announcements import current_announcements
 from broadcast.engine.process import this_process
 from broadcast.engine.storage.records import VOID
 from broadcast.models import Group, Message
@@ -417,11 +418,51 @@ def test_a_page_does_without_a_log_that_cannot_be_read(page, transactional_db, c
     assert page('broadcast_feed "lobby"').one(FEED)
 
 
-def test_one_look_tells_where_all_groups_stand(page, db, django_assert_num_queries):
+@pytest.mark.parametrize(
+    ("said", "is_signed_in", "queries", "shown"),
+    [
+        ([], False, 1, []),
+        ([], True, 1, []),
+        ([("broadcast", 0, {})], False, 2, ["broadcast 0"]),
+        ([("broadcast", 0, {})], True, 2, ["broadcast 0"]),
+        ([("broadcast", 9, {}), ("own", 5, {"level": "error"})], True, 2, ["own 5", "broadcast 9"]),
+        ([("broadcast", 20, {}), ("own", 20, {})], True, 2, []),
+        ([("broadcast", age, {}) for age in range(9, 0, -1)], False, 2, [f"broadcast {age}" for age in (4, 3, 2, 1)]),
+    ],
+)
+def test_announcements_cost_two_queries_at_most(
+    page, db, django_assert_num_queries, said, is_signed_in, queries, shown
+):
     ann = User.objects.create_user("ann")
-    page("broadcast_announcements", user=ann)
-    with django_assert_num_queries(2):  # the heads of both groups, and whether anything waits in them
-        page("broadcast_announcements", user=ann)
+    for group, age, data in said:
+        to = {"to": ann} if group == "own" else {}
+        aged(send(f"{group} {age}", data=data, **to), age)
+    send("to nobody here", to=User.objects.create_user("bob"))
+    with django_assert_num_queries(queries):
+        it = page("broadcast_announcements", user=ann if is_signed_in else None)
+    assert [text for text in it.texts if re.search(r"\d$", text)] == shown
+
+
+def test_announcements_of_many_groups_cost_two_queries(db, django_assert_num_queries):
+    groups = [f"group.{number}" for number in range(30)]
+    for number, group in enumerate(groups[::2]):
+        send_many([f"{number} old", f"{number} new"], group=group)
+    Message.objects.create(group_id="group.0", author="Server", body="waits")
+    with django_assert_num_queries(2):
+        found = current_announcements(groups, 10, 100, set())
+    assert [head.offset for head in found.positions] == [2, 0] * 15
+    assert {one.message.body for one in found.announcements} == {
+        f"{n} {age}" for n in range(15) for age in ("old", "new")
+    }
+
+
+def test_without_tables_announcements_cost_one_query_and_a_look_for_the_tables(
+    page, transactional_db, monkeypatch, django_assert_num_queries
+):
+    monkeypatch.setattr(Group._meta, "db_table", "nowhere")
+    monkeypatch.setattr(Message._meta, "db_table", "nowhere_either")
+    with django_assert_num_queries(2):
+        assert "epoch" not in page("broadcast_announcements").one(ANNOUNCEMENTS)
 
 
 # In a transaction

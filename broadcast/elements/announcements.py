@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -13,9 +13,8 @@ from django.utils.translation import gettext
 
 from ..conf import is_number
 from ..engine.frames import utc
-from ..engine.history import heads
-from ..engine.storage.database import messages, reading
-from ..engine.storage.records import VOID, Head
+from ..engine.process import current_process
+from ..engine.storage.records import Head
 from ..exceptions import NoLog
 from ..models import Message
 from .texts import TEXTS
@@ -26,8 +25,6 @@ LINK = re.compile(r"(?:https?://|[/?#.])", re.IGNORECASE)
 
 DAY = 24 * 3600  # seconds for which one that stays until it is dismissed is current
 MAX_AGE = 7 * DAY  # seconds after which none is current
-SCAN_LIMIT = 1000  # of the newest messages of a group, in which announcements are looked for
-MAX_FOUND = 20
 
 COOKIE = "broadcast_dismissed"  # written by announcements.js
 
@@ -79,6 +76,14 @@ class CurrentAnnouncements:
     announcements: Sequence[Announcement] = ()
     positions: Sequence[Head] = ()
 
+    @property
+    def urgent(self) -> list[Announcement]:
+        return [one for one in self.announcements if one.is_urgent]
+
+    @property
+    def others(self) -> list[Announcement]:
+        return [one for one in self.announcements if not one.is_urgent]
+
 
 def current_announcements(
     groups: Sequence[str], timeout: float, limit: int, without: Set[MessageKey]
@@ -87,40 +92,22 @@ def current_announcements(
 
     Raises LogUnavailable if the log cannot be read.
     """
+    now = timezone.now()
     try:
-        positions = heads(groups)
-        found = [
-            announcement(message, head.epoch, timeout)
-            for group, head in zip(groups, positions, strict=True)
-            if head.epoch != VOID
-            for message in said_by_site(group, head)
-        ]
+        positions, newest = current_process().log.newest_of_site(groups, now - timedelta(seconds=MAX_AGE))
     except NoLog:
         return CurrentAnnouncements()
+    found = [announcement(message, epoch, timeout, now) for message, epoch in newest]
     shown = [one for one in found if one.is_current and one.key not in without]
     shown.sort(key=lambda one: (one.message.sent_at, one.message.offset))
     return CurrentAnnouncements(shown[-limit:], positions)
 
 
-def said_by_site(group: str, head: Head) -> list[Message]:
-    """The site's own last messages, oldest first, up to the place that the page goes on from."""
-    rows = messages().filter(
-        group_id=group,
-        group__epoch=head.epoch,
-        offset__gt=head.offset - SCAN_LIMIT,
-        offset__lte=head.offset,
-        source=Message.Source.SERVER,
-        sent_at__gt=timezone.now() - timedelta(seconds=MAX_AGE),
-    )
-    newest = rows.order_by("-offset")[:MAX_FOUND]
-    return reading(lambda: list(reversed(newest)))
-
-
-def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
+def announcement(message: Message, epoch: str, timeout: float, now: datetime) -> Announcement:
     """A message as an announcement; a value in its ``data`` that is not acceptable counts as left out."""
     data: dict[str, Any] = message.data if isinstance(message.data, dict) else {}
     level, title, url, own = (data.get(key) for key in ("level", "title", "url", "timeout"))
-    message.sent_at = sent_at = utc(message.sent_at or timezone.now())
+    message.sent_at = sent_at = utc(message.sent_at or now)
     return Announcement(
         message,
         epoch,
@@ -128,7 +115,7 @@ def announcement(message: Message, epoch: str, timeout: float) -> Announcement:
         title=title if isinstance(title, str) else "",
         url=url if isinstance(url, str) and LINK.match(url) else "",
         timeout=min(float(own), MAX_AGE) if own is not None and is_number(own) and own >= 0 else timeout,
-        age=(utc(timezone.now()) - sent_at).total_seconds(),
+        age=(utc(now) - sent_at).total_seconds(),
     )
 
 

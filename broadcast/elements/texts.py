@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from django.utils.translation import gettext, gettext_noop
+from django.conf import settings
+from django.utils.translation import gettext, gettext_noop, trans_real
 
 TEXTS = {
     "announcements": gettext_noop("Announcements"),
@@ -44,8 +45,9 @@ TEXTS = {
 
 
 def translated() -> dict[str, str]:
-    """All texts in the active language."""
-    return {name: gettext(text) for name, text in TEXTS.items()}
+    """All texts in the active language, which is looked up once for them all."""
+    translate = trans_real.catalog().gettext if settings.USE_I18N else gettext
+    return {name: translate(text) for name, text in TEXTS.items()}
 
 
 def differing(texts: dict[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -92,12 +92,6 @@ def announcement(group: str, ref: uuid.UUID) -> Message | None:
     except NoLog:
         return None
     return next((message for message in found if message.source == Message.Source.SERVER), None)
-
-
-def heads(groups: Sequence[str]) -> list[Head]:
-    """The heads of these groups; what waits in one is sequenced."""
-    found = current_process().log.heads(groups)
-    return [joined(group) if found[group].has_waiting else found[group] for group in groups]
 
 
 def joined(group: str) -> Head:

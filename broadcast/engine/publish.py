@@ -19,8 +19,8 @@ from .health import SENDING
 from .hints.hint import ephemeral_hints
 from .log_lines import say
 from .storage.database import PATIENCE, in_callers_transaction, open_log
-from .storage.log import message_of
 from .storage.records import VOID, Draft
+from .storage.rows import message_of
 from .storage.threads import OwnThreads
 from .validation import shown
 

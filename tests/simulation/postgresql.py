@@ -63,15 +63,21 @@ class Locks:
         self, thread: SimulatedThread, connection: BaseDatabaseWrapper, work: Callable[[str], Any], sql: str
     ) -> Any:
         """Executes a statement, whose lock time-outs are kept here and not told to the database."""
-        if (timeout := TIMEOUT.search(sql)) is not None:
-            self._patience[thread] = int(timeout[2]) / 1000
+        timeout = TIMEOUT.search(sql)
+        is_later = sql.startswith("UPDATE")  # holds for what follows, once that is done
+        if timeout is not None:
             sql = TIMEOUT.sub(r"\g<1>0", sql)
+            if not is_later:
+                self._patience[thread] = int(timeout[2]) / 1000
         elif "set_config('lock_timeout'" in sql:
             self._patience[thread] = 0.0
         if connection.connection is not None and not connection.connection.closed:
             self._executing[thread] = connection.connection.info.backend_pid
         try:
-            return work(sql)
+            result = work(sql)
+            if timeout is not None and is_later:
+                self._patience[thread] = int(timeout[2]) / 1000
+            return result
         except OperationalError as error:
             if isinstance(error.__cause__, QueryCanceled):
                 raise OperationalError("canceling statement due to lock timeout") from LockNotAvailable()

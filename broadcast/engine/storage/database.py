@@ -28,6 +28,7 @@ from ..system import System
 from .changes import next_change
 from .interruptions import interruption_behind
 from .records import VOID, Head
+from .statements import Statement, write_and_look
 
 T = TypeVar("T")
 
@@ -203,7 +204,8 @@ def in_own_transaction(
                 raise
             if broken:
                 connection.close()
-            system.sleep(system.uniform(0, 0.01 * 2**attempt))
+            if not isinstance(error, IntegrityError):  # for what it met is there already
+                system.sleep(system.uniform(0, 0.01 * 2**attempt))
 
 
 def set_up_transaction(connection: BaseDatabaseWrapper, patience: float) -> None:
@@ -252,15 +254,15 @@ def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Call
     is_timed = connection.vendor == "postgresql" and not connection.savepoint_ids
     hurry = f", set_config('lock_timeout', '{HOLDING_MS}', true)" if is_timed else ""
     look = f"SELECT {fields}{hurry} FROM {group} WHERE name = %s"  # noqa: S608
+    statements: tuple[Statement, Statement] = (reserve, [count, name]), (look, [name])
     with connection.cursor() as cursor:
-        cursor.execute(reserve, [count, name])
-        if not cursor.rowcount:
+        found = write_and_look(connection, cursor, *statements)
+        if found is None:
             if new_epoch is None:
                 return Head(VOID, 0, 0, 0)
             Group.objects.using(connection.alias).get_or_create(name=name, defaults={"epoch": new_epoch()})
-            cursor.execute(reserve, [count, name])
-        cursor.execute(look, [name])
-        epoch, head, begins, floor, has_waiting = cursor.fetchone()[:5]
+            found = write_and_look(connection, cursor, *statements)
+    epoch, head, begins, floor, has_waiting = found[:5]
     return Head(epoch, head, begins, floor, bool(has_waiting))
 
 

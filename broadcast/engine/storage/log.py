@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Q, QuerySet
 from django.db.models.expressions import RawSQL
-from django.db.transaction import Atomic
 
 from ...exceptions import LogUnavailable
 from ...models import Group, Message
@@ -37,8 +36,10 @@ from .database import (
     reading,
 )
 from .heads import heads_in_log, heads_of
+from .newest import Found, newest_of_site, positions_of
 from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages
-from .refs import Key, find, key_of, key_of_draft, with_refs
+from .refs import are_used, find, key_of, with_refs
+from .rows import drafted, insert, insert_all, insert_once, message_of, savepoint, sequenced, to_look_up, told_apart
 
 T = TypeVar("T")
 
@@ -128,11 +129,12 @@ class Log:
     ) -> tuple[list[Message], NewMessages]:
         """Appends waiting messages, then drafts. Returns the message of each draft, and what is new."""
         head = lock(connection, name, len(drafts), self._system.token)
-        rows = Message.objects.using(connection.alias)
+        rows = Message.objects.using(connection.alias) if head.has_waiting else Message.objects.none()
         waiting = list(rows.filter(group_id=name, offset=None).order_by("id")) if head.has_waiting else []
-        repeatable = [draft for draft in drafts if draft.has_client_ref or again]
-        known = find(name, repeatable) if repeatable else {}
-        known.update((key_of(message), message) for message in waiting)
+        repeatable = drafts if again else to_look_up(connection, drafts)
+        known = find(name, repeatable) if repeatable and are_used(connection, name, repeatable) else {}
+        if waiting:
+            known.update((key_of(message), message) for message in waiting)
         messages, new = drafted(drafts, known)
         offset = head.offset - len(drafts)
         now = self._system.now()
@@ -143,7 +145,7 @@ class Log:
             rows.bulk_update(waiting, ["offset", "sent_at"], batch_size=100)
         if new:
             try:
-                rows.bulk_create(new)
+                insert(connection, new, again or not any(draft.has_client_ref for draft in drafts))
             except DatabaseError as error:
                 if is_lock_timeout(error):
                     raise RefLocked from error
@@ -161,7 +163,9 @@ class Log:
             if any(draft.has_client_ref for draft in drafts):
                 with patience_for_locks(connection):
                     return [insert_once(connection, draft) for draft in drafts]
-            return messages().bulk_create(drafted(drafts, {})[1])
+            inserted = [message_of(draft) for draft in drafts]
+            insert(connection, inserted)
+            return inserted
 
     def fill_in_offsets(self, inserted: Sequence[Message]) -> bool:
         """Completes messages that were inserted without offsets. Returns True if all of them are sequenced."""
@@ -208,6 +212,16 @@ class Log:
         connection = connections[alias()]
         return self._reading(lambda: changes_since(connection, mark)) if can_tell(connection) else None
 
+    def newest_of_site(self, names: Sequence[str], since: datetime) -> tuple[list[Head], list[Found]]:
+        """Where these groups stand, and what the site itself said there last; by two queries at most."""
+
+        def look() -> tuple[list[Head], list[Found]]:
+            connection = connections[alias()]
+            positions = positions_of(connection, names)
+            return positions, newest_of_site(connection, names, positions, since)
+
+        return self._reading(look)
+
     def groups(self) -> list[str]:
         """The names of all groups that are in the log."""
         return self._reading(lambda: list(groups().order_by("name").values_list("name", flat=True)))
@@ -229,85 +243,3 @@ class Log:
         if any(row.epoch != epoch for row in found):
             raise EpochEnded("The message log starts anew.")
         return [*found]
-
-
-# Rows
-
-
-def savepoint(connection: BaseDatabaseWrapper) -> Atomic:
-    """Undoes what fails inside it, so that the transaction around it stays sound.
-
-    With autocommit off, the first savepoint on SQLite would be the transaction, and its end the commit.
-    """
-    usable = connection.vendor != "sqlite" or connection.connection.in_transaction
-    return transaction.atomic(using=connection.alias, savepoint=usable)
-
-
-def drafted(drafts: Sequence[Draft], known: dict[Key, Message]) -> tuple[list[Message], list[Message]]:
-    """The message of each draft, a known one where it repeats that; and those of them that are new."""
-    messages, new, told = list[Message](), list[Message](), dict(known)
-    for draft in drafts:
-        key = key_of_draft(draft) if known or draft.has_client_ref else None  # else its ref is a new one
-        message = None if key is None else told.get(key)
-        if message is None:
-            message = message_of(draft)
-            new.append(message)
-        elif key in known:
-            message.is_repeated = True
-        if key is not None:
-            told[key] = message
-        messages.append(message)
-    return messages, new
-
-
-def told_apart(messages: Iterable[Message]) -> Iterator[Message]:
-    """The messages; where one of them stands for a second draft, a copy that is marked as repeated."""
-    told: set[int] = set()
-    for message in messages:
-        if id(message) in told and not message.is_repeated:
-            message = copy(message)
-            message.is_repeated = True
-        told.add(id(message))
-        yield message
-
-
-def message_of(draft: Draft) -> Message:
-    return Message(
-        group_id=draft.group,
-        source=draft.source,
-        author=draft.author,
-        user_id=draft.user_id,
-        body=draft.body,
-        data=draft.data,
-        ref=draft.ref,
-        by=draft.by,
-    )
-
-
-def insert_all(connection: BaseDatabaseWrapper, name: str, drafts: list[Draft]) -> list[Message]:
-    """Inserts drafts without offsets, waiting for whoever holds a ref of theirs; the message of each."""
-    messages, new = drafted(drafts, find(name, drafts))
-    Message.objects.using(connection.alias).bulk_create(new)
-    return messages
-
-
-def sequenced(messages: list[Message], news: NewMessages) -> list[Message]:
-    """The messages, those that have just got their offsets with them."""
-    rows = {key_of(message): message for message in news.messages}
-    for message in messages:
-        if row := rows.get(key_of(message)):
-            message.offset, message.sent_at = row.offset, row.sent_at
-    return messages
-
-
-def insert_once(connection: BaseDatabaseWrapper, draft: Draft) -> Message:
-    """Inserts a draft into the caller's transaction, unless there is a message with its ref."""
-    [message], new = drafted([draft], find(draft.group, [draft]))
-    if not new:
-        return message
-    try:
-        with savepoint(connection):
-            return messages().bulk_create(new)[0]
-    except IntegrityError:
-        # Sent by a transaction that this one may not see yet; the message stands for the other.
-        return next(iter(find(draft.group, [draft]).values()), message)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Q
 
 from ...models import Message
 from .database import messages
@@ -12,7 +16,7 @@ from .records import Draft
 Key = tuple[str, str, str, uuid.UUID]
 """Group, source, sender and ref: of messages with the same, the log keeps one."""
 
-MAX_REFS = 500  # in one query: databases limit its parameters
+MAX_REFS = 400  # in one query, which names them twice: databases limit its parameters
 
 
 def key_of(message: Message) -> Key:
@@ -36,8 +40,33 @@ def find(name: str, drafts: Sequence[Draft]) -> dict[Key, Message]:
     return {key: message for key, message in found.items() if key in wanted}
 
 
+def are_used(connection: BaseDatabaseWrapper, name: str, drafts: Sequence[Draft]) -> bool:
+    """True if there are messages in the group with refs of these drafts: likely, but not surely, the same ones.
+
+    By hand, for it is asked before whatever signed-in pages send. Users and others have an index of their own each.
+    """
+    refs: dict[bool, list[Any]] = {}
+    prepared = Message._meta.get_field("ref").get_db_prep_value
+    for draft in drafts:
+        refs.setdefault(draft.source == Message.Source.USER, []).append(prepared(draft.ref, connection))
+    table = connection.ops.quote_name(Message._meta.db_table)
+    with connection.cursor() as cursor:
+        for is_user, wanted in refs.items():
+            kind = "source = 'user'" if is_user else "NOT (source = 'user')"
+            select = f"SELECT ref FROM {table} WHERE group_name = %s AND {kind} AND ref IN"  # noqa: S608 (its own names)
+            for start in range(0, len(wanted), MAX_REFS):
+                some = wanted[start : start + MAX_REFS]
+                cursor.execute(f"{select} ({', '.join(['%s'] * len(some))})", [name, *some])
+                if cursor.fetchall():
+                    return True
+    return False
+
+
 def with_refs(name: str, refs: Sequence[uuid.UUID]) -> list[Message]:
+    """The messages of a group with these refs; of users and of others apart, for each have an index of their own."""
+    of_users = Q(source=Message.Source.USER)
     found: list[Message] = []
     for start in range(0, len(refs), MAX_REFS):
-        found += messages().filter(group_id=name, ref__in=refs[start : start + MAX_REFS])
+        rows = messages().filter(group_id=name, ref__in=refs[start : start + MAX_REFS]).order_by()
+        found += rows.filter(of_users).union(rows.filter(~of_users), all=True)
     return found

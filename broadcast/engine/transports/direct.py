@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...conf import conf
-from ..frames import STALLED, Batch, Dialect
+from ..frames import STALLED, Batch, Dialect, text_frame
 from ..hub.crowd import Crowd
 from ..hub.position import Position
 from ..log_lines import say
@@ -153,6 +153,11 @@ class DirectTransport(Transport):
         if not self._is_waiting:
             self._scheduler.add(self)
 
+    async def send_text(self, text: str, send: Send | None = None) -> None:
+        """Writes one text frame past the server, or has it written by ASGI where something waits before it."""
+        if not (text and self._write_alone(text_frame(text))):
+            await super().send_text(text, send)
+
     async def close(self) -> None:
         self._socket.on_news = unheard
         self._socket.mute()
@@ -223,6 +228,16 @@ class DirectTransport(Transport):
         self._wait()
 
     # Alone
+
+    def _write_alone(self, data: bytes) -> bool:
+        """Writes what is for this connection alone, its rest perhaps later. Returns False if nothing of it was."""
+        if self._is_waiting or (self._has_news and not self._is_ready()):
+            return False
+        try:
+            taken = self._socket.send_now(data)
+        except OSError:
+            return False
+        return taken == len(data) or bool(self._socket.hand_over(data, taken, [len(data)]))
 
     def _write_batch(self, position: Position, batch: Batch) -> bool:
         """Writes what the socket takes. Returns True if it took everything."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...conf import conf
 from ...exceptions import LogUnavailable
 from ...models import Message
-from ..frames import INTERNAL_ERROR, Batch, Dialect, Fields, Frame, message_fields
+from ..frames import INTERNAL_ERROR, Batch, Dialect, Fields, encoded, message_fields, plain_text
 from ..hub.position import Position
 from ..log_lines import say
 from .daphne.behind import is_closed
@@ -69,10 +69,7 @@ class Transport(ABC):
 
     async def write(self, fields: Fields) -> None:
         """Writes one frame for this connection alone."""
-        await self.write_frame(Frame(fields))
-
-    async def write_frame(self, frame: Frame) -> None:
-        await self.send_text(frame.text(self.dialect))
+        await self.send_text(plain_text(fields) if self.dialect is Dialect.PLAIN else encoded(fields))
 
     async def send_text(self, text: str, send: Send | None = None) -> None:
         """Sends one text frame by ASGI; nothing if it is empty. Raises ClientGone."""

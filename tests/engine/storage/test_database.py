@@ -18,7 +18,7 @@ from broadcast import send
 from broadcast.engine.process import Process, this_process
 from broadcast.engine.storage import database
 from broadcast.engine.storage.database import in_callers_transaction, in_own_transaction, log_access, reading
-from broadcast.engine.storage.log import savepoint
+from broadcast.engine.storage.rows import savepoint
 from broadcast.engine.system import System
 from broadcast.exceptions import InvalidMessage, LogUnavailable, NoLog, OutcomeUnknown
 from broadcast.models import Group, Message

@@ -1,12 +1,15 @@
 """The log: offsets in one order for everybody, whatever appends."""
 
+import re
 import sqlite3
 import uuid
 from collections import Counter
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models.signals import post_save
+from django.test.utils import CaptureQueriesContext
 
 from broadcast.engine.process import this_process
 from broadcast.engine.storage.database import PATIENCE, EpochEnded
@@ -28,6 +31,21 @@ def log() -> Log:
     return this_process.log
 
 
+def values_of(message: Message) -> dict[str, Any]:
+    return {field.attname: getattr(message, field.attname) for field in Message._meta.concrete_fields}
+
+
+def as_stored(pk: int) -> dict[str, Any]:
+    """A row as the database's driver gives it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM broadcast_message WHERE id = %s", [pk])
+        return dict(zip([column[0] for column in cursor.description], cursor.fetchone(), strict=True))
+
+
+def looks_for_refs(queries: CaptureQueriesContext) -> list[str]:
+    return [each["sql"] for each in queries if re.match(r'SELECT .*\bref"? IN', each["sql"])]
+
+
 def head(log: Log, group: str = "broadcast") -> Head:
     return log.heads([group])[group]
 
@@ -47,6 +65,20 @@ class TestAppending:
         first, again, other = (log.append(drafts("x", group=group)).news[0].epoch for group in "aab")
         assert first == again != other
 
+    @pytest.mark.parametrize("way", ["append", "insert_waiting"])
+    @pytest.mark.parametrize(
+        "said",
+        [{}, {"source": "user", "author": "%s ü'\\", "user_id": 7, "by": "Bo", "data": {"a": [None, "ü", 1.5]}}],
+    )
+    def test_a_message_is_in_the_log_as_the_orm_would_have_it_there(self, log, way, said):
+        done = getattr(log, way)([draft("100 % of \N{PARTY POPPER}", **said)])
+        [message] = done if way == "insert_waiting" else done.messages
+        twin = Message.objects.create(**{**values_of(message), "id": None, "offset": None, "ref": uuid.uuid4()})
+        [row, same] = [as_stored(pk) for pk in (message.pk, twin.pk)]
+        assert same == {**row, "id": twin.pk, "offset": None, "ref": same["ref"]}
+        assert Message.objects.values().get(pk=message.pk) == values_of(message)
+        assert (message._state.adding, len(str(row["ref"]))) == (False, len(str(same["ref"])))
+
     def test_what_waits_comes_first(self, log):
         leave_waiting(draft("early"), draft("too"))
         result = log.append([draft("late")])
@@ -65,6 +97,29 @@ class TestRefs:
         messages = log.append([draft("a"), draft("b", ref=NEW), draft("c", ref=NEW), draft("d")]).messages
         assert [(message.offset, message.body) for message in messages] == [(2, "a"), (3, "b"), (3, "b"), (4, "d")]
         assert head(log).offset == 4
+
+    def test_a_ref_that_is_used_takes_nobody_elses_offset(self, log):
+        log.append([draft("first", ref=REF, source="guest")])
+        batch = [draft("a", ref=uuid.uuid4()), draft("again", ref=REF, source="guest"), draft("b", "other", ref=NEW)]
+        messages = log.append([*batch, draft("c", ref=uuid.uuid4())]).messages
+        found = [(message.offset, message.is_repeated) for message in messages]
+        assert found == [(2, False), (1, True), (1, False), (3, False)]
+        assert (stored(), head(log).offset) == ([(1, "first"), (2, "a"), (3, "c")], 3)
+
+    @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL's plans depend on what it has counted")
+    @pytest.mark.parametrize(("sender", "looks"), [({"source": "guest"}, 0), ({"source": "user", "user_id": 1}, 1)])
+    def test_only_a_users_ref_is_looked_up_and_each_by_its_index(self, log, sender, looks):
+        appended("one")
+        with CaptureQueriesContext(connection) as first:
+            log.append([draft(ref=REF, **sender)])
+        assert len(looks_for_refs(first)) == looks
+        with CaptureQueriesContext(connection) as again:
+            assert log.append([draft(ref=REF, **sender)]).messages[0].is_repeated
+        assert looks_for_refs(again)
+        for look in looks_for_refs(again):
+            with connection.cursor() as cursor:
+                plan = str(cursor.execute(f"EXPLAIN QUERY PLAN {look}").fetchall())
+            assert ("USING" in plan, "autoindex" in plan) == (True, False), plan
 
     def test_a_ref_may_stand_for_a_message_that_waits(self, log):
         leave_waiting(draft("waits", ref=REF))

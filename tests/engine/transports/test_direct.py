@@ -46,6 +46,19 @@ async def test_bytes_are_made_once_for_all(connect, stream):
     assert len({id(data) for peer in peers for data in peer.socket.writes}) == 1
 
 
+async def test_an_answer_goes_past_the_server_unless_something_waits_before_it(peer, stream):
+    peer.follow(stream)
+    await peer.transport.write({"type": "pong"})
+    assert (peer.types, peer.events) == (["pong"], [])
+    peer.take(10)
+    push(stream, 11)
+    await until(lambda: peer.buffered)
+    await peer.transport.write({"type": "pong"})
+    assert [event["type"] for event in peer.events] == ["websocket.send"]
+    peer.take()
+    await until(lambda: peer.types == ["pong", "message", "pong"])
+
+
 async def test_nothing_is_written_after_the_close_and_nothing_heard(peer, stream):
     peer.follow(stream)
     await peer.transport.disconnect(4000)
