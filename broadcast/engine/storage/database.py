@@ -26,6 +26,7 @@ from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, Ou
 from ...models import Group, Message
 from ..system import System
 from .changes import next_change
+from .heads import group_and_fields
 from .interruptions import interruption_behind
 from .records import VOID, Head
 from .statements import Statement, write_and_look
@@ -264,17 +265,6 @@ def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Call
             found = write_and_look(connection, cursor, *statements)
     epoch, head, begins, floor, has_waiting = found[:5]
     return Head(epoch, head, begins, floor, bool(has_waiting))
-
-
-def group_and_fields(connection: BaseDatabaseWrapper) -> tuple[str, str]:
-    """The table of groups and what a Head is made of, quoted.
-
-    By hand: it is part of every commit and every poll, and the ORM takes longer to write it than the database to do it.
-    """
-    names = (Group._meta.db_table, Message._meta.db_table, "offset", "begin")
-    group, message, offset, begin = map(connection.ops.quote_name, names)
-    waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
-    return group, f"epoch, head, {begin}, floor, EXISTS ({waiting})"
 
 
 def is_broken(connection: BaseDatabaseWrapper, error: Exception) -> bool:
