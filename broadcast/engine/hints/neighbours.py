@@ -33,6 +33,8 @@ class Neighbours:
     def __init__(self, process: Process) -> None:
         self._system = process.system
         self._ways: Sequence[Way] = (self._system.hint_ways or ways_of_this_machine)(process)
+        self.is_alone = False
+        """True while there is nobody to tell. Whoever begins to listen says so to all who do already."""
 
     @property
     def ways(self) -> Sequence[Way]:
@@ -56,8 +58,10 @@ class Neighbours:
             is_needed = False
         for way in self.ways:
             attempt(way.listen if is_needed else way.leave, node)
+        self.is_alone = all(way.is_alone for way in self.ways)
 
     def leave(self, node: Node) -> None:
+        self.is_alone = False
         for way in self._ways:
             attempt(way.leave, node)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_EVENTS = 1000  # that wait
 MAX_HEADS = 10_000
+HERE = "broadcast.here"  # the type of an event that says nothing but that somebody has begun to listen
 
 Event = Mapping[str, Any]
 
@@ -140,6 +141,7 @@ class NoticeReader:
         origin, number, *parts = json.loads(text)
         if origin == self._process.origin or not self._repeats.is_new(str(origin), int(number)):
             return
+        self._process.hints.neighbours.is_alone = False
         for part in parts:
             if isinstance(part, list):
                 group, epoch, head = part

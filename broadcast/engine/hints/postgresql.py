@@ -64,7 +64,8 @@ class NotifyWay(Way):
                 self._wake()
 
     def listen(self, node: Node) -> None:
-        if is_usable(connections[alias()]):
+        self.is_alone = not is_usable(connections[alias()])  # otherwise nobody can know
+        if not self.is_alone:
             with self._lock:
                 self._nodes[node] = None
                 if not self.is_listening and not self.is_pooled:

@@ -81,7 +81,7 @@ class HintPublisher:
         """Sends an event to the group's nodes in other processes: by a layer that reaches them, or to neighbours."""
         try:
             layer = get_channel_layer(conf.CHANNEL_LAYER)
-            if needs_neighbours(layer):
+            if not self.neighbours.is_alone and needs_neighbours(layer):
                 self.neighbours.tell(what)
             if isinstance(layer, InMemoryChannelLayer):
                 members = layer.groups.get(channels_group(group))

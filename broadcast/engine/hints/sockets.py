@@ -17,7 +17,7 @@ from django.db import connections
 from ..log_lines import say
 from ..storage.database import alias
 from .directories import Directory, Place, new_socket, open_directory, places_of
-from .notices import Notice, NoticeWriter, Outbox
+from .notices import HERE, Notice, NoticeWriter, Outbox
 from .ways import Way
 
 if TYPE_CHECKING:
@@ -65,9 +65,12 @@ class SocketWay(Way):
 
     def listen(self, node: Node) -> None:
         mailbox = self._mailboxes.get(node)
-        if mailbox is not None and mailbox.is_there():
-            return
-        self.leave(node)
+        if mailbox is None or not mailbox.is_there():
+            self.leave(node)
+            self._open(node)
+        self.is_alone = node in self._mailboxes and not any(map(self._has_others, self._places_for_sender()))
+
+    def _open(self, node: Node) -> None:
         for place in places():
             directory = open_directory(place, make=True)
             if directory is None:
@@ -76,9 +79,18 @@ class SocketWay(Way):
                 directory.sweep()
                 name = f"{self._process.origin}-{next(self._numbers)}"
                 self._mailboxes[node] = Mailbox(node.loop, place, directory, name, node.notices.read)
+                self.send(Outbox.of_event({"type": HERE}))
                 return
 
+    def _has_others(self, place: Place) -> bool:
+        directory = open_directory(place)
+        if directory is None:
+            return False
+        with directory:
+            return any(not name.startswith(self._process.origin) for name in directory.names())
+
     def leave(self, node: Node) -> None:
+        self.is_alone = False
         if (mailbox := self._mailboxes.pop(node, None)) is not None:
             mailbox.close()
 

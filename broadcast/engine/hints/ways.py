@@ -15,7 +15,10 @@ class Way(ABC):
     """One way of notices to other processes, of one process. What it loses costs time, never a message.
 
     Nothing in it waits for anybody who listens. A node that listens hands what came to its ``notices``, in its loop.
+    ``is_alone`` is true while this process listens and nobody else does, as far as that can be known.
     """
+
+    is_alone = False
 
     @abstractmethod
     def send(self, outbox: Outbox) -> None:

@@ -39,19 +39,6 @@ def can_tell(connection: BaseDatabaseWrapper) -> bool:
     return connection.vendor in ("postgresql", "sqlite")
 
 
-def next_change(connection: BaseDatabaseWrapper) -> str:
-    """The SQL of the mark for a group that is about to change.
-
-    SQLite has one writer at a time, which alone sees what is highest. On PostgreSQL nobody waits for anybody.
-    """
-    if connection.vendor == "postgresql":
-        return "pg_current_xact_id()"
-    if connection.vendor == "sqlite":
-        group = connection.ops.quote_name(Group._meta.db_table)
-        return f"(SELECT coalesce(max(changed), 0) + 1 FROM {group})"  # noqa: S608 (its own names)
-    return "NULL"
-
-
 def changes_since(connection: BaseDatabaseWrapper, mark: Mark | None) -> Changes:
     """The changes since a mark; only where the database ``can_tell``."""
     found = (snapshots if connection.vendor == "postgresql" else numbers)(connection, mark)

@@ -25,11 +25,9 @@ from django.db.transaction import TransactionManagementError
 from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, OutcomeUnknown
 from ...models import Group, Message
 from ..system import System
-from .changes import next_change
-from .heads import group_and_fields
 from .interruptions import interruption_behind
 from .records import VOID, Head
-from .statements import Statement, write_and_look
+from .statements import Statement, group_and_fields, next_change, write_and_look
 
 T = TypeVar("T")
 

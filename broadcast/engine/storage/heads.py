@@ -7,9 +7,10 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...models import Group, Message
+from ...models import Message
 from .changes import rows
 from .records import VOID, Head
+from .statements import group_and_fields
 
 
 def heads_of(connection: BaseDatabaseWrapper, names: Sequence[str]) -> dict[str, Head]:
@@ -42,14 +43,3 @@ def places(names: Sequence[str]) -> str:
 
 def in_rows(found: Iterable[tuple[Any, ...]]) -> dict[str, Head]:
     return {name: Head(epoch, head, begin, floor, bool(waits)) for name, epoch, head, begin, floor, waits in found}
-
-
-def group_and_fields(connection: BaseDatabaseWrapper) -> tuple[str, str]:
-    """The table of groups and what a Head is made of, quoted.
-
-    By hand: it is part of every commit and every poll, and the ORM takes longer to write it than the database to do it.
-    """
-    names = (Group._meta.db_table, Message._meta.db_table, "offset", "begin")
-    group, message, offset, begin = map(connection.ops.quote_name, names)
-    waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
-    return group, f"epoch, head, {begin}, floor, EXISTS ({waiting})"

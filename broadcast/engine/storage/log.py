@@ -16,7 +16,7 @@ from django.db.models.expressions import RawSQL
 from ...exceptions import LogUnavailable
 from ...models import Group, Message
 from ..system import System
-from .changes import Changes, Mark, can_tell, changes_since, next_change
+from .changes import Changes, Mark, can_tell, changes_since
 from .database import (
     IMPATIENCE,
     PATIENCE,
@@ -40,6 +40,7 @@ from .newest import Found, newest_of_site, positions_of
 from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages
 from .refs import are_used, find, key_of, with_refs
 from .rows import drafted, insert, insert_all, insert_once, message_of, savepoint, sequenced, to_look_up, told_apart
+from .statements import next_change
 
 T = TypeVar("T")
 

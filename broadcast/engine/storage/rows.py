@@ -63,7 +63,7 @@ def insert(connection: BaseDatabaseWrapper, messages: Sequence[Message], refs_ar
 
 def values_of(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> list[Any]:
     """The values of all messages in one list, each message's in the order of the columns."""
-    user, data, ref, sent_at = map(adapter_of, ("user", "data", "ref", "sent_at"))
+    user, data, ref, sent_at = adapters("user", "data", "ref", "sent_at")
     values: list[Any] = []
     sent, moment = None, None  # the same for all of an append
     for each in messages:
@@ -74,10 +74,10 @@ def values_of(connection: BaseDatabaseWrapper, messages: Sequence[Message]) -> l
     return values
 
 
-def adapter_of(name: str) -> Callable[[Any, BaseDatabaseWrapper], Any]:
-    """Makes of a field's value what the database takes."""
-    adapter: Callable[[Any, BaseDatabaseWrapper], Any] = Message._meta.get_field(name).get_db_prep_save  # type: ignore[union-attr]
-    return adapter
+def adapters(*names: str) -> list[Callable[[Any, BaseDatabaseWrapper], Any]]:
+    """What makes of fields' values what the database takes."""
+    fields: list[Any] = [Message._meta.get_field(name) for name in names]
+    return [field.get_db_prep_save for field in fields]
 
 
 def savepoint(connection: BaseDatabaseWrapper) -> Atomic:

@@ -1,10 +1,12 @@
-"""Statements that belong together, in one round trip where the database takes them so."""
+"""Statements by hand: what is part of every commit and every poll, in one round trip where the database takes it so."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ...models import Group, Message
 
 Statement = tuple[str, list[Any]]
 """SQL and its parameters."""
@@ -30,3 +32,27 @@ def takes_several(connection: Any) -> bool:
     options = connection.settings_dict["OPTIONS"]
     is_alone = options.get("prepare_threshold") is not None or options.get("server_side_binding")
     return bool(connection.vendor == "postgresql" and connection.Database.__name__ == "psycopg" and not is_alone)
+
+
+def group_and_fields(connection: BaseDatabaseWrapper) -> tuple[str, str]:
+    """The table of groups and what a Head is made of, quoted.
+
+    By hand: it is part of every commit and every poll, and the ORM takes longer to write it than the database to do it.
+    """
+    names = (Group._meta.db_table, Message._meta.db_table, "offset", "begin")
+    group, message, offset, begin = map(connection.ops.quote_name, names)
+    waiting = f"SELECT 1 FROM {message} WHERE group_name = {group}.name AND {offset} IS NULL"  # noqa: S608
+    return group, f"epoch, head, {begin}, floor, EXISTS ({waiting})"
+
+
+def next_change(connection: BaseDatabaseWrapper) -> str:
+    """The SQL of the mark for a group that is about to change.
+
+    SQLite has one writer at a time, which alone sees what is highest. On PostgreSQL nobody waits for anybody.
+    """
+    if connection.vendor == "postgresql":
+        return "pg_current_xact_id()"
+    if connection.vendor == "sqlite":
+        group = connection.ops.quote_name(Group._meta.db_table)
+        return f"(SELECT coalesce(max(changed), 0) + 1 FROM {group})"  # noqa: S608 (its own names)
+    return "NULL"
