@@ -149,7 +149,7 @@ class NoticeReader:
             elif part.get("type") == EVENT:
                 if (hint := hint_of(part)) is not None and hint.head is None:
                     self._on_hint(hint)
-            else:
+            elif part.get("type") != HERE:
                 self._on_control(part)
 
 

@@ -67,6 +67,21 @@ def told(number: int, group: str = "broadcast") -> Hint:
     return Hint(group, [], "e", number)
 
 
+async def test_where_nobody_else_listens_nobody_is_told_and_who_begins_to_listen_is_heard_of(node, heard):
+    neighbours = node.process.hints.neighbours
+    assert neighbours.is_alone
+    other = process_with_sockets()
+    with other.node():
+        await until(lambda: not neighbours.is_alone)
+        neighbours.listen(node)
+        assert not neighbours.is_alone
+        node.process.hints.publish_control(EVENT)
+        await until(lambda: heard == [EVENT, EVENT])  # its own node, and the other
+    await end_nodes(other)
+    neighbours.listen(node)
+    assert neighbours.is_alone
+
+
 @pytest.mark.parametrize("layer", [{}, {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}])
 async def test_others_hear_at_once_and_it_leaves_nothing_behind(node, sender, heard, directory, settings, layer):
     settings.CHANNEL_LAYERS = layer
