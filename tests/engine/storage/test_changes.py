@@ -1,4 +1,4 @@
-"""What has changed since a mark: whatever was committed is named once, however late; a log that went back is noticed."""
+"""What has changed since a mark: all that was committed is named once, however late, and what went back is noticed."""
 
 import json
 from collections.abc import Callable
