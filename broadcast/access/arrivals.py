@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from sys import intern
 from typing import Any
@@ -14,7 +14,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends import db
-from django.db import Error
+from django.db import DataError, Error
 
 from ..engine.batcher import Batcher
 from ..engine.node import Node
@@ -54,15 +54,35 @@ def users_of(sessions: Sequence[Any]) -> dict[Any, Found]:
     """The user of each session: a query for the sessions and one for the users, where Django keeps both in tables."""
     load_from_tables(sessions)
     accounts = accounts_of(sessions)
-    found: dict[Any, Found] = {}
-    for session in sessions:
-        try:
-            found[session] = user_of(session, accounts) or AnonymousUser()
-        except Error:
-            raise
-        except Exception as error:  # what is in a session, and who finds its user, is the site's own
-            found[session] = error
+    away: dict[Any, Error] = {}
+    found = {session: found_for(session, accounts, away) for session in sessions}
+    failures = [each for each in found.values() if is_failure(each)]
+    if failures and len(failures) == len(found):
+        raise failures[0]
     return found
+
+
+def found_for(session: Any, accounts: Mapping[str, Any], away: dict[Any, Error]) -> Found:
+    """What is found for one of them; what is in a session, and who finds its user, is the site's own."""
+    try:
+        return user_of(session, accounts, away) or AnonymousUser()
+    except Exception as error:
+        return error
+
+
+def is_failure(found: Found) -> bool:
+    """True if a database failed, rather than refused what it was asked for."""
+    return isinstance(found, Error) and not isinstance(found, DataError)
+
+
+@contextmanager
+def in_its_turn() -> Iterator[None]:
+    """Passes over what is wrong with one session, for it is met again when its own turn comes."""
+    try:
+        yield
+    except Exception as error:
+        if is_failure(error):
+            raise
 
 
 def load_from_tables(sessions: Iterable[Any]) -> None:
@@ -74,9 +94,11 @@ def load_from_tables(sessions: Iterable[Any]) -> None:
     for store, wanted in stores.items():
         now = current_process().system.now()
         rows = store.get_model_class().objects.filter(session_key__in=list(wanted), expire_date__gt=now)
-        for key, data in rows.values_list("session_key", "session_data"):
-            for session in wanted[key]:
-                fill(session, shared(session.decode(data)))
+        with in_its_turn():  # whoever comes may have made a key up that no column can hold
+            for key, data in rows.values_list("session_key", "session_data"):
+                for session in wanted[key]:
+                    with in_its_turn():
+                        fill(session, shared(session.decode(data)))
 
 
 def is_in_table(store: Any) -> bool:
@@ -89,7 +111,7 @@ def is_in_table(store: Any) -> bool:
 def shared(data: dict[str, Any]) -> dict[str, Any]:
     """The same, with the words that are in every session in memory once."""
     backend = data.get(BACKEND_SESSION_KEY)
-    named = {intern(key): value for key, value in data.items()}
+    named = {intern(key) if type(key) is str else key: value for key, value in data.items()}
     return named | {BACKEND_SESSION_KEY: intern(backend)} if isinstance(backend, str) else named
 
 
@@ -107,11 +129,15 @@ def accounts_of(sessions: Iterable[Any]) -> dict[str, Any]:
     model = get_user_model()
     keys = {}
     for session in sessions:
-        with suppress(Exception):  # is met again when its own turn comes
+        with in_its_turn():
             if is_plain(backend_of(session)):
                 keys[session[SESSION_KEY]] = model._meta.pk.to_python(session[SESSION_KEY])
-    found = model._default_manager.in_bulk(set(keys.values())) if keys else {}
-    return {written: found.get(key) for written, key in keys.items()}
+    accounts: dict[str, Any] = {}
+    if keys:
+        with in_its_turn():
+            found = model._default_manager.in_bulk(set(keys.values()))
+            accounts.update((written, found.get(key)) for written, key in keys.items())
+    return accounts
 
 
 def backend_of(session: Any) -> Any:
@@ -125,17 +151,31 @@ def is_plain(backend: Any) -> bool:
     return getattr(type(backend), "get_user", None) is ModelBackend.get_user
 
 
-def user_of(session: Any, accounts: Mapping[str, Any]) -> Any:
-    """The user of one session, as ``get_user`` of Channels has it; None for a guest."""
+def user_of(session: Any, accounts: Mapping[str, Any], away: dict[Any, Error]) -> Any:
+    """The user of one session, as ``get_user`` of Channels has it; None for a guest.
+
+    A backend whose database is ``away`` is not asked again: each might wait for long.
+    """
     backend = backend_of(session)
     if backend is None:
         return None
-    if is_plain(backend):
+    if is_plain(backend) and session[SESSION_KEY] in accounts:
         user = accounts[session[SESSION_KEY]]
         user = user if user is not None and backend.user_can_authenticate(user) else None
     else:
-        user = backend.get_user(get_user_model()._meta.pk.to_python(session[SESSION_KEY]))
+        user = asked(backend, get_user_model()._meta.pk.to_python(session[SESSION_KEY]), away)
     if user is not None and not is_verified(session, user):
         session.flush()
         return None
     return user
+
+
+def asked(backend: Any, key: Any, away: dict[Any, Error]) -> Any:
+    if (failure := away.get(type(backend))) is not None:
+        raise failure
+    try:
+        return backend.get_user(key)
+    except Error as error:
+        if is_failure(error):
+            away[type(backend)] = error
+        raise

@@ -11,6 +11,8 @@ from django.db import connections
 from django.db.models import QuerySet
 
 from . import sessions
+from .refusals import needs_database
+from .signed_names import is_signed
 
 
 @dataclass(slots=True, frozen=True)
@@ -39,8 +41,15 @@ def fingerprints(users: Mapping[Any, Any]) -> dict[Any, int]:
 
 
 def is_in_row(model: Any) -> bool:
-    """True if the row of a user says whether the account is active; a property may have other sources."""
-    return any(field.attname == "is_active" for field in model._meta.concrete_fields)
+    """True if the row of a user says whether the account is active and of the staff; properties may ask elsewhere."""
+    columns = {field.attname for field in model._meta.concrete_fields}
+    return "is_active" in columns and ("is_staff" in columns or not hasattr(model, "is_staff"))
+
+
+def may_go_unnoticed(user: Any, name: str) -> bool:
+    """True if a right to follow what ``name`` names may go though neither the user's row nor the session changes."""
+    is_of_another_kind = user is not None and not isinstance(user, get_user_model())
+    return is_of_another_kind or bool(name and (is_signed(name) or needs_database("subscribe", name)))
 
 
 def fingerprint(row: tuple[Any, ...]) -> int:

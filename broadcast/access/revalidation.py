@@ -21,8 +21,7 @@ from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads
 from ..engine.transports.transport import Transport
 from ..exceptions import NoLog, Refused
-from .fingerprints import Seen, see
-from .refusals import needs_database
+from .fingerprints import Seen, may_go_unnoticed, see
 from .sessions import signs_in
 from .signals import REVOKE
 from .signed_names import is_signed
@@ -79,7 +78,7 @@ class Revalidator:
         if connection not in self.connections:
             self.connections[connection] = connection.session.session_key if signs_in(connection.session) else ""
         self._unsettled.add(connection)
-        if name and (is_signed(name) or needs_database("subscribe", name)):
+        if may_go_unnoticed(connection.user, name):
             self._open_ended.add(connection)
         if self._running is None:
             self._due, self._signed_out = set(), set()  # of connections that are gone
@@ -167,20 +166,30 @@ class Revalidator:
         if self._rules is not (rules := user_settings()):
             self._rules = rules
             self._unsettled.update(self.connections)
-        for some in slices(connections, SEEN_AT_ONCE):
-            threads = await self._node.database.threads()  # each time: the node closes those that nobody uses
-            users = {each.user.pk: each.user for each in some if each.user is not None}
-            held = [each.session for each in some if self.connections.get(each)]
-            seen = await threads.read(reading, partial(see, users, held))
-            due = [each for each in some if not self._is_as_judged(each, seen, signed_out)]
-            self._unsettled.difference_update(due)
-            due.sort(key=lambda each: key_of(each.user))  # one user's side by side
-            judged.update(set(some).difference(due))
-            try:
+            for each in self.connections:
+                if any(may_go_unnoticed(each.user, name) for name in each.transport.positions):
+                    self._open_ended.add(each)
+        first_seen: dict[Any, int] = {}  # fingerprints; who changes meanwhile is judged again in the next pass
+        every_due: list[Revalidated] = []
+        try:
+            for some in slices(connections, SEEN_AT_ONCE):
+                seen = await self._see(some)
+                first_seen = {**seen.users, **first_seen}
+                due = [each for each in some if not self._is_as_judged(each, seen, signed_out)]
+                self._unsettled.difference_update(due)
+                due.sort(key=lambda each: key_of(each.user))  # one user's side by side
+                every_due += due
+                judged.update(set(some).difference(due))
                 for few in slices(due, IDENTIFIED_AT_ONCE):
                     await self._identify(few, signed_out, answers, judged)
-            finally:
-                self._settle(due, seen, judged)
+        finally:
+            self._settle(every_due, {key_of(each.user) for each in connections if each not in judged}, first_seen)
+
+    async def _see(self, some: list[Revalidated]) -> Seen:
+        threads = await self._node.database.threads()  # each time: the node closes those that nobody uses
+        users = {each.user.pk: each.user for each in some if each.user is not None}
+        held = [each.session for each in some if self.connections.get(each)]
+        return await threads.read(reading, partial(see, users, held))
 
     def _is_as_judged(self, connection: Revalidated, seen: Seen, signed_out: Set[str]) -> bool:
         """True if nothing has changed on which the rights of a connection rest."""
@@ -192,15 +201,14 @@ class Revalidator:
         is_held = not key or key in seen.sessions
         return is_same and is_held and not (signed_out and key_of(user) in signed_out)
 
-    def _settle(self, due: list[Revalidated], seen: Seen, judged: set[Revalidated]) -> None:
-        """Notes as what users were judged; who could not be is judged again, and so is whoever shares the user."""
-        left = {key_of(each.user) for each in due if each not in judged}
+    def _settle(self, due: list[Revalidated], left: Set[str], seen: Mapping[Any, int]) -> None:
+        """Notes as what users were judged, each in all of their connections; whoever is left is judged again."""
         for each in due:
             if key_of(each.user) in left:
                 if each in self.connections:
                     self._unsettled.add(each)
-            elif each.user is not None and each.user.pk in seen.users:
-                self._known[each.user.pk] = seen.users[each.user.pk]
+            elif each.user is not None and each.user.pk in seen:
+                self._known[each.user.pk] = seen[each.user.pk]
 
     async def _identify(
         self, some: list[Revalidated], signed_out: Set[str], answers: CachedRefusals, judged: set[Revalidated]

@@ -62,6 +62,14 @@ class Batcher(Generic[K, V]):
         """Ends what is under way; whoever waits is cancelled."""
         if self._running is not None:
             self._running.cancel()
+            self._end()  # here, for a task that has not begun is cancelled without a word
+
+    def _end(self) -> None:
+        self._running = None
+        for answer in self._asked.values():
+            answer.cancel()
+        self._asked.clear()
+        self._waiting.clear()
 
     async def _run(self) -> None:
         try:
@@ -72,11 +80,8 @@ class Batcher(Generic[K, V]):
                 if len(keys) > 1:
                     self._crowd_until = asyncio.get_running_loop().time() + GATHERING
         finally:
-            self._running = None
-            for answer in self._asked.values():
-                answer.cancel()
-            self._asked.clear()
-            self._waiting.clear()
+            if self._running is asyncio.current_task():  # otherwise it was closed, and others may ask again
+                self._end()
 
     async def _gather(self) -> None:
         """Waits for the rest of a crowd, if there is one."""
@@ -91,7 +96,8 @@ class Batcher(Generic[K, V]):
         try:
             found = await self._look_up(keys)
             for key in keys:
-                settle(self._asked.pop(key), found[key])
+                value = found[key]
+                settle(self._asked.pop(key), value)
         except Exception as error:
             for key in keys:
                 if (answer := self._asked.pop(key, None)) is not None and not answer.done():

@@ -2,30 +2,36 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group as UserGroup
 from django.contrib.auth.models import Permission, User, update_last_login
 from django.contrib.auth.signals import user_logged_out
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core import signing
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import OperationalError, connection, transaction
+from django.db.models import BooleanField
 from django.db.transaction import TransactionManagementError
 from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from broadcast import asend, consumers
-from broadcast.access import revalidation
+from broadcast.access import fingerprints, revalidation
 from broadcast.access.revalidation import snapshot_of
 from broadcast.access.signals import REVOKE
 from broadcast.access.snapshot import find_lost, identify
@@ -35,6 +41,7 @@ from broadcast.engine.frames import UNAVAILABLE
 from broadcast.engine.hints.layer import CONTROL_GROUP
 from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
+from broadcast.engine.storage.database import reading
 from broadcast.groups import channels_group
 from tests.kit.streams import foreign_event
 from tests.kit.waiting import until
@@ -533,3 +540,164 @@ def test_an_event_never_fails_what_it_is_about(monkeypatch, problem):
     monkeypatch.setattr(this_process.hints, "publish_control", told.append)
     user_logged_out.send(User, user=User(pk=7), request=None)
     assert [event["users"] for event in told] == [["7"]]
+
+
+# Passes over many, who are as they were
+
+
+BYE = ""
+LATER: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "deactivated": (lambda _: User.objects.filter(username="ann").update(is_active=False), BYE),
+    "another password": (lambda _: User.objects.filter(username="ann").update(password=make_password("x")), BYE),
+    "no such user": (lambda _: User.objects.filter(username="ann").delete(), BYE),
+    "sessions deleted": (lambda _: [each.delete() for each in sessions_of("ann")], BYE),
+    "sessions expired": (lambda _: sessions_of("ann", expire_date=timezone.now()), BYE),
+    "of the staff no more": (lambda _: User.objects.filter(username="ann").update(is_staff=False), "staff"),
+    "without a permission": (
+        lambda _: User.user_permissions.through.objects.filter(user__username="ann").delete(),
+        "editors",
+    ),
+    "other rules": (lambda settings: replace(settings, {"staff": {"subscribe": "nobody"}}), "staff"),
+}
+
+
+def sessions_of(name: str, **changes: Any) -> list[Session]:
+    """The sessions of a user, with these changes."""
+    pk = str(User.objects.get(username=name).pk)
+    found = [each for each in Session.objects.all() if each.get_decoded()["_auth_user_id"] == pk]
+    Session.objects.filter(pk__in=[each.pk for each in found]).update(**changes) if changes else None
+    return found
+
+
+def replace(settings: Any, groups: dict[str, Any]) -> None:
+    settings.BROADCAST = {**settings.BROADCAST, "GROUPS": {**GROUPS, **groups}}
+
+
+@pytest.mark.parametrize("is_in_row", [True, False])
+@pytest.mark.parametrize("what", LATER)
+async def test_what_changes_after_passes_over_many_is_found_in_each_page(page, settings, monkeypatch, what, is_in_row):
+    """Without an event, and though the pages of one user are asked about one after another."""
+    monkeypatch.setattr(this_process.hints, "publish_control", lambda event: None)
+    monkeypatch.setattr(revalidation, "SEEN_AT_ONCE", 1)
+    if not is_in_row:
+        monkeypatch.setattr(fingerprints, "is_in_row", lambda model: False)
+    await User.objects.acreate_user("bob", password="secret", is_staff=True)
+    for name in ("ann", "bob"):
+        await (await User.objects.aget(username=name)).user_permissions.aadd(await permission())
+    act, lost = LATER[what]
+    anns, bob = [await page(lost or "members", "broadcast") for _ in range(3)], await page("members", name="bob")
+    await after_passes()
+    await sync_to_async(act)(settings)
+    for each in anns:
+        await (each.hears_that_it_lost(lost) if lost else each.hears_that_it_has_to_come_back())
+    await bob.hears("members")
+
+
+async def test_a_rule_that_comes_later_and_asks_for_a_permission_is_judged_in_every_pass(page, ann, settings):
+    opened = await page("members", "broadcast")
+    await ann.user_permissions.aadd(await permission())
+    replace(settings, {"members": GROUPS["editors"]})
+    await after_passes()
+    await opened.hears("members")
+    await User.user_permissions.through.objects.all().adelete()
+    await opened.hears_that_it_lost("members")
+
+
+async def test_a_group_that_is_followed_during_a_pass_is_judged_in_the_next(page, ann, monkeypatch):
+    """The other page has the group be open already: the thread that reads is held up here."""
+    await User.objects.acreate_user("bob", password="secret", is_staff=True)
+    opened, _ = await page("members"), await page("staff", name="bob")
+    await after_passes()
+    is_seen, going_on = threading.Event(), threading.Event()
+
+    def slowly(*args: Any) -> Any:
+        found = see(*args)
+        is_seen.set()
+        going_on.wait(10)
+        return found
+
+    see = revalidation.see
+    monkeypatch.setattr(revalidation, "see", slowly)
+    await until(is_seen.is_set)
+    assert (await opened.ask(type="subscribe", group="staff"))["type"] == "welcome"
+    await User.objects.filter(pk=ann.pk).aupdate(is_staff=False)
+    going_on.set()
+    await opened.hears_that_it_lost("staff")
+
+
+class Reader:
+    """A connection as revalidation sees it, signed in by a session in the table."""
+
+    signed_names: dict[str, str] = {}
+
+    def __init__(self, user: Any) -> None:
+        self.user, self.session, self.sign_out, self.revoke = user, SessionStore(), AsyncMock(), AsyncMock()
+        self.transport = SimpleNamespace(positions={} if isinstance(user, User) else {"staff": None})
+        if isinstance(user, User):
+            self.session[SESSION_KEY], self.session[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
+            self.session.save()
+
+
+@sync_to_async
+def readers(count: int) -> list[Reader]:
+    return [Reader(User.objects.create(username=f"reader {number}", password="!")) for number in range(count)]
+
+
+async def test_a_pass_over_a_hundred_who_are_as_they_were_takes_two_queries_and_judges_nobody(monkeypatch):
+    asked: list[int] = []
+
+    def counting(question: Callable[[], Any]) -> Any:
+        with CaptureQueriesContext(connection) as queries:
+            answer = reading(question)
+        asked.append(len(queries))
+        return answer
+
+    monkeypatch.setattr(revalidation, "reading", counting)
+    with this_process.node() as node:
+        everyone, watched = await readers(100), node.part(revalidation.Revalidator)
+        for each in everyone:
+            watched.watch(each)
+        await after_passes()
+        asked.clear()
+        await after_passes()
+        assert {*asked} == {2}
+        await User.objects.filter(pk=everyone[7].user.pk).aupdate(is_active=False)
+        await until(lambda: len(watched.connections) == 99)
+        await after_passes()
+        assert [each for each in everyone if each.sign_out.await_count] == [everyone[7]]
+        for each in everyone:
+            watched.unwatch(each)
+
+
+@pytest.mark.parametrize("first", ["ours", "the other"])
+async def test_a_user_of_another_kind_is_not_taken_for_the_one_with_the_same_key(first):
+    with this_process.node() as node:
+        [ours], watched = await readers(1), node.part(revalidation.Revalidator)
+        customer = Reader(SimpleNamespace(pk=ours.user.pk, is_authenticated=True, is_active=True, is_staff=True))
+        for each in (ours, customer) if first == "ours" else (customer, ours):
+            watched.watch(each)
+        await after_passes()
+        customer.user.is_staff = False
+        await until(lambda: customer.revoke.await_count)
+        assert not ours.revoke.await_count
+        for each in (ours, customer):
+            watched.unwatch(each)
+
+
+class ByRoles(AbstractBaseUser):
+    is_active = BooleanField()
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_staff(self) -> bool:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("model", "expected"), [(User, True), (AbstractBaseUser, False), (ByRoles, False)])
+def test_only_a_row_that_says_all_is_compared(model, expected):
+    """Whether somebody is active, or of the staff, may come from elsewhere."""
+    assert fingerprints.is_in_row(model) is expected
+    assert fingerprints.fingerprint((1, ["a"])) == fingerprints.fingerprint((1, ["a"]))
+    assert fingerprints.fingerprint((1, ["a"])) != fingerprints.fingerprint((1, ["b"]))

@@ -19,11 +19,12 @@ REPEATABLE_READ = 3  # as psycopg and the OPTIONS of a Django database count the
 HUB, LOG, LAYER = "hub_contract", "log_contract", "layer_contract"
 
 FILES = {
-    HUB: ["hub/test_hub.py", "hub/test_overlaps.py"],
+    HUB: ["hub/test_hub.py", "hub/test_overlaps.py", "hub/test_poll.py"],
     LOG: [
         "test_parsing.py",
         "test_publish.py",
         "storage/test_log.py",
+        "storage/test_changes.py",
         "storage/test_pruning.py",
         "storage/test_database.py",
         "storage/test_locks.py",

@@ -36,9 +36,12 @@ class Poll:
         if len(streams) <= FEW:
             self._mark, self._again = None, set()
             return list(streams.values())
-        self._again |= await self._differing(self._next_in_line(streams), streams)
+        in_turn = self._next_in_line(streams)
+        self._again |= await self._differing(in_turn, streams)
+        del self._line[-len(in_turn) :]
         found = await self._database.read(self._log.changes, self._mark)
         if found is None:
+            self._again = set()
             return list(streams.values())
         self._mark = found.mark
         if found.names is None:
@@ -56,8 +59,7 @@ class Poll:
         if not self._line:
             self._line = list(streams)
         count = 1 + int(len(streams) * conf.POLL_INTERVAL / SWEEP_SECONDS)
-        taken, self._line = self._line[-count:], self._line[:-count]
-        return taken
+        return self._line[-count:]
 
     async def _differing(self, names: list[str], streams: Mapping[str, GroupStream]) -> set[str]:
         """The groups that are not in the log as their streams have them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ class Mark:
     """A moment in the history of the log: what is committed later is among the changes since.
 
     ``life`` tells a database from one that was put in its place, or began anew. ``moment`` is a snapshot of
-    PostgreSQL's, or else the highest number that a group had been marked with.
+    PostgreSQL's, or else the highest number that a group had been marked with, and ``life`` the name of that group.
     """
 
     life: str
@@ -48,16 +48,24 @@ def changes_since(connection: BaseDatabaseWrapper, mark: Mark | None) -> Changes
 
 
 def numbers(connection: BaseDatabaseWrapper, mark: Mark | None) -> Changes:
-    """By numbers: that of the mark is there still, unless the log went back, or its row was deleted by hand."""
+    """By numbers: the group that had the highest has it still or a higher one, unless the log went back.
+
+    Where it was deleted, the next to change has got its number again.
+    """
     group = connection.ops.quote_name(Group._meta.db_table)
     if mark is not None:
-        since = f"SELECT name, changed FROM {group} WHERE changed >= %s"  # noqa: S608 (its own names)
-        found = dict(rows(connection, since, [mark.moment]))
-        if found or mark.moment == 0:
-            names = {name for name, number in found.items() if number != mark.moment}
-            return Changes(names, Mark("", max(found.values(), default=0)))
-    [(highest,)] = rows(connection, f"SELECT max(changed) FROM {group}")  # noqa: S608
-    return Changes(None, Mark("", highest or 0))
+        since = f"SELECT name, changed FROM {group} WHERE changed >= %s OR name = %s"  # noqa: S608 (its own names)
+        found = {name: number or 0 for name, number in rows(connection, since, [mark.moment, mark.life])}
+        if mark.moment == 0 or found.get(mark.life, 0) >= int(mark.moment):
+            names = {name for name, number in found.items() if (name, number) != (mark.life, mark.moment)}
+            return Changes(names, highest(found.items(), mark))
+    newest = f"SELECT name, changed FROM {group} WHERE changed IS NOT NULL ORDER BY changed DESC LIMIT 1"  # noqa: S608
+    return Changes(None, highest(rows(connection, newest), Mark("", 0)))
+
+
+def highest(found: Iterable[tuple[str, int]], otherwise: Mark) -> Mark:
+    name, number = max(found, key=lambda row: row[1], default=(otherwise.life, otherwise.moment))
+    return Mark(name, number)
 
 
 def snapshots(connection: BaseDatabaseWrapper, mark: Mark | None) -> Changes:
