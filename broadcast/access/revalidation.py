@@ -25,14 +25,13 @@ from .fingerprints import Seen, may_go_unnoticed, see
 from .sessions import signs_in
 from .signals import REVOKE
 from .signed_names import is_signed
-from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify
+from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify, snapshot_of
 
 T = TypeVar("T")
 
 PASS_SECONDS = 3.0  # seconds; a right that is lost ends within five, with time to spare for a busy process
 EVENT_DELAY = 0.2  # seconds: Django tells of a sign-out before it deletes the session
 SEEN_AT_ONCE = 500  # connections
-IDENTIFIED_AT_ONCE = 200  # connections
 JUDGED_AT_ONCE = 20  # connections: rules that ask for permissions take two queries a user
 MAX_FAILURES = 3  # in a row, after which a pass is given up
 MAX_UNJUDGED = 30.0  # seconds for which messages may go on to those of whom nobody can say whether they may have them
@@ -180,8 +179,8 @@ class Revalidator:
                 due.sort(key=lambda each: key_of(each.user))  # one user's side by side
                 every_due += due
                 judged.update(set(some).difference(due))
-                for few in slices(due, IDENTIFIED_AT_ONCE):
-                    await self._identify(few, signed_out, answers, judged)
+                if due:
+                    await self._identify(due, seen.sessions, signed_out, answers, judged)
         finally:
             self._settle(every_due, {key_of(each.user) for each in connections if each not in judged}, first_seen)
 
@@ -211,11 +210,17 @@ class Revalidator:
                 self._known[each.user.pk] = seen[each.user.pk]
 
     async def _identify(
-        self, some: list[Revalidated], signed_out: Set[str], answers: CachedRefusals, judged: set[Revalidated]
+        self,
+        some: list[Revalidated],
+        held: Set[str],
+        signed_out: Set[str],
+        answers: CachedRefusals,
+        judged: set[Revalidated],
     ) -> None:
+        """Ends what was lost by some, whose sessions are ``held`` where their keys are among these."""
         threads = await self._node.database.threads()
         snapshots = [snapshot_of(each, key_of(each.user) in signed_out) for each in some]
-        await threads.read(reading, partial(identify, snapshots))
+        await threads.read(reading, partial(identify, snapshots, held))
         self._send_away([snapshot for snapshot in snapshots if snapshot.is_signed_out])
         for snapshot in snapshots:
             snapshot.connection.user = snapshot.user
@@ -267,17 +272,6 @@ class Revalidator:
         self._telling.discard(task)
         if not task.cancelled():
             task.exception()  # the client is gone, and so is what it might have lost
-
-
-def snapshot_of(connection: Revalidated, has_signed_out_somewhere: bool = False) -> AccessSnapshot:
-    return AccessSnapshot(
-        connection=connection,
-        user=connection.user,
-        session=connection.session,
-        followed=dict(connection.transport.positions),
-        signed_names=dict(connection.signed_names),
-        has_signed_out_somewhere=has_signed_out_somewhere,
-    )
 
 
 def place_of(connection: Revalidated) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,22 +29,32 @@ class AccessSnapshot:
     lost: list[tuple[Position, Refused]] = field(default_factory=list)
 
 
+def snapshot_of(connection: Any, has_signed_out_somewhere: bool = False) -> AccessSnapshot:
+    return AccessSnapshot(
+        connection=connection,
+        user=connection.user,
+        session=connection.session,
+        followed=dict(connection.transport.positions),
+        signed_names=dict(connection.signed_names),
+        has_signed_out_somewhere=has_signed_out_somewhere,
+    )
+
+
 CachedRefusals = dict[tuple[Any, str], Refused | None]
 """The refusal of a group's messages to a user, by user and name of the group; None if they may receive them."""
 
 
-def identify(snapshots: Sequence[AccessSnapshot]) -> None:
-    """Reloads users, and marks connections whose user is signed out.
+def identify(snapshots: Sequence[AccessSnapshot], held: Set[str]) -> None:
+    """Reloads users by one query, and marks connections whose user is signed out.
 
-    Two queries for all of them together, where sessions are in a table.
+    The sessions whose keys are ``held`` are in a table; those of others are asked for one by one.
     """
     members = [snapshot for snapshot in snapshots if snapshot.user is not None]
     now = sessions.users_now(snapshot.user for snapshot in members)
-    in_tables = sessions.found_in_tables(each.session for each in members if sessions.signs_in(each.session))
     for snapshot in members:
         session = snapshot.session if sessions.signs_in(snapshot.session) else None
         user = current(snapshot.user, session, now)
-        snapshot.is_signed_out = user is None or (session is not None and has_lost(session, user, snapshot, in_tables))
+        snapshot.is_signed_out = user is None or (session is not None and has_lost(session, user, snapshot, held))
         snapshot.user = user or snapshot.user
 
 
@@ -57,9 +67,9 @@ def current(user: Any, session: Any, now: dict[Any, Any]) -> Any:
     return found if is_signed_in(found) else None
 
 
-def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, in_tables: set[str]) -> bool:
+def has_lost(session: Any, user: Any, snapshot: AccessSnapshot, held: Set[str]) -> bool:
     """True if the session signs the user in no more."""
-    if session.session_key not in in_tables and sessions.has_ended(session):
+    if session.session_key not in held and sessions.has_ended(session):
         return True
     if snapshot.has_signed_out_somewhere and sessions.is_kept_by_client(session):
         return True  # perhaps here, perhaps not: the client comes back with the cookie that it has now

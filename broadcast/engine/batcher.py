@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 GATHERING = 0.05  # seconds that a look-up waits for more, while many ask
-ENOUGH = 40  # keys for which it waits no longer
+ENOUGH = 32  # keys for which it waits no longer
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -32,9 +32,9 @@ from django.utils import timezone
 
 from broadcast import asend, consumers
 from broadcast.access import fingerprints, revalidation
-from broadcast.access.revalidation import snapshot_of
+from broadcast.access.sessions import found_in_tables
 from broadcast.access.signals import REVOKE
-from broadcast.access.snapshot import find_lost, identify
+from broadcast.access.snapshot import find_lost, identify, snapshot_of
 from broadcast.audiences import signed_name
 from broadcast.consumers import FORBIDDEN
 from broadcast.engine.frames import UNAVAILABLE
@@ -391,7 +391,7 @@ async def test_a_pass_over_many_takes_two_queries(page, engine):
 
     def judge() -> int:
         with CaptureQueriesContext(connection) as queries:
-            identify(snapshots)
+            identify(snapshots, found_in_tables(each.session for each in snapshots))
             find_lost(snapshots, {})
         return len(queries)
 
