@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-GATHERING = 0.05  # seconds that a look-up waits for more, while many ask
-ENOUGH = 32  # keys for which it waits no longer
+GATHERING = 0.08  # seconds that a look-up waits for more, while many ask
+ENOUGH = 44  # keys for which it waits no longer
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
