@@ -255,7 +255,7 @@ async def test_the_reader_replays_goes_on_and_ends_its_position():
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("step", ["head", "read"])
+@pytest.mark.parametrize("step", ["heads", "read"])
 async def test_the_reader_waits_for_a_log_that_is_away(monkeypatch, settings, step):
     settings.BROADCAST = {"POLL_INTERVAL": 0.01}
     await asend_many(["one"])
