@@ -46,6 +46,12 @@ async def following(*groups: str) -> tuple[dict[str, Client], Hub]:
 
 
 @pytest.fixture
+def by_news_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None are compared in turn, by which they would be found too."""
+    monkeypatch.setattr(poll.Poll, "_next_in_line", lambda self, streams: [])
+
+
+@pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The groups that each comparison read the heads of."""
     calls: list[list[str]] = []
@@ -87,9 +93,13 @@ async def test_what_nobody_told_of_arrives_with_the_next_poll_and_nothing_else_i
     assert compared == ([] if can_tell else [["a", "b", "quiet", "void"]])
 
 
-async def test_a_group_whose_change_was_seen_while_it_was_opened_is_compared_at_the_next_poll(monkeypatch):
-    """Its head was read before, so whoever opens it does not know of the change."""
-    [client], hub = [*(await following("a"))[0].values()], this_process.node().hub
+@pytest.mark.usefixtures("by_news_alone")
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_group_whose_change_was_seen_while_it_was_opened_is_compared_at_the_next_poll(monkeypatch, is_first):
+    """Its head was read before, so whoever opens it does not know of the change. The first poll has no mark."""
+    clients, hub = await following("a")
+    if is_first:
+        hub._poll._mark = None
     reached, going_on = threading.Event(), threading.Event()
     heads = this_process.log.heads
 
@@ -113,7 +123,7 @@ async def test_a_group_whose_change_was_seen_while_it_was_opened_is_compared_at_
     assert late.bodies == []
     await hub.tick()
     await until(lambda: late.bodies == ["meanwhile"])
-    assert client.bodies == []
+    assert clients["a"].bodies == []
 
 
 class Beside:
@@ -123,6 +133,7 @@ class Beside:
         return await elsewhere(function, *args)
 
 
+@pytest.mark.usefixtures("by_news_alone")
 @pytest.mark.parametrize("failing", ["heads", "read", "changes", "heads_in_log"])
 async def test_what_could_not_be_compared_is_due_again(monkeypatch, failing):
     clients, hub = await following("a")
@@ -185,6 +196,7 @@ async def test_many_quiet_groups_cost_three_queries_a_poll_and_news_few_more(mon
     await until(lambda: sum(client.bodies == ["x"] for client in clients.values()) == 7)
 
 
+@pytest.mark.usefixtures("by_news_alone")
 async def test_few_become_many_and_few_again_and_nothing_is_missed(monkeypatch):
     clients, hub = await following("a", "b", "c")
     for number, few in enumerate((0, 100, 0, 0, 100)):
