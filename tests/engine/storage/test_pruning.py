@@ -155,15 +155,6 @@ class TestDue:
             pruning.step(name)
         assert self.due(pruning, *names, "void") == []
 
-    def test_by_what_it_keeps_and_not_by_what_went(self, pruning, settings):
-        settings.BROADCAST = {"KEEP_MESSAGES": 3, "KEEP_SECONDS": 60}
-        appended(*"abcde")
-        age(1, 2)
-        pruning.prune("broadcast", 3, None)
-        assert self.due(pruning, "broadcast") == []
-        age(3)
-        assert self.due(pruning, "broadcast") == ["broadcast"]
-
     def test_a_gap_that_somebody_made_is_closed_once(self, pruning, settings):
         settings.BROADCAST = {"KEEP_MESSAGES": 9, "KEEP_SECONDS": 60}
         appended(*"abc")
