@@ -91,6 +91,13 @@ def test_what_waits_is_named_until_it_is_sequenced(watcher):
     assert [watcher.news(), watcher.news()] == [{"b", "void"}, set()]
 
 
+def append_as_the_log_does(group: str) -> None:
+    """In a transaction that is open already, and isolated as the log's own are."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    appended("x", group=group)
+
+
 @only_on_postgresql
 @pytest.mark.parametrize("first", ["begun first", "begun last"])
 def test_a_late_commit_is_not_missed_whichever_of_two_it_is(watcher, first):
