@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,9 @@ from broadcast.engine.hub.hub import Hub
 from broadcast.engine.process import this_process
 from broadcast.engine.storage import database as database_module
 from broadcast.engine.storage import log as log_module
-from broadcast.engine.storage.records import VOID
 from broadcast.exceptions import LogUnavailable
 from broadcast.models import Group, Message
-from tests.kit.streams import Client, append, drafts, elsewhere, end_nodes, publish
+from tests.kit.streams import Client, append, drafts, elsewhere, end_nodes
 from tests.kit.waiting import until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.hub_contract]
@@ -43,6 +43,12 @@ async def following(*groups: str) -> tuple[dict[str, Client], Hub]:
     hub = next(iter(clients.values())).node.hub
     await hub.tick()
     return clients, hub
+
+
+@pytest.fixture
+def by_news_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None are compared in turn, by which they would be found too."""
+    monkeypatch.setattr(poll.Poll, "_next_in_line", lambda self, streams: [])
 
 
 @pytest.fixture
@@ -87,9 +93,13 @@ async def test_what_nobody_told_of_arrives_with_the_next_poll_and_nothing_else_i
     assert compared == ([] if can_tell else [["a", "b", "quiet", "void"]])
 
 
-async def test_a_group_whose_change_was_seen_while_it_was_opened_is_compared_at_the_next_poll(monkeypatch):
-    """Its head was read before, so whoever opens it does not know of the change."""
-    [client], hub = [*(await following("a"))[0].values()], this_process.node().hub
+@pytest.mark.usefixtures("by_news_alone")
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_group_whose_change_was_seen_while_it_was_opened_is_compared_at_the_next_poll(monkeypatch, is_first):
+    """Its head was read before, so whoever opens it does not know of the change. The first poll has no mark."""
+    clients, hub = await following("a")
+    if is_first:
+        hub._poll._mark = None
     reached, going_on = threading.Event(), threading.Event()
     heads = this_process.log.heads
 
@@ -106,23 +116,17 @@ async def test_a_group_whose_change_was_seen_while_it_was_opened_is_compared_at_
     await until(reached.is_set)
     await append("meanwhile", group="b")
     # The reader has one thread, so the poll asks in another, as it would if opening took longer than here.
-    monkeypatch.setattr(hub._poll, "_database", Beside())
+    monkeypatch.setattr(hub._poll, "_database", SimpleNamespace(read=elsewhere))
     await hub.tick()
     going_on.set()
     await joining
     assert late.bodies == []
     await hub.tick()
     await until(lambda: late.bodies == ["meanwhile"])
-    assert client.bodies == []
+    assert clients["a"].bodies == []
 
 
-class Beside:
-    """The database in a thread of its own."""
-
-    async def read(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await elsewhere(function, *args)
-
-
+@pytest.mark.usefixtures("by_news_alone")
 @pytest.mark.parametrize("failing", ["heads", "read", "changes", "heads_in_log"])
 async def test_what_could_not_be_compared_is_due_again(monkeypatch, failing):
     clients, hub = await following("a")
@@ -160,8 +164,6 @@ async def test_what_leaves_no_mark_is_found_in_turn_also_after_a_failure(monkeyp
     told = clients[group]
     await until(lambda: told.bodies == ["x"] if how == "came without a mark" else told.resets)
     assert not [name for name in names if name != group and clients[name].resets]
-    if how == "deleted":
-        assert hub.streams[group].epoch == VOID
 
 
 async def test_many_quiet_groups_cost_three_queries_a_poll_and_news_few_more(monkeypatch):
@@ -183,23 +185,3 @@ async def test_many_quiet_groups_cost_three_queries_a_poll_and_news_few_more(mon
         await hub.tick()
         assert sum(counts) <= most
     await until(lambda: sum(client.bodies == ["x"] for client in clients.values()) == 7)
-
-
-async def test_few_become_many_and_few_again_and_nothing_is_missed(monkeypatch):
-    clients, hub = await following("a", "b", "c")
-    for number, few in enumerate((0, 100, 0, 0, 100)):
-        monkeypatch.setattr(poll, "FEW", few)
-        await append(str(number), group="abc"[number % 3])
-        await hub.tick()
-        await until(lambda number=number: str(number) in clients["abc"[number % 3]].bodies)
-    assert [client.bodies for client in clients.values()] == [["0", "3"], ["1", "4"], ["2"]]
-
-
-async def test_it_keeps_nothing_of_groups_that_are_gone(monkeypatch):
-    monkeypatch.setattr(log_module, "can_tell", lambda connection: False)
-    _, hub = await following("a", "b")
-    for name in "ab":
-        await publish("x", group=name)
-        await append("y", group=name)
-        await hub.tick()
-    assert hub._poll._again == set()

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from unittest.mock import ANY, Mock, call
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +121,53 @@ class TestLimits:
         age(1, 2, 3, seconds=10**9)
         assert pruning.step("broadcast") is False
         assert kept() == [1, 2, 3]
+
+
+class TestDue:
+    """Those groups are asked to be pruned that keep more than they have to, by one query that writes nothing."""
+
+    GROUPS = {"few": {"keep_messages": 2}, "all.*": {"keep_messages": None, "keep_seconds": None}}
+
+    def due(self, pruning: Pruning, *groups: str) -> list[str]:
+        with CaptureQueriesContext(connection) as queries:
+            found = sorted(pruning.due(groups))
+        assert [query["sql"].split()[0] for query in queries if "SAVEPOINT" not in query["sql"]] == ["SELECT"]
+        return found
+
+    @pytest.mark.parametrize(
+        ("seconds", "old", "expected"),
+        [
+            (None, [1, 2, 3], ["few"]),
+            (60, [], ["few"]),
+            (60, [1], ["few", "other"]),
+            (60, [3], ["few"]),  # only a prefix goes
+            (1e300, [1, 2, 3], ["few"]),
+        ],
+    )
+    def test_by_count_or_by_age_as_each_group_has_it(self, pruning, settings, seconds, old, expected):
+        settings.BROADCAST = {"KEEP_MESSAGES": 3, "KEEP_SECONDS": seconds, "GROUPS": self.GROUPS}
+        names = ["few", "all.a", "other"]
+        for name in names:
+            appended(*"abc", group=name)
+        age(*old)
+        assert self.due(pruning, *names, "void") == expected
+        for name in expected:
+            pruning.step(name)
+        assert self.due(pruning, *names, "void") == []
+
+    def test_a_gap_that_somebody_made_is_closed_once(self, pruning, settings):
+        settings.BROADCAST = {"KEEP_MESSAGES": 9, "KEEP_SECONDS": 60}
+        appended(*"abc")
+        Message.objects.filter(offset=1).delete()
+        assert self.due(pruning, "broadcast") == ["broadcast"]
+        pruning.step("broadcast")
+        assert (self.due(pruning, "broadcast"), kept(), floor()) == ([], [2, 3], 1)
+
+    def test_one_is_tried_while_nothing_can_be_sent(self, pruning):
+        appended("a", group="a")
+        this_process.health.log.fail("no disk", "sending")
+        assert self.due(pruning, "void", "a") == ["void"]
+        assert pruning.due([]) == []
 
 
 class TestByItself:
