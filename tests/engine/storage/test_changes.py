@@ -103,8 +103,8 @@ def append_as_the_log_does(group: str) -> None:
 def test_a_late_commit_is_not_missed_whichever_of_two_it_is(watcher, first):
     """The marks of rows are not in the order in which they can be seen."""
     with (
-        open_elsewhere(lambda: appended("x", group="a")) as old,
-        open_elsewhere(lambda: appended("x", group="b")) as new,
+        open_elsewhere(lambda: append_as_the_log_does("a")) as old,
+        open_elsewhere(lambda: append_as_the_log_does("b")) as new,
     ):
         assert watcher.news() == set()
         (early, name), (late, other) = [(old, "a"), (new, "b")][:: 1 if first == "begun first" else -1]
