@@ -12,13 +12,15 @@ from channels.consumer import AsyncConsumer
 from django.utils.translation import gettext_noop
 
 from .access.addresses import address_in
+from .access.fingerprints import has_something_to_lose, rests_on_other_tables
 from .access.identity import draft_by, is_signed_in, name_of
 from .access.limits import ConnectionLimits, flooded, subject, take_message
 from .access.origins import accepts_handshake
 from .access.policy import Action
 from .access.refusals import arequire, reload_user
-from .access.revalidation import Revalidator, has_something_to_lose
+from .access.revalidation import Revalidator
 from .access.sentences import told
+from .access.sessions import unwrapped
 from .access.signed_names import is_signed, plain_name
 from .engine import commands
 from .engine.commands import Command, Publish, Subscribe, Unsubscribe, dialect_in, name_in, position_in, query_in
@@ -98,8 +100,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
     def begin(self, scope: Scope, send: Send) -> None:
         user = scope.get("user")
         self.user: Any = user if is_signed_in(user) else None
-        session = scope.get("session")
-        self.session: Any = getattr(session, "_wrapped", session)  # past the LazyObject that Channels puts around it
+        self.session: Any = unwrapped(scope.get("session"))
         self.strikes = 0
         self.closing = False
         self.group = plain_name(name_in(scope, self.group))
@@ -260,6 +261,8 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             match asked:
                 case Publish():
                     group = await self.require("publish", asked.group or self.group)
+                    if rests_on_other_tables(group):
+                        self.node.part(Revalidator).watch_closely(self)
                     take_message(self.limits.whom)
                     await self.inbox.put(draft_by(self.user, asked, group, await name_of(self)), size)
                 case Subscribe():

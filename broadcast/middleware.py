@@ -10,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import Error
 
 from .access.arrivals import Arrivals
+from .access.sessions import unwrapped
 from .engine.log_lines import say
 from .engine.process import current_process
 from .exceptions import LogUnavailable, NoLog
@@ -26,7 +27,7 @@ class UserMiddleware(BaseMiddleware):  # type: ignore[misc]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         scope = dict(scope)
-        scope["session"] = session = getattr(scope["session"], "_wrapped", scope["session"])
+        scope["session"] = session = unwrapped(scope["session"])
         try:
             scope["user"] = AnonymousUser() if session.is_empty() else await user_of(session)
         except NoLog:

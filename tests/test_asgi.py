@@ -8,15 +8,14 @@ import pytest
 from asgiref.testing import ApplicationCommunicator
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.contrib.sessions.backends.db import SessionStore
 from django.core.asgi import get_asgi_application
 from django.db import InterfaceError, OperationalError
 from django.urls import re_path
 
 from broadcast import routing
+from broadcast.access import arrivals
 from broadcast.access.arrivals import Arrivals
 from broadcast.asgi import with_broadcast
-from broadcast.engine.storage import database
 from tests.tabs import WAIT, Browser
 
 pages = get_asgi_application()
@@ -45,8 +44,9 @@ async def is_refused(application: Any, path: str, session: str = "") -> bool:
 
 @pytest.mark.parametrize("error", [OperationalError("the database is away"), InterfaceError("the database is away")])
 async def test_while_sessions_cannot_be_read_clients_are_sent_away(transactional_db, monkeypatch, caplog, error):
-    monkeypatch.setattr(SessionStore, "load", Mock(side_effect=error))
-    assert await is_refused(application, "/ws", "a" * 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(arrivals, "load_from_tables", Mock(side_effect=error))
+        assert await is_refused(application, "/ws", "a" * 32)
     [record] = caplog.records
     assert (record.levelname, record.exc_info) == ("ERROR", None)
     assert record.getMessage() == "Refused a WebSocket, for its session could not be read: the database is away"
@@ -59,8 +59,9 @@ async def test_who_brings_no_session_is_a_guest_without_a_look_into_it_and_witho
 
 
 async def test_before_migrate_whoever_has_an_old_cookie_is_a_guest(transactional_db, monkeypatch):
-    monkeypatch.setattr(SessionStore, "load", Mock(side_effect=OperationalError("no such table: django_session")))
-    monkeypatch.setattr(database, "lacks_tables", lambda connection: True)
+    missing = Mock(side_effect=OperationalError("no such table: django_session"))
+    monkeypatch.setattr(arrivals, "load_from_tables", missing)
+    monkeypatch.setattr(arrivals, "lacks_tables", lambda connection: True)
     assert await is_greeted(with_broadcast(None), "/ws", "a" * 32)
 
 

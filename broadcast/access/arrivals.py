@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from itertools import chain
 from sys import intern
 from typing import Any
 
+from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends import db
-from django.db import DataError, Error
+from django.db import DataError, Error, InterfaceError, OperationalError, connections
 
 from ..engine.batcher import Batcher
 from ..engine.node import Node
 from ..engine.process import current_process
-from ..engine.storage.database import reading
+from ..engine.storage.database import TablesMissing, alias, lacks_tables
 from .sessions import is_verified
 
 AT_ONCE = 200  # sessions in one look
+
+BY_ITSELF: Any = object()
+"""Stands for a user whom only the site's own session engine or backend can look up."""
 
 Found = Any | Exception
 """A user, or what went wrong with this one alone."""
@@ -38,41 +42,67 @@ class Arrivals:
     async def user_of(self, session: Any) -> Any:
         """The user whom a session signs in, or an ``AnonymousUser``; the session is loaded then.
 
-        Raises LogUnavailable if the database is away, NoLog if it has no tables or may not be used.
+        What Django keeps in tables is asked for together, in the node's thread. Another engine or backend may be slow:
+        it is asked for one after another, in the thread for whatever is the site's. Raises NoLog before
+        ``migrate``, and otherwise what the engine or the backend raises.
         """
-        found = await self._users.ask(session)
+        found = await self._users.ask(session) if is_in_table(type(session)) else BY_ITSELF
+        if found is BY_ITSELF:
+            found = await database_sync_to_async(user_by_itself)(session)
         if isinstance(found, Exception):
             raise found
         return found
 
     async def _look_up(self, sessions: list[Any]) -> Mapping[Any, Found]:
         threads = await self._node.database.threads()
-        return await threads.read(reading, partial(users_of, sessions))
+        return await threads.read(users_of, sessions)
+
+
+def user_by_itself(session: Any) -> Any:
+    """The user of one session, as ``get_user`` of Channels has it."""
+    with sign_of_tables():
+        return user_of(session, None) or AnonymousUser()
 
 
 def users_of(sessions: Sequence[Any]) -> dict[Any, Found]:
-    """The user of each session: a query for the sessions and one for the users, where Django keeps both in tables."""
-    load_from_tables(sessions)
-    accounts = accounts_of(sessions)
-    away: dict[Any, Error] = {}
-    found = {session: found_for(session, accounts, away) for session in sessions}
-    failures = [each for each in found.values() if is_failure(each)]
-    if failures and len(failures) == len(found):
-        raise failures[0]
-    return found
+    """The user of each session: a query for the sessions and one for the users, once more if the connection is dead."""
+    with sign_of_tables():
+        try:
+            load_from_tables(sessions)
+            accounts = accounts_of(sessions)
+        except (OperationalError, InterfaceError):
+            for connection in connections.all(initialized_only=True):
+                connection.close_if_unusable_or_obsolete()
+            load_from_tables(sessions)
+            accounts = accounts_of(sessions)
+        return {session: found_for(session, accounts) for session in sessions}
 
 
-def found_for(session: Any, accounts: Mapping[str, Any], away: dict[Any, Error]) -> Found:
-    """What is found for one of them; what is in a session, and who finds its user, is the site's own."""
+def found_for(session: Any, accounts: Mapping[str, Any]) -> Found:
+    """What is found for one of them; what is in a session is its site's own."""
     try:
-        return user_of(session, accounts, away) or AnonymousUser()
+        found = user_of(session, accounts)
+        return found if found is BY_ITSELF else found or AnonymousUser()
     except Exception as error:
+        if is_failure(error):
+            raise
         return error
 
 
-def is_failure(found: Found) -> bool:
+def is_failure(error: Exception) -> bool:
     """True if a database failed, rather than refused what it was asked for."""
-    return isinstance(found, Error) and not isinstance(found, DataError)
+    return isinstance(error, Error) and not isinstance(error, DataError)
+
+
+@contextmanager
+def sign_of_tables() -> Iterator[None]:
+    """Raises NoLog where the tables are not there yet."""
+    try:
+        yield
+    except Error as error:
+        if lacks_tables(connections[alias()]):
+            raise TablesMissing("its tables do not exist; run: python manage.py migrate") from error
+        raise
 
 
 @contextmanager
@@ -86,19 +116,22 @@ def in_its_turn() -> Iterator[None]:
 
 
 def load_from_tables(sessions: Iterable[Any]) -> None:
-    """Loads those that Django's own engine keeps in a table; others load themselves, as does one that is not there."""
+    """Loads sessions that Django's own engine keeps in a table; what is not there, or has expired, is empty."""
     stores: defaultdict[Any, defaultdict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for session in sessions:
-        if is_in_table(type(session)) and session.session_key:
+        if session.session_key:
             stores[type(session)][session.session_key].append(session)
     for store, wanted in stores.items():
         now = current_process().system.now()
-        rows = store.get_model_class().objects.filter(session_key__in=list(wanted), expire_date__gt=now)
-        with in_its_turn():  # whoever comes may have made a key up that no column can hold
-            for key, data in rows.values_list("session_key", "session_data"):
-                for session in wanted[key]:
-                    with in_its_turn():
-                        fill(session, shared(session.decode(data)))
+        keys = [key for key in wanted if "\0" not in key]  # no column of PostgreSQL's can hold that
+        rows = store.get_model_class().objects.filter(session_key__in=keys, expire_date__gt=now)
+        for key, data in rows.values_list("session_key", "session_data"):
+            for session in wanted.pop(key):
+                with in_its_turn():
+                    fill(session, shared(session.decode(data)))
+        for session in chain.from_iterable(wanted.values()):
+            fill(session, {})
+            session._session_key = None  # as the engine does
 
 
 def is_in_table(store: Any) -> bool:
@@ -151,31 +184,22 @@ def is_plain(backend: Any) -> bool:
     return getattr(type(backend), "get_user", None) is ModelBackend.get_user
 
 
-def user_of(session: Any, accounts: Mapping[str, Any], away: dict[Any, Error]) -> Any:
-    """The user of one session, as ``get_user`` of Channels has it; None for a guest.
+def user_of(session: Any, accounts: Mapping[str, Any] | None) -> Any:
+    """The user of one session; None for a guest.
 
-    A backend whose database is ``away`` is not asked again: each might wait for long.
+    With ``accounts`` that were looked up together, it is ``BY_ITSELF`` for whom they cannot be known.
     """
     backend = backend_of(session)
     if backend is None:
         return None
-    if is_plain(backend) and session[SESSION_KEY] in accounts:
+    if accounts is None:
+        user = backend.get_user(get_user_model()._meta.pk.to_python(session[SESSION_KEY]))
+    elif is_plain(backend) and session[SESSION_KEY] in accounts:
         user = accounts[session[SESSION_KEY]]
         user = user if user is not None and backend.user_can_authenticate(user) else None
     else:
-        user = asked(backend, get_user_model()._meta.pk.to_python(session[SESSION_KEY]), away)
+        return BY_ITSELF
     if user is not None and not is_verified(session, user):
         session.flush()
         return None
     return user
-
-
-def asked(backend: Any, key: Any, away: dict[Any, Error]) -> Any:
-    if (failure := away.get(type(backend))) is not None:
-        raise failure
-    try:
-        return backend.get_user(key)
-    except Error as error:
-        if is_failure(error):
-            away[type(backend)] = error
-        raise

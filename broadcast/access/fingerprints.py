@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import connections
 from django.db.models import QuerySet
 
+from ..conf import conf
 from . import sessions
 from .refusals import needs_database
 from .signed_names import is_signed
@@ -41,7 +43,13 @@ def fingerprints(users: Mapping[Any, Any]) -> dict[Any, int]:
 
 
 def is_in_row(model: Any) -> bool:
-    """True if the row of a user says whether the account is active and of the staff; properties may ask elsewhere."""
+    """True if the row of a user says whether the account is active, of the staff, and signed in as before.
+
+    Properties, and a hash of the site's own, may rest on other tables.
+    """
+    own_hash = getattr(model, "get_session_auth_hash", AbstractBaseUser.get_session_auth_hash)
+    if own_hash is not AbstractBaseUser.get_session_auth_hash:
+        return False
     columns = {field.attname for field in model._meta.concrete_fields}
     return "is_active" in columns and ("is_staff" in columns or not hasattr(model, "is_staff"))
 
@@ -52,9 +60,19 @@ def may_go_unnoticed(user: Any, name: str) -> bool:
     return is_of_another_kind or bool(name and (is_signed(name) or needs_database("subscribe", name)))
 
 
+def rests_on_other_tables(group: str) -> bool:
+    """True if what somebody may write in a group, and under which name, does not rest on the user's row alone."""
+    return conf.AUTHOR is not None or needs_database("publish", group)
+
+
+def has_something_to_lose(user: Any, name: str = "") -> bool:
+    """True if a connection must be revalidated: guests in groups that are open to anyone need not."""
+    return user is not None or is_signed(name) or conf.POLICY is not None
+
+
 def fingerprint(row: tuple[Any, ...]) -> int:
     try:
-        return hash(row)
+        return hash((row, row.count(-1)))  # -1 has the hash of -2
     except TypeError:  # there is a list in it
         return hash(repr(row))
 

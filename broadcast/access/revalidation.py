@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterator, Mapping, Set
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ..conf import conf, user_settings
+from ..conf import user_settings
 from ..engine.frames import UNAVAILABLE
 from ..engine.hints.layer import CONTROL_GROUP
 from ..engine.hub.position import Position
@@ -24,7 +24,6 @@ from ..exceptions import NoLog, Refused
 from .fingerprints import Seen, may_go_unnoticed, see
 from .sessions import signs_in
 from .signals import REVOKE
-from .signed_names import is_signed
 from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify, snapshot_of
 
 T = TypeVar("T")
@@ -83,6 +82,11 @@ class Revalidator:
             self._due, self._signed_out = set(), set()  # of connections that are gone
             self._running = asyncio.create_task(self._run())
 
+    def watch_closely(self, connection: Revalidated) -> None:
+        """Has the user of a watched connection read anew in every pass: what it may write has other sources."""
+        if connection in self.connections:
+            self._open_ended.add(connection)
+
     def unwatch(self, connection: Revalidated) -> None:
         """Stops revalidating a connection; does nothing if it is not watched."""
         self.connections.pop(connection, None)
@@ -97,6 +101,7 @@ class Revalidator:
             return  # whoever comes now is judged as they are now
         if users is None:
             self._is_everyone_due = True
+            self._unsettled.update(self.connections)
         elif isinstance(users, list) and all(isinstance(key, str) for key in users):
             self._due.update(users)
             self._signed_out.update(users if event.get("signed_out") else ())
@@ -130,7 +135,9 @@ class Revalidator:
         everyone, due, signed_out = self._is_everyone_due, self._due, self._signed_out
         self._is_everyone_due, self._due, self._signed_out = False, set(), set()
         judged: set[Revalidated] = set()
-        asked = [each for each in self.connections if everyone or key_of(each.user) in due]
+        named = [each for each in self.connections if due and key_of(each.user) in due]
+        self._unsettled.update(named)
+        asked = list(self.connections) if everyone else named
         try:
             await self._revalidate(asked, signed_out, judged)
         except NoLog:
@@ -287,8 +294,3 @@ def slices(items: list[T], size: int) -> Iterator[list[T]]:
 def key_of(user: Any) -> str:
     """The key by which events name a user; empty for guests."""
     return "" if user is None else str(user.pk)
-
-
-def has_something_to_lose(user: Any, name: str = "") -> bool:
-    """True if a connection must be revalidated: guests in groups that are open to anyone need not."""
-    return user is not None or is_signed(name) or conf.POLICY is not None

@@ -13,6 +13,11 @@ from django.utils.module_loading import import_string
 from ..engine.process import current_process
 
 
+def unwrapped(session: Any) -> Any:
+    """The session itself, past the LazyObject that Channels puts around it."""
+    return getattr(session, "_wrapped", session)
+
+
 def signs_in(session: Any) -> bool:
     """True if this is a session under which somebody is signed in, and not one of a guest or of another kind."""
     return bool(getattr(session, "session_key", None)) and bool(session.get(SESSION_KEY))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 GATHERING = 0.08  # seconds that a look-up waits for more, while many ask
+CROWD = 8  # keys in one look-up
 ENOUGH = 44  # keys for which it waits no longer
 
 K = TypeVar("K", bound=Hashable)
@@ -17,16 +18,17 @@ V = TypeVar("V")
 class Batcher(Generic[K, V]):
     """Looks keys up, at most ``most`` at a time.
 
-    A single one waits for nobody. Where the last look-up was for several and has just ended, there is a crowd, and the
-    next waits a moment for more of it: fewer and larger pieces of work cost the threads that do them, and the loop that
-    shares the interpreter with them, much less.
+    A single one waits for nobody. Where the last look-up was for many and has just ended, there is a crowd, and the
+    next waits a moment for more of it, unless ``gathers`` is false: fewer and larger pieces of work cost the threads
+    that do them, and the loop that shares the interpreter with them, much less.
 
     ``look_up`` returns what it finds for each key, or raises, and then all who asked in that batch are told.
     """
 
-    def __init__(self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V]]], most: int) -> None:
+    def __init__(self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V]]], most: int, gathers: bool = True) -> None:
         self._look_up = look_up
         self._most = most
+        self._gathers = gathers
         self._asked: dict[K, asyncio.Future[V]] = {}  # and not answered yet
         self._waiting: list[K] = []
         self._running: asyncio.Task[None] | None = None
@@ -77,7 +79,7 @@ class Batcher(Generic[K, V]):
                 await self._gather()
                 keys, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._answer(keys)
-                if len(keys) > 1:
+                if self._gathers and len(keys) >= CROWD:
                     self._crowd_until = asyncio.get_running_loop().time() + GATHERING
         finally:
             if self._running is asyncio.current_task():  # otherwise it was closed, and others may ask again

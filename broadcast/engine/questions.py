@@ -28,7 +28,7 @@ class Questions:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._batcher = Batcher[Question, Any](self._answer, AT_ONCE)
+        self._batcher = Batcher[Question, Any](self._answer, AT_ONCE, gathers=False)
 
     async def ask(self, question: Callable[[], T]) -> T:
         """The answer, from a thread that may use the database. Raises what the question raises, as the log does."""

@@ -701,3 +701,19 @@ def test_only_a_row_that_says_all_is_compared(model, expected):
     assert fingerprints.is_in_row(model) is expected
     assert fingerprints.fingerprint((1, ["a"])) == fingerprints.fingerprint((1, ["a"]))
     assert fingerprints.fingerprint((1, ["a"])) != fingerprints.fingerprint((1, ["b"]))
+
+
+async def test_a_right_to_write_is_read_anew_while_somebody_writes(page, ann, settings):
+    """It rests on a table that is no part of the user's row."""
+    settings.BROADCAST = {
+        "GROUPS": {**GROUPS, "members": {**GROUPS["members"], "publish": "perm:broadcast.add_message"}},
+        "POLL_INTERVAL": 0.02,
+    }
+    permission = await Permission.objects.aget(codename="add_message", content_type__app_label="broadcast")
+    await ann.user_permissions.aadd(permission)
+    opened = await page("members")
+    assert (await opened.ask(body="may", group="members"))["body"] == "may"
+    await after_passes()
+    await User.user_permissions.through.objects.all().adelete()  # by no signal
+    await after_passes()
+    assert (await opened.ask(body="may not", group="members"))["code"] == "forbidden"

@@ -67,6 +67,7 @@ async def test_after_several_the_next_waits_for_a_crowd_until_it_is_enough_or_ha
     look_up, monkeypatch, gathering, crowd
 ):
     look_up.gate.set()
+    monkeypatch.setattr(module, "CROWD", 2)
     await outcomes(look_up.asking([-1, -2]))
     monkeypatch.setattr(module, "GATHERING", gathering)
     tasks = look_up.asking([0])

@@ -25,6 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 SHARED = Path("/run/broadcast")  # the RuntimeDirectory of the units in deploy/systemd
 DESCRIPTORS = "/proc/self/fd"
 FULL = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
+PRIVATE = 0o700
 WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -139,18 +140,33 @@ class Directory:
     def bind(self, name: str) -> socket.socket:
         """A new socket with this name. Raises OSError if there can be none."""
         bound = new_socket()
-        within: dict[str, Any] = {"dir_fd": self._descriptor}
         try:
             bound.bind(f"{self._prefix}/.{name}")
-            made = os.lstat(f".{name}", **within)
-            give_away(f".{name}", self._place, (made.st_uid, made.st_gid), **within, follow_symlinks=False)
-            os.chmod(f".{name}", self._place.mode & 0o666, **within)
+            self._hand_over(f".{name}")
             # Not before: between its coming into the directory and its being bound it would seem to be stale.
             os.rename(f".{name}", name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
         except BaseException:
             bound.close()
             raise
         return bound
+
+    def _hand_over(self, name: str) -> None:
+        """Gives a socket that was just bound the owner and the mode that those have who may use the directory.
+
+        By a descriptor of the socket itself, for who may write here may have put something else in its place.
+        """
+        mode = self._place.mode & 0o666
+        if not hasattr(os, "O_PATH"):
+            os.chmod(name, mode, dir_fd=self._descriptor, follow_symlinks=False)
+            return
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=self._descriptor)
+        try:
+            found = os.fstat(descriptor)
+            if stat.S_ISSOCK(found.st_mode) and found.st_uid == os.getuid():
+                os.chmod(f"{DESCRIPTORS}/{descriptor}", mode)
+                give_away(f"{DESCRIPTORS}/{descriptor}", self._place, (found.st_uid, found.st_gid))
+        finally:
+            os.close(descriptor)
 
     def sweep(self) -> None:
         """Removes sockets that nobody has any more."""
@@ -187,15 +203,19 @@ def new_socket() -> socket.socket:
 
 def open_directory(place: Place, make: bool = False) -> Directory | None:
     """The directory at a place, made if need be; None if there is none, or one that is not to be trusted."""
+    is_made = False
     try:
         if make:
             with suppress(FileExistsError):
-                os.mkdir(place.path, 0o700)
+                os.mkdir(place.path, PRIVATE)
+                is_made = True
         descriptor = os.open(place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        if made_sound(descriptor, place):
+        if is_made:
+            hand_over(descriptor, place)
+        if is_sound(os.fstat(descriptor), place):
             return Directory(place, descriptor)
     except OSError:
         pass
@@ -203,17 +223,22 @@ def open_directory(place: Place, make: bool = False) -> Directory | None:
     return None
 
 
-def made_sound(descriptor: int, place: Place) -> bool:
-    """True for a directory of an expected owner in which no more may write than should; our own is set right."""
+def hand_over(descriptor: int, place: Place) -> None:
+    """Gives a directory that was just made its mode and owner.
+
+    Not one with something in it: who may write around it may have put another in its place.
+    """
     found = os.fstat(descriptor)
-    mode = stat.S_IMODE(found.st_mode)
-    if found.st_uid == os.getuid():
-        give_away(descriptor, place, (found.st_uid, found.st_gid))
-        if mode != place.mode:
+    if found.st_uid == os.getuid() and not os.listdir(descriptor):
+        if place.mode != PRIVATE:
             os.fchmod(descriptor, place.mode)
-        mode = place.mode
+        give_away(descriptor, place, (found.st_uid, found.st_gid))
+
+
+def is_sound(found: os.stat_result, place: Place) -> bool:
+    """True for a directory of an expected owner in which no more may write than should."""
     is_expected = place.owners is None or found.st_uid in place.owners
-    return is_expected and not mode & WRITABLE & ~place.mode
+    return is_expected and not stat.S_IMODE(found.st_mode) & WRITABLE & ~place.mode
 
 
 def give_away(file: int | str, place: Place, owned: tuple[int, int], **where: Any) -> None:

@@ -33,8 +33,7 @@ class Neighbours:
     def __init__(self, process: Process) -> None:
         self._system = process.system
         self._ways: Sequence[Way] = (self._system.hint_ways or ways_of_this_machine)(process)
-        self.is_alone = False
-        """True while there is nobody to tell. Whoever begins to listen says so to all who do already."""
+        self._alone_until = 0.0
 
     @property
     def ways(self) -> Sequence[Way]:
@@ -43,6 +42,17 @@ class Neighbours:
         There a process would meet those of the site's real database for as long as the test database is not made.
         """
         return () if self._system.hint_ways is None and self._system.is_under_test() else self._ways
+
+    @property
+    def is_alone(self) -> bool:
+        """True while there is nobody to tell, as far as was seen a moment ago.
+
+        Whoever begins to listen says so to all who do already; a loop that stands still hears nothing of it.
+        """
+        return self._system.monotonic() < self._alone_until
+
+    def hear_of_others(self) -> None:
+        self._alone_until = 0.0
 
     def tell(self, what: Hint | Event) -> None:
         """Tells of messages, or of an event for every node. Never raises."""
@@ -58,10 +68,11 @@ class Neighbours:
             is_needed = False
         for way in self.ways:
             attempt(way.listen if is_needed else way.leave, node)
-        self.is_alone = all(way.is_alone for way in self.ways)
+        is_alone = all(way.is_alone for way in self.ways)
+        self._alone_until = self._system.monotonic() + 2 * conf.POLL_INTERVAL if is_alone else 0.0
 
     def leave(self, node: Node) -> None:
-        self.is_alone = False
+        self.hear_of_others()
         for way in self._ways:
             attempt(way.leave, node)
 

@@ -55,8 +55,8 @@ class Outbox:
         for group, (epoch, head) in other.heads.items():
             known = self.heads.pop(group, ("", 0))
             self.heads[group] = (epoch, max(head, known[1])) if epoch == known[0] else (epoch, head)
-        for group in list(self.heads)[: max(0, len(self.heads) - MAX_HEADS)]:
-            del self.heads[group]
+        while len(self.heads) > MAX_HEADS:
+            del self.heads[next(iter(self.heads))]
         self.events.extend(other.events)
 
 
@@ -141,7 +141,7 @@ class NoticeReader:
         origin, number, *parts = json.loads(text)
         if origin == self._process.origin or not self._repeats.is_new(str(origin), int(number)):
             return
-        self._process.hints.neighbours.is_alone = False
+        self._process.hints.neighbours.hear_of_others()
         for part in parts:
             if isinstance(part, list):
                 group, epoch, head = part

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EARLY_PATIENCE = 0.005  # seconds that a missing hint may be late before the log is asked
 LINGER = 5.0  # seconds that a group outlives its last connection
 DROPPED_PER_SECOND = 5000  # groups that are looked at, on average, to drop those that nobody follows
-AT_ONCE = 500  # groups in one look at their heads
+AT_ONCE = 400  # groups in one look at their heads: SQLite may take less than a thousand parameters
 
 
 class Hub:

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -93,11 +94,15 @@ def test_what_a_stranger_has_planted_is_not_used(tmp_path, plant):
     assert list(tmp_path.glob("elsewhere/*")) == []
 
 
-def test_a_directory_of_our_own_in_which_too_many_may_write_is_set_right(tmp_path):
-    (tmp_path / "hints").mkdir()
-    (tmp_path / "hints").chmod(0o777)
-    opened(place(tmp_path / "hints")).__exit__()
-    assert stat.S_IMODE((tmp_path / "hints").stat().st_mode) == 0o700
+@pytest.mark.parametrize(("mode", "is_used"), [(0o777, False), (0o700, True)])
+def test_a_directory_of_our_own_that_was_there_before_is_left_as_it_is(tmp_path, mode, is_used):
+    """Whoever may write around it may have put it there."""
+    path = tmp_path / "hints"
+    path.mkdir()
+    path.chmod(mode)
+    found = open_directory(replace(place(path), like=(NOBODY, NOBODY)), make=True)
+    assert (found is not None) == is_used
+    assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid) == (mode, os.getuid())
 
 
 @as_root
