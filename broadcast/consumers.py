@@ -12,7 +12,7 @@ from channels.consumer import AsyncConsumer
 from django.utils.translation import gettext_noop
 
 from .access.addresses import address_in
-from .access.fingerprints import has_something_to_lose, rests_on_other_tables
+from .access.fingerprints import has_something_to_lose
 from .access.identity import draft_by, is_signed_in, name_of
 from .access.limits import ConnectionLimits, flooded, subject, take_message
 from .access.origins import accepts_handshake
@@ -261,8 +261,7 @@ class BroadcastConsumer(AsyncConsumer):  # type: ignore[misc]
             match asked:
                 case Publish():
                     group = await self.require("publish", asked.group or self.group)
-                    if rests_on_other_tables(group):
-                        self.node.part(Revalidator).watch_closely(self)
+                    self.node.part(Revalidator).note_writing(self, group)
                     take_message(self.limits.whom)
                     await self.inbox.put(draft_by(self.user, asked, group, await name_of(self)), size)
                 case Subscribe():

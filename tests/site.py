@@ -6,7 +6,9 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +161,7 @@ def free_port() -> int:
     A client that keeps trying to reach a stopped server can then never be given the server's own port. Tests that run
     side by side look in ports of their own: what one has found free, another would take before a server listens.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = 20_000 + worker % PORT_RANGES * PORTS
-    while True:
-        port = random.randrange(first, first + PORTS)
+    for port in ports_in_turn():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -170,3 +169,12 @@ def free_port() -> int:
             except OSError:
                 continue
         return port
+    raise AssertionError("There is no port that nobody listens on")
+
+
+@cache
+def ports_in_turn() -> Iterator[int]:
+    """The ports of this process: none twice, for who has asked for one may not listen on it yet."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first, begin = 20_000 + worker % PORT_RANGES * PORTS, random.randrange(PORTS)
+    return (first + (begin + number) % PORTS for number in count())

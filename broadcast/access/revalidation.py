@@ -21,7 +21,7 @@ from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads
 from ..engine.transports.transport import Transport
 from ..exceptions import NoLog, Refused
-from .fingerprints import Seen, may_go_unnoticed, see
+from .fingerprints import Seen, may_go_unnoticed, rests_on_other_tables, see
 from .sessions import signs_in
 from .signals import REVOKE
 from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify, snapshot_of
@@ -82,9 +82,9 @@ class Revalidator:
             self._due, self._signed_out = set(), set()  # of connections that are gone
             self._running = asyncio.create_task(self._run())
 
-    def watch_closely(self, connection: Revalidated) -> None:
-        """Has the user of a watched connection read anew in every pass: what it may write has other sources."""
-        if connection in self.connections:
+    def note_writing(self, connection: Revalidated, group: str) -> None:
+        """Has the user of a watched connection read anew in every pass if what it may write has sources of its own."""
+        if connection in self.connections and rests_on_other_tables(group):
             self._open_ended.add(connection)
 
     def unwatch(self, connection: Revalidated) -> None:

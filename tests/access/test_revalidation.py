@@ -422,7 +422,7 @@ async def test_who_goes_on_receiving_while_nobody_can_say_is_sent_away(page, ann
     own = f"user.{ann.pk}"
     busy, quiet = await page("members", "staff"), await page(own)
     with monkeypatch.context() as patch:
-        patch.setattr(type(User.objects), "in_bulk", Mock(side_effect=OperationalError("away")), raising=False)
+        patch.setattr(revalidation, "see", Mock(side_effect=OperationalError("away")))
         await after_passes()
         await busy.hears("staff")
         bye = await busy.hear()

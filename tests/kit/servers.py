@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 import subprocess
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,14 @@ class Server(Daphne):
         return counts[-1]
 
     def _count_sockets(self) -> int:
-        found = 0
+        """All but the datagram socket by which hints come: it stays once the server has seen a client."""
+        found: list[str] = []
         for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            try:
-                found += os.readlink(link).startswith("socket:")
-            except OSError:
-                continue
-        return found
+            with suppress(OSError):
+                found.append(os.readlink(link))
+        local = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+        of_hints = {f"socket:[{fields[6]}]" for fields in local if fields[4] == "0002"}
+        return sum(each.startswith("socket:") and each not in of_hints for each in found)
 
 
 def self_made(directory: Path) -> tuple[Path, Path]:

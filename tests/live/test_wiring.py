@@ -54,7 +54,7 @@ ASGI_APPLICATION = "mysite.asgi.application"
 DEBUG, ALLOWED_HOSTS = False, ["localhost"]
 SILENCED_SYSTEM_CHECKS = ["mail.E001"]  # Django 6.1's, of the mail that startproject sets up
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-BROADCAST = {"GROUPS": {"lobby": {"publish": "anyone"}}}
+BROADCAST = {"GROUPS": {"lobby": {"publish": "anyone"}}, "HINTS_WITHOUT_LAYER": False}
 USE_X_FORWARDED_HOST = True
 """,
 }
@@ -81,7 +81,7 @@ PROMISED = [
     ("wrong", "E015", """BROADCAST["AUTHOR"] cannot be imported: No module named 'mysite.nowhere'"""),
     ("no_dict", "W001", "ASGI_APPLICATION is not set, and daphne's runserver does not start without it."),
     ("no_dict", "W002", "daphne is not in INSTALLED_APPS, so runserver speaks no WebSocket."),
-    ("open", "W003", "The channel layer 'default' is in memory: what another process sends arrives up to 1.0 s late"),
+    ("open", "W003", "The channel layer 'default' is in memory and HINTS_WITHOUT_LAYER is False: what another"),
     ("open", "W004", "The SQLite database 'default' has no write-ahead log"),
     ("open", "W005", """BROADCAST["GROUPS"]["lobby"]["publish"] is "anyone": every visitor may publish"""),
     ("open", "W006", """BROADCAST["LIMITS"]["PROXIES"] does not say how many proxies are in front of this site"""),
