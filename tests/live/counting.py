@@ -9,7 +9,7 @@ queries.count()
 
 
 def statements(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(str(queries.counted()))
+    return HttpResponse(str(queries.counted()["queries"]))
 
 
 urlpatterns = [path("statements", statements), path("", include("project.urls"))]
