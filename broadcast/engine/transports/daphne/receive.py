@@ -89,7 +89,8 @@ def read_little_of(transport: Any) -> None:
 
 MANY_WAITING = 64  # handshakes, after which it is seen who has left
 AT_ONCE = 64  # handshakes under way: those with a session wait for a look-up together
-IN_A_TURN = 8  # handshakes begun, so that others have their turn in between
+IN_A_TURN = 8  # handshakes that were begun a moment ago, so that others have their turn in between
+TURN = 0.02  # seconds
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
 UNTAKEN_CHECK_SECONDS = 0.02
@@ -108,8 +109,6 @@ class HandshakeThrottle:
         self._sweep_at = MANY_WAITING
         self._under_way: list[tuple[Any, float]] = []
         self._look: asyncio.TimerHandle | None = None
-        self._turn_ends = 0.0
-        self._begun_in_turn = 0
 
     def build_protocol(self, address: Any) -> Any:
         """Builds daphne's protocol for a connection; its requests for an upgrade wait here."""
@@ -148,17 +147,13 @@ class HandshakeThrottle:
         if is_shaking_hands(protocol) and has_all(protocol, OF_EARLY):
             protocol.processHandshake = MethodType(bound_early, protocol)
         self._under_way.append((protocol, asyncio.get_running_loop().time()))
-        self._begun_in_turn += 1
 
     def _has_room(self) -> bool:
         now = asyncio.get_running_loop().time()
-        if now >= self._turn_ends:
-            self._turn_ends, self._begun_in_turn = now + QUEUE_CHECK_SECONDS, 0
-        if self._begun_in_turn >= IN_A_TURN:
-            return False
         since = now - OVERDUE
         self._under_way = [each for each in self._under_way if each[1] > since and is_shaking_hands(each[0])]
-        return len(self._under_way) < AT_ONCE
+        begun_just_now = sum(each[1] > now - TURN for each in self._under_way)
+        return len(self._under_way) < AT_ONCE and begun_just_now < IN_A_TURN
 
     def _look_later(self) -> None:
         self._look = asyncio.get_running_loop().call_later(QUEUE_CHECK_SECONDS, self._look_again)
