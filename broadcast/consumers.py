@@ -12,13 +12,12 @@ from channels.consumer import AsyncConsumer
 from django.utils.translation import gettext_noop
 
 from .access.addresses import address_in
-from .access.fingerprints import has_something_to_lose
 from .access.identity import draft_by, is_signed_in, name_of
 from .access.limits import ConnectionLimits, flooded, subject, take_message
 from .access.origins import accepts_handshake
 from .access.policy import Action
 from .access.refusals import arequire, reload_user
-from .access.revalidation import Revalidator
+from .access.revalidation import Revalidator, has_something_to_lose
 from .access.sentences import told
 from .access.sessions import unwrapped
 from .access.signed_names import is_signed, plain_name

@@ -27,7 +27,7 @@ class UserMiddleware(BaseMiddleware):  # type: ignore[misc]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         scope = dict(scope)
-        scope["session"] = session = unwrapped(scope["session"])
+        session = unwrapped(scope["session"])
         try:
             scope["user"] = AnonymousUser() if session.is_empty() else await user_of(session)
         except NoLog:

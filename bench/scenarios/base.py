@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench import process
@@ -91,3 +93,29 @@ def drop(server: Server, crowd: Crowd) -> None:
             raise Late("The server still has connections whose clients are gone")
         time.sleep(0.02)
     time.sleep(PAUSE)
+
+
+@contextmanager
+def meanwhile(do: Callable[[], None], every: float) -> Iterator[None]:
+    """Does something again and again, beside what is done here. If it fails, that is raised at the end."""
+    ended = threading.Event()
+    failures: list[Exception] = []
+
+    def go_on() -> None:
+        try:
+            while not ended.is_set():
+                begun = time.monotonic()
+                do()
+                ended.wait(max(0.0, begun + every - time.monotonic()))
+        except Exception as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    if failures:
+        raise failures[0]

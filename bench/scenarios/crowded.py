@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from functools import partial
 from statistics import median
 
 from bench.crowd import Crowd
-from bench.scenarios.base import LISTEN, Announcer, Note
+from bench.scenarios.base import LISTEN, Announcer, Note, meanwhile
 from bench.scenarios.fanout import MANY, ONE, Way, perform
 from bench.servers import Server
 from bench.speech import client_frame
@@ -55,7 +53,7 @@ def among_slow(server: Server, note: Note, size: int) -> None:
         slow.open([LISTEN] * SLOW, greeting)
         announcers = {"alone": Announcer(twin, alone), "beside": Announcer(server, beside)}
         seconds: dict[str, list[float]] = {kind: [] for kind in announcers}
-        with sipping(slow):
+        with meanwhile(partial(sip, slow), SIP_EVERY):
             for number in range(BURSTS + 2):
                 for kind, announcer in announcers.items():
                     sent = announcer.send(MANY, size=BODY)
@@ -65,24 +63,8 @@ def among_slow(server: Server, note: Note, size: int) -> None:
             note(f"slow_{kind}", median(each) * 1e3)
 
 
-@contextmanager
-def sipping(crowd: Crowd) -> Iterator[None]:
-    """Has a crowd's clients read a little now and then, beside whatever else is done."""
-    ended = threading.Event()
-
-    def sip() -> None:
-        while not ended.is_set():
-            for connection in crowd.sockets.values():
-                try:
-                    connection.recv(SIP)
-                except BlockingIOError:
-                    continue
-            time.sleep(SIP_EVERY)
-
-    thread = threading.Thread(target=sip)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def sip(crowd: Crowd) -> None:
+    """Has a crowd's clients read a little."""
+    for connection in crowd.sockets.values():
+        with suppress(BlockingIOError):
+            connection.recv(SIP)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 
 from bench import process
 from bench.link import Link
 from bench.readers import Kind, Readers
-from bench.scenarios.base import Note
+from bench.scenarios.base import Note, meanwhile
 from bench.scenarios.readers import send, warm_up
 from bench.servers import Server
 from bench.speech import BODY_SIZE
@@ -38,7 +36,7 @@ def storm(server: Server, note: Note, kind: Kind, size: int) -> None:
         page, live = Page(other.port, kind.cookie(size + 1)), Live(other)
         page.open()
         page.seconds.clear()  # what a server does once is none of this
-        with Readers(other.port) as crowd, beside(page.open, PAGE_EVERY), beside(live.send, MESSAGE_EVERY):
+        with Readers(other.port) as crowd, meanwhile(page.open, PAGE_EVERY), meanwhile(live.send, MESSAGE_EVERY):
             used = process.processor_seconds(other.pid)
             seconds = crowd.come(kind.readers(readers, position))
             note("storm_cpu", (process.processor_seconds(other.pid) - used) / size * 1e3)
@@ -97,29 +95,3 @@ class Live:
         with self._turn:
             self._is_over = True
             self._witness.close()
-
-
-@contextmanager
-def beside(do: Callable[[], None], every: float) -> Iterator[None]:
-    """Does something again and again, beside what is done here. If it fails, that is raised at the end."""
-    ended = threading.Event()
-    failures: list[Exception] = []
-
-    def go_on() -> None:
-        try:
-            while not ended.is_set():
-                begun = time.monotonic()
-                do()
-                ended.wait(max(0.0, begun + every - time.monotonic()))
-        except Exception as failure:
-            failures.append(failure)
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-    if failures:
-        raise failures[0]

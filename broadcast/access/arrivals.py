@@ -17,7 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends import db
 from django.db import DataError, Error, InterfaceError, OperationalError, connections
 
-from ..engine.batcher import Batcher
+from ..engine.batcher import Batcher, Failed
 from ..engine.node import Node
 from ..engine.process import current_process
 from ..engine.storage.database import TablesMissing, alias, lacks_tables
@@ -26,10 +26,7 @@ from .sessions import is_verified
 AT_ONCE = 200  # sessions in one look
 
 BY_ITSELF: Any = object()
-"""Stands for a user whom only the site's own session engine or backend can look up."""
-
-Found = Any | Exception
-"""A user, or what went wrong with this one alone."""
+"""Stands for a user who cannot be known by what was looked up together."""
 
 
 class Arrivals:
@@ -37,61 +34,69 @@ class Arrivals:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._users = Batcher(self._look_up, AT_ONCE)
+        self._users = Batcher[Any, Any](self._look_up, AT_ONCE)
 
     async def user_of(self, session: Any) -> Any:
         """The user whom a session signs in, or an ``AnonymousUser``; the session is loaded then.
 
         What Django keeps in tables is asked for together, in the node's thread. Another engine or backend may be slow:
-        it is asked for one after another, in the thread for whatever is the site's. Raises NoLog before
-        ``migrate``, and otherwise what the engine or the backend raises.
+        it is asked for one after another, in the thread for whatever is the site's. Raises NoLog before ``migrate``,
+        and otherwise what the engine or the backend raises.
         """
-        found = await self._users.ask(session) if is_in_table(type(session)) else BY_ITSELF
-        if found is BY_ITSELF:
-            found = await database_sync_to_async(user_by_itself)(session)
-        if isinstance(found, Exception):
-            raise found
-        return found
+        user = await self._users.ask(session) if is_in_table(type(session)) else BY_ITSELF
+        return await database_sync_to_async(user_by_itself)(session) if user is BY_ITSELF else user
 
-    async def _look_up(self, sessions: list[Any]) -> Mapping[Any, Found]:
+    async def _look_up(self, sessions: list[Any]) -> Mapping[Any, Any]:
         threads = await self._node.database.threads()
         return await threads.read(users_of, sessions)
 
 
 def user_by_itself(session: Any) -> Any:
-    """The user of one session, as ``get_user`` of Channels has it."""
+    """The user of one session. One that was begun under another password is ended, as Django does."""
     with sign_of_tables():
-        return user_of(session, None) or AnonymousUser()
+        backend = backend_of(session)
+        user = None if backend is None else backend.get_user(key_in(session))
+        if user is not None and not is_verified(session, user):
+            session.flush()
+            user = None
+        return user or AnonymousUser()
 
 
-def users_of(sessions: Sequence[Any]) -> dict[Any, Found]:
+def users_of(sessions: Sequence[Any]) -> dict[Any, Any]:
     """The user of each session: a query for the sessions and one for the users, once more if the connection is dead."""
     with sign_of_tables():
         try:
-            load_from_tables(sessions)
-            accounts = accounts_of(sessions)
+            accounts = load(sessions)
         except (OperationalError, InterfaceError):
             for connection in connections.all(initialized_only=True):
                 connection.close_if_unusable_or_obsolete()
-            load_from_tables(sessions)
-            accounts = accounts_of(sessions)
-        return {session: found_for(session, accounts) for session in sessions}
+            accounts = load(sessions)
+        return {session: user_among(accounts, session) for session in sessions}
 
 
-def found_for(session: Any, accounts: Mapping[str, Any]) -> Found:
-    """What is found for one of them; what is in a session is its site's own."""
+def user_among(accounts: Mapping[str, Any], session: Any) -> Any:
+    """The user of a session that was loaded, if that is one of these accounts; else ``BY_ITSELF``.
+
+    To end a session is no work for a thread that reads.
+    """
     try:
-        found = user_of(session, accounts)
-        return found if found is BY_ITSELF else found or AnonymousUser()
-    except Exception as error:
-        if is_failure(error):
-            raise
-        return error
+        backend = backend_of(session)
+        if backend is None:
+            return AnonymousUser()
+        if not is_plain(backend) or session[SESSION_KEY] not in accounts:
+            return BY_ITSELF
+        user = accounts[session[SESSION_KEY]]
+        if user is None or not backend.user_can_authenticate(user):
+            return AnonymousUser()
+        return user if is_verified(session, user) else BY_ITSELF
+    except Exception as error:  # what is in a session is its site's own
+        return Failed(error)
 
 
-def is_failure(error: Exception) -> bool:
-    """True if a database failed, rather than refused what it was asked for."""
-    return isinstance(error, Error) and not isinstance(error, DataError)
+def load(sessions: Sequence[Any]) -> dict[str, Any]:
+    """Loads sessions, and the accounts that they name."""
+    load_from_tables(sessions)
+    return accounts_of(sessions)
 
 
 @contextmanager
@@ -107,11 +112,14 @@ def sign_of_tables() -> Iterator[None]:
 
 @contextmanager
 def in_its_turn() -> Iterator[None]:
-    """Passes over what is wrong with one session, for it is met again when its own turn comes."""
+    """Passes over what is wrong with one session, for it is met again when its own turn comes.
+
+    Not over a database that fails.
+    """
     try:
         yield
     except Exception as error:
-        if is_failure(error):
+        if isinstance(error, Error) and not isinstance(error, DataError):
             raise
 
 
@@ -159,16 +167,15 @@ def fill(session: Any, data: dict[str, Any]) -> None:
 
 def accounts_of(sessions: Iterable[Any]) -> dict[str, Any]:
     """The accounts that these sessions name and that Django's own backend would look up by their keys alone."""
-    model = get_user_model()
     keys = {}
     for session in sessions:
         with in_its_turn():
             if is_plain(backend_of(session)):
-                keys[session[SESSION_KEY]] = model._meta.pk.to_python(session[SESSION_KEY])
+                keys[session[SESSION_KEY]] = key_in(session)
     accounts: dict[str, Any] = {}
     if keys:
         with in_its_turn():
-            found = model._default_manager.in_bulk(set(keys.values()))
+            found = get_user_model()._default_manager.in_bulk(set(keys.values()))
             accounts.update((written, found.get(key)) for written, key in keys.items())
     return accounts
 
@@ -179,27 +186,11 @@ def backend_of(session: Any) -> Any:
     return load_backend(path) if path in settings.AUTHENTICATION_BACKENDS and SESSION_KEY in session else None
 
 
+def key_in(session: Any) -> Any:
+    """The primary key of a session's user."""
+    return get_user_model()._meta.pk.to_python(session[SESSION_KEY])
+
+
 def is_plain(backend: Any) -> bool:
     """True if a backend finds users as Django's own does."""
     return getattr(type(backend), "get_user", None) is ModelBackend.get_user
-
-
-def user_of(session: Any, accounts: Mapping[str, Any] | None) -> Any:
-    """The user of one session; None for a guest.
-
-    With ``accounts`` that were looked up together, it is ``BY_ITSELF`` for whom they cannot be known.
-    """
-    backend = backend_of(session)
-    if backend is None:
-        return None
-    if accounts is None:
-        user = backend.get_user(get_user_model()._meta.pk.to_python(session[SESSION_KEY]))
-    elif is_plain(backend) and session[SESSION_KEY] in accounts:
-        user = accounts[session[SESSION_KEY]]
-        user = user if user is not None and backend.user_can_authenticate(user) else None
-    else:
-        return BY_ITSELF
-    if user is not None and not is_verified(session, user):
-        session.flush()
-        return None
-    return user

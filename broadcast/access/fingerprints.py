@@ -12,6 +12,7 @@ from django.db import connections
 from django.db.models import QuerySet
 
 from ..conf import conf
+from ..engine.storage.statements import fetch
 from . import sessions
 from .refusals import needs_database
 from .signed_names import is_signed
@@ -65,11 +66,6 @@ def rests_on_other_tables(group: str) -> bool:
     return conf.AUTHOR is not None or needs_database("publish", group)
 
 
-def has_something_to_lose(user: Any, name: str = "") -> bool:
-    """True if a connection must be revalidated: guests in groups that are open to anyone need not."""
-    return user is not None or is_signed(name) or conf.POLICY is not None
-
-
 def fingerprint(row: tuple[Any, ...]) -> int:
     try:
         return hash((row, row.count(-1)))  # -1 has the hash of -2
@@ -80,6 +76,4 @@ def fingerprint(row: tuple[Any, ...]) -> int:
 def raw_rows(query: QuerySet[Any, Any]) -> list[tuple[Any, ...]]:
     """The rows of a query as the database has them: to make dates of them takes longer than all the rest."""
     sql, params = query.query.get_compiler(using=query.db).as_sql()
-    with connections[query.db].cursor() as cursor:
-        cursor.execute(sql, params)
-        return list(cursor.fetchall())
+    return fetch(connections[query.db], sql, params)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterator, Mapping, Set
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ..conf import user_settings
+from ..conf import conf, user_settings
 from ..engine.frames import UNAVAILABLE
 from ..engine.hints.layer import CONTROL_GROUP
 from ..engine.hub.position import Position
 from ..engine.node import Node
+from ..engine.slices import slices
 from ..engine.storage.database import reading
 from ..engine.storage.threads import DatabaseThreads
 from ..engine.transports.transport import Transport
@@ -24,6 +25,7 @@ from ..exceptions import NoLog, Refused
 from .fingerprints import Seen, may_go_unnoticed, rests_on_other_tables, see
 from .sessions import signs_in
 from .signals import REVOKE
+from .signed_names import is_signed
 from .snapshot import AccessSnapshot, CachedRefusals, find_lost, identify, snapshot_of
 
 T = TypeVar("T")
@@ -181,7 +183,7 @@ class Revalidator:
             for some in slices(connections, SEEN_AT_ONCE):
                 seen = await self._see(some)
                 first_seen = {**seen.users, **first_seen}
-                due = [each for each in some if not self._is_as_judged(each, seen, signed_out)]
+                due = [each for each in some if not self._is_as_judged(each, seen)]
                 self._unsettled.difference_update(due)
                 due.sort(key=lambda each: key_of(each.user))  # one user's side by side
                 every_due += due
@@ -191,21 +193,20 @@ class Revalidator:
         finally:
             self._settle(every_due, {key_of(each.user) for each in connections if each not in judged}, first_seen)
 
-    async def _see(self, some: list[Revalidated]) -> Seen:
+    async def _see(self, some: Sequence[Revalidated]) -> Seen:
         threads = await self._node.database.threads()  # each time: the node closes those that nobody uses
         users = {each.user.pk: each.user for each in some if each.user is not None}
         held = [each.session for each in some if self.connections.get(each)]
         return await threads.read(reading, partial(see, users, held))
 
-    def _is_as_judged(self, connection: Revalidated, seen: Seen, signed_out: Set[str]) -> bool:
+    def _is_as_judged(self, connection: Revalidated, seen: Seen) -> bool:
         """True if nothing has changed on which the rights of a connection rest."""
         user = connection.user
         if user is None or connection in self._unsettled or connection in self._open_ended:
             return False
         is_same = user.pk in seen.users and seen.users[user.pk] == self._known.get(user.pk)
         key = self.connections.get(connection, "")
-        is_held = not key or key in seen.sessions
-        return is_same and is_held and not (signed_out and key_of(user) in signed_out)
+        return is_same and (not key or key in seen.sessions)
 
     def _settle(self, due: list[Revalidated], left: Set[str], seen: Mapping[Any, int]) -> None:
         """Notes as what users were judged, each in all of their connections; whoever is left is judged again."""
@@ -286,11 +287,11 @@ def place_of(connection: Revalidated) -> int:
     return sum(position.offset for position in connection.transport.positions.values())
 
 
-def slices(items: list[T], size: int) -> Iterator[list[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def key_of(user: Any) -> str:
     """The key by which events name a user; empty for guests."""
     return "" if user is None else str(user.pk)
+
+
+def has_something_to_lose(user: Any, name: str = "") -> bool:
+    """True if a connection must be revalidated: guests in groups that are open to anyone need not."""
+    return user is not None or is_signed(name) or conf.POLICY is not None

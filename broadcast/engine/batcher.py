@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 GATHERING = 0.08  # seconds that a look-up waits for more, while many ask
@@ -15,6 +16,13 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+@dataclass(slots=True, frozen=True)
+class Failed:
+    """What a look-up returns for a key of which it could not be said: the error that its askers are told."""
+
+    error: Exception
+
+
 class Batcher(Generic[K, V]):
     """Looks keys up, at most ``most`` at a time.
 
@@ -22,10 +30,12 @@ class Batcher(Generic[K, V]):
     next waits a moment for more of it, unless ``gathers`` is false: fewer and larger pieces of work cost the threads
     that do them, and the loop that shares the interpreter with them, much less.
 
-    ``look_up`` returns what it finds for each key, or raises, and then all who asked in that batch are told.
+    ``look_up`` returns for each key what it finds, or ``Failed``; what it raises, all who asked in that batch are told.
     """
 
-    def __init__(self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V]]], most: int, gathers: bool = True) -> None:
+    def __init__(
+        self, look_up: Callable[[list[K]], Awaitable[Mapping[K, V | Failed]]], most: int, gathers: bool = True
+    ) -> None:
         self._look_up = look_up
         self._most = most
         self._gathers = gathers
@@ -96,17 +106,17 @@ class Batcher(Generic[K, V]):
 
     async def _answer(self, keys: list[K]) -> None:
         try:
-            found = await self._look_up(keys)
-            for key in keys:
-                value = found[key]
-                settle(self._asked.pop(key), value)
+            found: Mapping[K, V | Failed] = await self._look_up(keys)
         except Exception as error:
-            for key in keys:
-                if (answer := self._asked.pop(key, None)) is not None and not answer.done():
-                    answer.set_exception(error)
-                    answer.exception()  # is told to whoever still waits, and that may be nobody
+            found = dict.fromkeys(keys, Failed(error))
+        for key in keys:
+            if (answer := self._asked.pop(key, None)) is not None and not answer.done():
+                settle(answer, found.get(key, Failed(KeyError(key))))
 
 
-def settle(answer: asyncio.Future[V], value: V) -> None:
-    if not answer.done():
+def settle(answer: asyncio.Future[V], value: V | Failed) -> None:
+    if isinstance(value, Failed):
+        answer.set_exception(value.error)
+        answer.exception()  # is told to whoever still waits, and that may be nobody
+    else:
         answer.set_result(value)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .batcher import Batcher
+from .batcher import Batcher, Failed
 from .storage.database import reading
 
 if TYPE_CHECKING:
@@ -18,11 +17,6 @@ Question = Callable[[], Any]
 AT_ONCE = 50  # questions
 
 
-@dataclass(slots=True, frozen=True)
-class Failed:
-    error: Exception
-
-
 class Questions:
     """The questions of one node's connections. A part of it. Each has an answer of its own, or an error."""
 
@@ -32,11 +26,8 @@ class Questions:
 
     async def ask(self, question: Callable[[], T]) -> T:
         """The answer, from a thread that may use the database. Raises what the question raises, as the log does."""
-        answer: Any = await self._batcher.ask(question)
-        if isinstance(answer, Failed):
-            raise answer.error
-        found: T = answer
-        return found
+        answer: T = await self._batcher.ask(question)
+        return answer
 
     async def _answer(self, questions: list[Question]) -> Mapping[Question, Any]:
         threads = await self._node.database.threads()

@@ -24,6 +24,7 @@ from django.test.utils import CaptureQueriesContext
 
 from broadcast.access import arrivals
 from broadcast.access.arrivals import BY_ITSELF, Arrivals, is_in_table, user_by_itself, users_of
+from broadcast.engine.batcher import Failed
 from broadcast.engine.process import this_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -145,13 +146,13 @@ def looked_up(sessions: list[Any]) -> dict[Any, Any]:
             try:
                 found[session] = user_by_itself(session)
             except Exception as error:
-                found[session] = error
+                found[session] = Failed(error)
     return found
 
 
 def raised(found: Any) -> Any:
-    if isinstance(found, Exception):
-        raise found
+    if isinstance(found, Failed):
+        raise found.error
     return found
 
 
@@ -201,7 +202,15 @@ def test_an_odd_session_costs_nobody_else_anything(odd):
     first, last = (SessionStore(signed_in()(SessionStore)) for _ in range(2))
     with connection.execute_wrapper(refuses_nul):
         found = looked_up([first, odd := make(), last])
-    assert [type(found[each]) for each in (first, odd, last)] == [User, expected, User]
+    told_to = [found[each].error if isinstance(found[each], Failed) else found[each] for each in (first, odd, last)]
+    assert [type(each) for each in told_to] == [User, expected, User]
+
+
+def test_a_session_that_is_to_end_is_not_ended_by_the_thread_that_reads():
+    """Somebody may hold the lock for writing."""
+    session = SessionStore(SESSIONS["another hash"](SessionStore))
+    assert users_of([session]) == {session: BY_ITSELF}
+    assert session.exists(session.session_key)
 
 
 def test_a_session_of_a_key_that_was_replaced_is_accepted_as_django_accepts_it(settings):

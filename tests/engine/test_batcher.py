@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadcast.engine import batcher as module
-from broadcast.engine.batcher import ENOUGH, Batcher
+from broadcast.engine.batcher import ENOUGH, Batcher, Failed
 from tests.kit.waiting import until
 
 
@@ -19,15 +19,17 @@ class LookUp:
         self.asked: list[list[int]] = []
         self.errors: list[Exception | None] = []
         self.left_out: set[int] = set()
+        self.failed: dict[int, Exception] = {}
         self.gate = asyncio.Event()
-        self.batcher = Batcher(self.find, most)
+        self.batcher = Batcher[int, int](self.find, most)
 
-    async def find(self, keys: list[int]) -> dict[int, int]:
+    async def find(self, keys: list[int]) -> dict[int, int | Failed]:
         self.asked.append(keys)
         await self.gate.wait()
         if self.errors and (error := self.errors.pop(0)):
             raise error
-        return {key: 2 * key for key in keys if key not in self.left_out}
+        failed = {key: Failed(self.failed[key]) for key in keys if key in self.failed}
+        return {key: 2 * key for key in keys if key not in self.left_out} | failed
 
     def asking(self, keys: Iterable[int]) -> list["asyncio.Task[int]"]:
         return [asyncio.create_task(self.batcher.ask(key)) for key in keys]
@@ -106,10 +108,10 @@ async def test_what_fails_is_told_to_its_batch_alone_and_who_gives_up_costs_nobo
     assert complaints == []
 
 
-async def test_who_asked_for_what_the_look_up_leaves_out_hears_of_it(look_up):
-    look_up.left_out = {2}
+async def test_who_asked_for_what_is_left_out_or_cannot_be_said_hears_of_it_and_nobody_else_does(look_up):
+    look_up.left_out, look_up.failed = {2}, {3: OSError("three")}
     look_up.gate.set()
-    assert (await outcomes(look_up.asking([1, 2, 3])))[1:] == ["KeyError 2"] * 2
+    assert await outcomes(look_up.asking([1, 2, 3, 4])) == [2, "KeyError 2", "OSError three", 8]
     assert len(look_up.batcher) == 0
 
 

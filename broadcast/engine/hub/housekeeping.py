@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ...exceptions import LogUnavailable
 from ..health import SENDING
 from ..log_lines import say
+from ..slices import slices
 from ..storage.records import VOID
 
 if TYPE_CHECKING:
@@ -50,17 +51,24 @@ class Housekeeping:
                 group = self._left.pop()
                 if not self._hub.has(group):
                     await self._node.receiver.discard(group)
-            if self._node.loop.time() >= self._next_prune or self._node.process.health.log.is_failing_for(SENDING):
+            if self._node.process.health.log.is_failing_for(SENDING):
+                await self._try_to_write()
+            if self._node.loop.time() >= self._next_prune:
                 self._next_prune = self._node.loop.time() + PRUNE_EVERY
                 await self._prune()
         except Exception as error:
             report(error)
 
+    async def _try_to_write(self) -> None:
+        """Writes, however little there is to delete: so it shows, before somebody sends, that messages can be sent."""
+        for group in list(self._hub.streams)[:1]:
+            await self._node.database.write(self._node.process.pruning.step, group)
+
     async def _prune(self) -> None:
         database, pruning = self._node.database, self._node.process.pruning
         begun = [name for name, stream in self._hub.streams.items() if stream.epoch != VOID]
-        for start in range(0, len(begun), AT_ONCE):
-            for name in await database.read(pruning.due, begun[start : start + AT_ONCE]):
+        for some in slices(begun, AT_ONCE):
+            for name in await database.read(pruning.due, some):
                 while await database.write(pruning.step, name):
                     pass
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from ...exceptions import NoLog
 from ..batcher import Batcher
 from ..frames import Frame, message_frame
 from ..hints.hint import Hint
+from ..slices import slices
 from ..storage.database import EpochEnded
 from ..storage.records import VOID, Head
 from .housekeeping import Housekeeping, report
@@ -179,7 +180,7 @@ class Hub:
         if stream.is_behind(hint):
             await self._compare_with_log([stream])
 
-    async def _compare_with_log(self, streams: list[GroupStream]) -> None:
+    async def _compare_with_log(self, streams: Sequence[GroupStream]) -> None:
         """Compares streams with their heads in the log and brings them up to it, each as far as it can be read.
 
         Raises the first failure, when all have had their turn.
@@ -266,8 +267,7 @@ class Hub:
         self._housekeeping.begin()
 
     async def _look(self, due: list[GroupStream]) -> None:
-        for start in range(0, len(due), AT_ONCE):
-            some = due[start : start + AT_ONCE]
+        for some in slices(due, AT_ONCE):
             try:
                 await self._compare_with_log(some)
             except Exception as error:

@@ -36,19 +36,17 @@ class Poll:
         if len(streams) <= FEW:
             self._mark, self._again = None, set()
             return list(streams.values())
-        in_turn = self._next_in_line(streams)
-        self._again |= await self._differing(in_turn, streams)
-        del self._line[-len(in_turn) :]
         found = await self._database.read(self._log.changes, self._mark)
         if found is None:
             self._again = set()
             return list(streams.values())
-        self._mark = found.mark
         if found.names is None:
-            self._again = {*opening}
+            self._mark, self._again = found.mark, {*opening}
             return list(streams.values())
-        news = found.names | self._again
-        self._again = {name for name in news if name in opening}
+        in_turn = self._next_in_line(streams)
+        news = found.names | self._again | await self._differing(in_turn, streams)
+        del self._line[-len(in_turn) :]
+        self._mark, self._again = found.mark, {name for name in news if name in opening}
         return [streams[name] for name in news if name in streams]
 
     def again(self, streams: Iterable[GroupStream]) -> None:

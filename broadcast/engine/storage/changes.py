@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import Group, Message
+from .statements import fetch
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,12 +55,12 @@ def numbers(connection: BaseDatabaseWrapper, mark: Mark | None) -> Changes:
     group = connection.ops.quote_name(Group._meta.db_table)
     if mark is not None:
         since = f"SELECT name, changed FROM {group} WHERE changed >= %s OR name = %s"  # noqa: S608 (its own names)
-        found = {name: number or 0 for name, number in rows(connection, since, [mark.moment, mark.life])}
+        found = {name: number or 0 for name, number in fetch(connection, since, [mark.moment, mark.life])}
         if mark.moment == 0 or found.get(mark.life, 0) >= int(mark.moment):
             names = {name for name, number in found.items() if (name, number) != (mark.life, mark.moment)}
             return Changes(names, highest(found.items(), mark))
     newest = f"SELECT name, changed FROM {group} WHERE changed IS NOT NULL ORDER BY changed DESC LIMIT 1"  # noqa: S608
-    return Changes(None, highest(rows(connection, newest), Mark("", 0)))
+    return Changes(None, highest(fetch(connection, newest), Mark("", 0)))
 
 
 def highest(found: Iterable[tuple[str, int]], otherwise: Mark) -> Mark:
@@ -85,10 +85,10 @@ def snapshots(connection: BaseDatabaseWrapper, mark: Mark | None) -> Changes:
             f"SELECT {life}, pg_current_snapshot()::text, g.name"  # noqa: S608 (its own names)
             f" FROM (SELECT 1) AS once LEFT JOIN {group} AS g ON {unseen}"
         )
-        found = rows(connection, since, [mark.moment, mark.moment])
+        found = fetch(connection, since, [mark.moment, mark.moment])
         now = Mark(*found[0][:2])
         return Changes({name for *_, name in found if name} if now.life == mark.life else None, now)
-    return Changes(None, Mark(*rows(connection, f"SELECT {life}, pg_current_snapshot()::text")[0]))
+    return Changes(None, Mark(*fetch(connection, f"SELECT {life}, pg_current_snapshot()::text")[0]))
 
 
 def waiting(connection: BaseDatabaseWrapper) -> set[str]:
@@ -99,10 +99,4 @@ def waiting(connection: BaseDatabaseWrapper) -> set[str]:
     least = f"SELECT min(group_name) FROM {message}{by_index} WHERE {offset} IS NULL"  # noqa: S608 (its own names)
     following = f"SELECT ({least} AND group_name > waiting.name) FROM waiting WHERE waiting.name IS NOT NULL"  # noqa: S608
     each = f"WITH RECURSIVE waiting(name) AS ({least} UNION ALL {following}) SELECT name FROM waiting"  # noqa: S608
-    return {name for (name,) in rows(connection, each) if name is not None}
-
-
-def rows(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any] | None = None) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return list(cursor.fetchall())
+    return {name for (name,) in fetch(connection, each) if name is not None}

@@ -26,7 +26,7 @@ from ...exceptions import InvalidMessage, LockTimeout, LogUnavailable, NoLog, Ou
 from ...models import Group, Message
 from ..system import System
 from .interruptions import interruption_behind
-from .records import VOID, Head
+from .records import NOTHING, Head
 from .statements import Statement, group_and_fields, next_change, write_and_look
 
 T = TypeVar("T")
@@ -258,7 +258,7 @@ def lock(connection: BaseDatabaseWrapper, name: str, count: int, new_epoch: Call
         found = write_and_look(connection, cursor, *statements)
         if found is None:
             if new_epoch is None:
-                return Head(VOID, 0, 0, 0)
+                return NOTHING
             Group.objects.using(connection.alias).get_or_create(name=name, defaults={"epoch": new_epoch()})
             found = write_and_look(connection, cursor, *statements)
     epoch, head, begins, floor, has_waiting = found[:5]

@@ -8,9 +8,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import Message
-from .changes import rows
-from .records import VOID, Head
-from .statements import group_and_fields
+from .records import NOTHING, VOID, Head
+from .statements import fetch, group_and_fields, places
 
 
 def heads_of(connection: BaseDatabaseWrapper, names: Sequence[str]) -> dict[str, Head]:
@@ -22,23 +21,19 @@ def heads_of(connection: BaseDatabaseWrapper, names: Sequence[str]) -> dict[str,
         f"SELECT DISTINCT group_name, '{VOID}', 0, 0, 0, 1 = 1 FROM {message}"  # noqa: S608
         f" WHERE {offset} IS NULL AND group_name IN ({places(names)}) AND {is_void}"
     )
-    heads = dict.fromkeys(names, Head(VOID, 0, 0, 0))
-    found = rows(connection, f"{begun(group, fields, names)} UNION ALL {waiting}", [*names, *names])
+    heads = dict.fromkeys(names, NOTHING)
+    found = fetch(connection, f"{begun(group, fields, names)} UNION ALL {waiting}", [*names, *names])
     return heads | in_rows(found)
 
 
 def heads_in_log(connection: BaseDatabaseWrapper, names: Sequence[str]) -> dict[str, Head]:
     """The heads of those of these groups that are in the log."""
     group, fields = group_and_fields(connection)
-    return in_rows(rows(connection, begun(group, fields, names), names))
+    return in_rows(fetch(connection, begun(group, fields, names), names))
 
 
 def begun(group: str, fields: str, names: Sequence[str]) -> str:
     return f"SELECT name, {fields} FROM {group} WHERE name IN ({places(names)})"  # noqa: S608 (its own names)
-
-
-def places(names: Sequence[str]) -> str:
-    return ", ".join(["%s"] * len(names))
 
 
 def in_rows(found: Iterable[tuple[Any, ...]]) -> dict[str, Head]:

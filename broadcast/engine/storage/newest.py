@@ -9,9 +9,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...models import Group, Message
-from .changes import rows
-from .heads import places
-from .records import VOID, Head
+from .heads import heads_in_log
+from .records import NOTHING, Head
 
 SCAN_LIMIT = 1000  # of the newest messages of a group, in which those of the site are looked for
 MAX_FOUND = 20  # in a group
@@ -22,11 +21,8 @@ Found = tuple[Message, str]
 
 def positions_of(connection: BaseDatabaseWrapper, names: Sequence[str]) -> list[Head]:
     """Where these groups stand; what waits there comes later."""
-    group, begin = map(connection.ops.quote_name, (Group._meta.db_table, "begin"))
-    select = f"SELECT name, epoch, head, {begin}, floor FROM {group}"  # noqa: S608 (its own names)
-    asked = rows(connection, f"{select} WHERE name IN ({places(names)})", names)
-    found = {name: Head(*fields) for name, *fields in asked}
-    return [found.get(name) or Head(VOID, 0, 0, 0) for name in names]
+    found = heads_in_log(connection, names)
+    return [found.get(name, NOTHING) for name in names]
 
 
 def newest_of_site(

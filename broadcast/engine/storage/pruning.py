@@ -31,8 +31,7 @@ class Pruning:
         self._health = health
 
     def due(self, names: Sequence[str]) -> list[str]:
-        """Those of these groups that keep more than they have to; or one of them, if it is to be seen whether the log
-        takes a message again."""
+        """Those of these groups that keep more than they have to, by one query."""
         first = messages().filter(group_id=OuterRef("name"), offset=OuterRef("floor") + 1).values("sent_at")
         with self._log.access():
             found = list(
@@ -40,8 +39,7 @@ class Pruning:
                 .filter(name__in=names, head__gt=F("floor"))
                 .values_list("name", "head", "floor", Subquery(first))
             )
-        due = [name for name, head, floor, sent_at in found if self._is_due(name, head - floor, sent_at)]
-        return due or ([*names[:1]] if self._health.log.is_failing_for(SENDING) else [])
+        return [name for name, head, floor, sent_at in found if self._is_due(name, head - floor, sent_at)]
 
     def _is_due(self, group: str, count: int, oldest: datetime | None) -> bool:
         keep, seconds = retention(group)

@@ -46,6 +46,10 @@ class Head:
     has_waiting: bool = False
 
 
+NOTHING = Head(VOID, 0, 0, 0)
+"""The head of a group that is not in the log."""
+
+
 @dataclass(slots=True, frozen=True)
 class NewMessages:
     """Messages that a group's log has just got, in the order of their offsets without a gap."""

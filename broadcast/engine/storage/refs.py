@@ -10,8 +10,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 from ...models import Message
+from ..slices import slices
 from .database import messages
 from .records import Draft
+from .statements import fetch, places
 
 Key = tuple[str, str, str, uuid.UUID]
 """Group, source, sender and ref: of messages with the same, the log keeps one."""
@@ -50,15 +52,12 @@ def are_used(connection: BaseDatabaseWrapper, name: str, drafts: Sequence[Draft]
     for draft in drafts:
         refs.setdefault(draft.source == Message.Source.USER, []).append(prepared(draft.ref, connection))
     table = connection.ops.quote_name(Message._meta.db_table)
-    with connection.cursor() as cursor:
-        for is_user, wanted in refs.items():
-            kind = "source = 'user'" if is_user else "NOT (source = 'user')"
-            select = f"SELECT ref FROM {table} WHERE group_name = %s AND {kind} AND ref IN"  # noqa: S608 (its own names)
-            for start in range(0, len(wanted), MAX_REFS):
-                some = wanted[start : start + MAX_REFS]
-                cursor.execute(f"{select} ({', '.join(['%s'] * len(some))})", [name, *some])
-                if cursor.fetchall():
-                    return True
+    for is_user, wanted in refs.items():
+        kind = "source = 'user'" if is_user else "NOT (source = 'user')"
+        select = f"SELECT ref FROM {table} WHERE group_name = %s AND {kind} AND ref IN"  # noqa: S608 (its own names)
+        for some in slices(wanted, MAX_REFS):
+            if fetch(connection, f"{select} ({places(some)})", [name, *some]):
+                return True
     return False
 
 
@@ -66,7 +65,7 @@ def with_refs(name: str, refs: Sequence[uuid.UUID]) -> list[Message]:
     """The messages of a group with these refs; of users and of others apart, for each have an index of their own."""
     of_users = Q(source=Message.Source.USER)
     found: list[Message] = []
-    for start in range(0, len(refs), MAX_REFS):
-        rows = messages().filter(group_id=name, ref__in=refs[start : start + MAX_REFS]).order_by()
+    for some in slices(refs, MAX_REFS):
+        rows = messages().filter(group_id=name, ref__in=some).order_by()
         found += rows.filter(of_users).union(rows.filter(~of_users), all=True)
     return found

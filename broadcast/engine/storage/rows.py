@@ -11,6 +11,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic
 
 from ...models import Message
+from ..slices import slices
 from .records import Draft, NewMessages
 from .refs import Key, find, key_of, key_of_draft
 
@@ -48,8 +49,7 @@ def insert(connection: BaseDatabaseWrapper, messages: Sequence[Message], refs_ar
         return
     end = 'RETURNING "id"' if refs_are_known else 'ON CONFLICT DO NOTHING RETURNING "id"'
     with connection.cursor() as cursor:
-        for start in range(0, len(messages), MAX_ROWS):
-            part = messages[start : start + MAX_ROWS]
+        for part in slices(messages, MAX_ROWS):
             rows = ", ".join([ROW] * len(part))
             statement = f'INSERT INTO "broadcast_message" ({COLUMNS}) VALUES {rows} {end}'  # noqa: S608
             cursor.execute(statement, values_of(connection, part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -56,3 +57,15 @@ def next_change(connection: BaseDatabaseWrapper) -> str:
         group = connection.ops.quote_name(Group._meta.db_table)
         return f"(SELECT coalesce(max(changed), 0) + 1 FROM {group})"  # noqa: S608 (its own names)
     return "NULL"
+
+
+def places(values: Sequence[Any]) -> str:
+    """What stands for so many values in a statement."""
+    return ", ".join(["%s"] * len(values))
+
+
+def fetch(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any] | None = None) -> list[Any]:
+    """The rows that a statement finds."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())

@@ -44,14 +44,6 @@ def _database(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch, django
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    heard: list[Any] = []
-    monkeypatch.setattr("broadcast.engine.hub.hub.Hub.on_hint", lambda _, hint: heard.append(hint))
-    monkeypatch.setattr("broadcast.engine.node.Node.on_control", lambda _, event: heard.append(event))
-    return heard
-
-
-@pytest.fixture
 async def node(heard: list[Any]) -> AsyncIterator[Node]:
     process = new_process()
     with process.node() as node:

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from broadcast import asend_many
+from broadcast.engine.health import SENDING
 from broadcast.engine.hints.hint import EVENT, Hint, event_of
 from broadcast.engine.hints.layer import current_layer
 from broadcast.engine.hub import housekeeping
@@ -524,6 +525,12 @@ async def test_pruning_goes_on_while_there_is_more_and_survives_what_fails(monke
     await append("a")
     await until(lambda: client.bodies == ["a"])
     assert {each.args for each in step.mock_calls} == {("broadcast",)}
+
+
+async def test_that_messages_can_be_sent_again_shows_also_where_nothing_was_said_yet(polling):
+    this_process.health.log.fail("full", SENDING)
+    await one()
+    await until(lambda: not this_process.health.log.is_failing)
 
 
 @pytest.mark.parametrize("noticed_by", ["a poll", "a hint"])

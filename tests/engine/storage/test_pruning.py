@@ -163,12 +163,6 @@ class TestDue:
         pruning.step("broadcast")
         assert (self.due(pruning, "broadcast"), kept(), floor()) == ([], [2, 3], 1)
 
-    def test_one_is_tried_while_nothing_can_be_sent(self, pruning):
-        appended("a", group="a")
-        this_process.health.log.fail("no disk", "sending")
-        assert self.due(pruning, "void", "a") == ["void"]
-        assert pruning.due([]) == []
-
 
 class TestByItself:
     def test_a_step_is_due_whenever_a_multiple_is_reached(self):

@@ -215,13 +215,13 @@ async def test_the_handshake_of_who_has_left_the_line_is_not_begun(server, conne
     throttle._begin(Mock(transport=connection.transport), lambda: begun.append(None))
     await until(lambda: not connection.transport.connected)
     assert begun == []
-    assert throttle._has_room()
+    assert throttle._room() > 0
 
 
 async def test_who_leaves_a_long_line_is_noticed_before_its_turn(server, connection, monkeypatch):
     monkeypatch.setattr(receive, "MANY_WAITING", 2)
     throttle = receive.HandshakeThrottle(server.http_factory)
-    monkeypatch.setattr(throttle, "_has_room", lambda: False)
+    monkeypatch.setattr(throttle, "_room", lambda *_: 0)
     throttle.arrive(Mock(transport=connection.transport), Mock())
     connection.client.close()
     for _ in range(3):

@@ -18,6 +18,7 @@ from ....conf import conf
 from ...log_lines import say
 from ...node import Node
 from ...process import Process
+from ...slices import slices
 
 logger = logging.getLogger("broadcast")
 
@@ -118,8 +119,7 @@ class Drain:
     async def _close_all(self, connections: list[Drainable]) -> None:
         """Tells clients when to come back: spread out, so that the others are not overrun."""
         spread = min(MAX_SPREAD, SPREAD_PER_CLIENT * len(connections))
-        for start in range(0, len(connections), CLOSED_AT_ONCE):
-            batch = connections[start : start + CLOSED_AT_ONCE]
+        for batch in slices(connections, CLOSED_AT_ONCE):
             telling = (each.go_away(self.system.uniform(0, spread)) for each in batch)
             await asyncio.gather(*telling, return_exceptions=True)
             await asyncio.sleep(0)

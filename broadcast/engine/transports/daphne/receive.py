@@ -89,7 +89,7 @@ def read_little_of(transport: Any) -> None:
 
 MANY_WAITING = 64  # handshakes, after which it is seen who has left
 AT_ONCE = 64  # handshakes under way: those with a session wait for a look-up together
-IN_A_TURN = 8  # handshakes that were begun a moment ago, so that others have their turn in between
+IN_A_TURN = 8  # handshakes begun at a time, so that others have their turn in between
 TURN = 0.02  # seconds
 OVERDUE = 0.1  # seconds after which one no longer counts: what holds it up may be another app's
 QUEUE_CHECK_SECONDS = 0.002
@@ -121,7 +121,7 @@ class HandshakeThrottle:
 
     def arrive(self, request: Any, process: Callable[[], Any]) -> None:
         """Begins a handshake, at once if few are under way, else in its turn. Meanwhile the client is not read."""
-        if not self._line and self._has_room():
+        if not self._line and self._room() > 0:
             self._begin(request, process)
             return
         request.transport.pauseProducing()
@@ -148,20 +148,22 @@ class HandshakeThrottle:
             protocol.processHandshake = MethodType(bound_early, protocol)
         self._under_way.append((protocol, asyncio.get_running_loop().time()))
 
-    def _has_room(self) -> bool:
+    def _room(self, is_late: bool = True) -> int:
+        """How many may begin now. While the loop is late, those count that were begun a moment ago and are not done."""
         now = asyncio.get_running_loop().time()
         since = now - OVERDUE
         self._under_way = [each for each in self._under_way if each[1] > since and is_shaking_hands(each[0])]
-        begun_just_now = sum(each[1] > now - TURN for each in self._under_way)
-        return len(self._under_way) < AT_ONCE and begun_just_now < IN_A_TURN
+        begun = sum(each[1] > now - TURN for each in self._under_way) if is_late else 0
+        return min(AT_ONCE - len(self._under_way), IN_A_TURN - begun)
 
     def _look_later(self) -> None:
-        self._look = asyncio.get_running_loop().call_later(QUEUE_CHECK_SECONDS, self._look_again)
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(QUEUE_CHECK_SECONDS, self._look_again, loop.time() + 2 * QUEUE_CHECK_SECONDS)
 
-    def _look_again(self) -> None:
+    def _look_again(self, late_from: float) -> None:
         self._look = None
         try:
-            while self._line and self._has_room():
+            for _ in range(min(len(self._line), self._room(asyncio.get_running_loop().time() > late_from))):
                 self._begin(*self._line.popleft())
         finally:
             if self._line:
