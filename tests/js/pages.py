@@ -13,6 +13,7 @@ from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 POLICY = "default-src 'self'; require-trusted-types-for 'script'"
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 SCRIPTS = re.compile(r"<script\b.*?</script>", re.DOTALL)
@@ -28,7 +29,7 @@ def lifeless(html: str) -> str:
 
 
 class Site(ThreadingHTTPServer):
-    """Serves the text of each of ``pages`` at its path, the static files, and the cases."""
+    """Serves the text of each of ``pages`` at its path, the static files, their sources, and the cases."""
 
     daemon_threads = True
 
@@ -55,7 +56,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def file(self, path: str) -> bytes:
-        found = finders.find(path.removeprefix("/static/")) if path.startswith("/static/") else HERE / path[1:]
+        if path.startswith("/static/"):
+            found = finders.find(path.removeprefix("/static/"))
+        else:
+            found = (ROOT if path.startswith("/frontend/") else HERE) / path[1:]
         return Path(found).read_bytes() if found and Path(found).is_file() else b""
 
     def log_message(self, *args: object) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from django.contrib.staticfiles import finders
 from django.test import override_settings
 from playwright.sync_api import expect
 
@@ -17,6 +15,7 @@ from tests.kit.accessibility import serious
 from .conftest import OpenPage
 from .pages import chat_html
 from .samples import ATTACK, CHAT, message
+from .test_build import SOURCES
 
 
 def test_nothing_is_inline() -> None:
@@ -136,7 +135,7 @@ def test_numbers_for_the_script_are_not_written_for_people(offset: int) -> None:
 
 
 def test_texts_are_the_same_in_both_languages_of_the_code() -> None:
-    script = Path(finders.find("broadcast/texts.js")).read_text(encoding="utf-8")
+    script = (SOURCES / "elements" / "texts.js").read_text(encoding="utf-8")
     assert dict(re.findall(r'^  (\w+): "(.+)",$', script, re.MULTILINE)) == TEXTS
 
 

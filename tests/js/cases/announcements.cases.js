@@ -15,7 +15,7 @@ async function page(attributes = {}, html = () => {}) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   html(element);
   document.body.append(element);
-  await import("/static/broadcast/announcements.js");
+  await import("/frontend/elements/announcements.js");
   server.welcome({ offset: Number(attributes.offset ?? 0) });
   return { server, clock, element };
 }

@@ -1,5 +1,5 @@
-import { BroadcastError, connect, newRef } from "/static/broadcast/broadcast.js";
-import { Client } from "/static/broadcast/client.js";
+import { BroadcastError, connect, newRef } from "/frontend/client/broadcast.js";
+import { Client } from "/frontend/client/client.js";
 import { Clock, Server, equal, heard, ok, settled, test } from "./harness.js";
 
 const NOW = { epoch: "e1", offset: 3 };

@@ -1,4 +1,4 @@
-import { Client } from "/static/broadcast/client.js";
+import { Client } from "/frontend/client/client.js";
 import { Clock, Server, equal, heard, ok, test } from "./harness.js";
 
 function connecting({ random = () => 1 } = {}) {

@@ -13,7 +13,7 @@ async function feed({ user, reading = false, html } = {}) {
   if (user) root.querySelector("[data-as]").replaceChildren();
   if (reading) root.querySelector("form").remove();
   if (html) html(root);
-  await import("/static/broadcast/feed.js");
+  await import("/frontend/elements/feed.js");
   return { server, clock, root, ...controls(root) };
 }
 

@@ -1,5 +1,5 @@
-import { browserClock } from "/static/broadcast/browser.js";
-import { Monitor } from "/static/broadcast/monitor.js";
+import { browserClock } from "/frontend/client/browser.js";
+import { Monitor } from "/frontend/client/monitor.js";
 import { Clock, Server, equal, pretend, test } from "./harness.js";
 
 function watched(clock = new Clock()) {

@@ -1,5 +1,5 @@
-import { GuestName } from "/static/broadcast/name.js";
-import { textsOf } from "/static/broadcast/texts.js";
+import { GuestName } from "/frontend/elements/name.js";
+import { textsOf } from "/frontend/elements/texts.js";
 import { equal, ok, test } from "./harness.js";
 
 const text = textsOf(document.body);

@@ -1,5 +1,5 @@
-import { BroadcastError } from "/static/broadcast/broadcast.js";
-import { Client } from "/static/broadcast/client.js";
+import { BroadcastError } from "/frontend/client/broadcast.js";
+import { Client } from "/frontend/client/client.js";
 import { Clock, Server, equal, heard, ok, settled, test } from "./harness.js";
 
 function connecting() {

@@ -1,5 +1,5 @@
-import { newRef } from "/static/broadcast/browser.js";
-import { groupOf, isFinal, parse, passes, socketAddress } from "/static/broadcast/wire.js";
+import { newRef } from "/frontend/client/browser.js";
+import { groupOf, isFinal, parse, passes, socketAddress } from "/frontend/client/wire.js";
 import { equal, ok, test } from "./harness.js";
 
 const UUID4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;

@@ -23,6 +23,11 @@ export class BroadcastError extends Error {
     super(message);
     this.code = code;
   }
+
+  /** One that another script of the page made is one too: each script has a class of its own. */
+  static [Symbol.hasInstance](error) {
+    return error instanceof Error && error.name === "BroadcastError";
+  }
 }
 
 /** Whether what was refused with this code may be sent again. */

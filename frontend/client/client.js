@@ -1,18 +1,16 @@
 import { browserClock, canonical, newRef, wakeOnReturn } from "./browser.js";
 import { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";
+import { page } from "./page.js";
 import { Stream } from "./stream.js";
 import { Subscription } from "./subscription.js";
 import { Type, groupOf, passes, socketAddress } from "./wire.js";
 
-// Not in broadcast.js: hashed static files may give that a second address, and the page a second one of these.
-const clients = new Map();
-
 /** The page's client of an address: the same one for all who ask. */
 export function connect(address = "/ws", outside) {
   const url = socketAddress(address);
-  if (!clients.has(url)) clients.set(url, new Client(url, outside));
-  return clients.get(url);
+  if (!page.clients.has(url)) page.clients.set(url, new Client(url, outside));
+  return page.clients.get(url);
 }
 
 /** Everything a page says and hears over one socket. */
@@ -77,7 +75,7 @@ export class Client extends EventTarget {
   }
 
   close() {
-    clients.delete(this.#connection.url);
+    page.clients.delete(this.#connection.url);
     this.#ending.abort();
     this.#connection.close();
     this.#streams.clear();
