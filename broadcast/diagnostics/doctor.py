@@ -244,7 +244,7 @@ def static_files() -> Iterator[Finding]:
 
 
 def is_collected() -> bool:
-    """Found where it was collected: by its hashed name where the storage has such, for the plain one may not be kept."""
+    """Found where it was collected: by its hashed name where the storage has such, for the plain one may be gone."""
     hashed = getattr(staticfiles_storage, "stored_name", None)
     try:
         return staticfiles_storage.exists(hashed(STATIC_FILE) if hashed else STATIC_FILE)
