@@ -1,0 +1,34 @@
+/** Looks for what the oldest browsers of frontend/browsers.mjs lack: `npm run lint`. */
+import css from "@eslint/css";
+import compat from "./tests/js/compat.mjs";
+
+/** Names of this app's own that some interface of newer browsers has too. */
+const ours = {
+  changed: "told by a connection",
+  hasPosition: "of a subscription",
+  level: "of an announcement",
+  lost: "of a reset",
+  opened: "told by a connection",
+  retry: "the feed's button",
+};
+
+/** What some browser lacks, and nobody misses there. */
+const enhancements = {
+  "cursor: pointer": "there is no pointer on a phone",
+  "field-sizing": "without it the box does not grow and scrolls instead",
+  "forced-color-adjust": "without it the dot takes the reader's colours; words say the same",
+  "overflow-anchor": "it keeps browsers from anchoring by themselves; those without it do not",
+  resize: "nothing is resized by hand on a phone",
+  "text-align: match-parent": "Chrome has it with a prefix, which stands before it",
+  "user-select": "Safari has it with a prefix, which the bundler adds",
+};
+
+export default [
+  { files: ["frontend/**/*.js"], plugins: { compat }, rules: { "compat/script": ["error", ours] } },
+  {
+    files: ["frontend/**/*.css"],
+    plugins: { css, compat },
+    language: "css/css",
+    rules: { "compat/style": ["error", enhancements] },
+  },
+];
