@@ -1,15 +1,13 @@
-/** Looks for what the oldest browsers of frontend/browsers.mjs lack: `npm run lint`. */
+/** Looks for what the oldest browsers of frontend/browsers.mjs lack: `npm run lint`, at the root of the repository. */
 import css from "@eslint/css";
-import compat from "./tests/js/compat.mjs";
+import compat, { defined } from "./tests/js/compat.mjs";
 
-/** Names of this app's own that some interface of newer browsers has too. */
+/** Names of the app's own that some interface of newer browsers has too: what its scripts define, and words of the wire. */
 const ours = {
-  changed: "told by a connection",
-  hasPosition: "of a subscription",
+  ...Object.fromEntries(defined("frontend").map((name) => [name, "defined here"])),
   level: "of an announcement",
   lost: "of a reset",
-  opened: "told by a connection",
-  retry: "the feed's button",
+  properties: "of the classes of elements",
 };
 
 /** What some browser lacks, and nobody misses there. */

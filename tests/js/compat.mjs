@@ -2,9 +2,13 @@
  * A rule of ESLint: nothing is used that one of the oldest browsers lacks, by MDN's browser-compat-data.
  *
  * What is used is told by its name. A name that several interfaces have (`map`, `open`) is reported only if a browser has
- * it nowhere; syntax is the bundler's business, which knows the same browsers.
+ * it nowhere, and one that the scripts define themselves not at all; syntax is the bundler's business, which knows the
+ * same browsers.
  */
+import { readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
+import { parse } from "espree";
 import { OLDEST } from "../../frontend/browsers.mjs";
 
 const { api, css, javascript } = createRequire(import.meta.url)("@mdn/browser-compat-data");
@@ -31,6 +35,8 @@ function index(part, found = new Map()) {
   return found;
 }
 
+const hyphenated = (name) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
 const scripts = index({ api, builtins: javascript.builtins });
 const types = index(css.types);
 
@@ -47,6 +53,23 @@ const reporter = (context) => (node, name, entries) => {
 
 /** Names that are to be let pass, each with the reason. */
 const schema = [{ type: "object", additionalProperties: { type: "string" } }];
+
+/** The names of members that the scripts of a folder define: of classes, of objects that they write down, and of `this`. */
+export function defined(folder) {
+  const names = new Set();
+  const visit = (node, parent) => {
+    if (!node?.type) return;
+    const isMember = ["MethodDefinition", "PropertyDefinition"].includes(node.type);
+    const isOwn = node.type === "AssignmentExpression" && node.left.object?.type === "ThisExpression";
+    if (isMember || (node.type === "Property" && parent.type === "ObjectExpression")) names.add(node.key.name);
+    if (isOwn) names.add(node.left.property.name);
+    for (const child of Object.values(node)) [child].flat().forEach((one) => visit(one, node));
+  };
+  for (const name of readdirSync(folder, { recursive: true }).filter((name) => name.endsWith(".js"))) {
+    visit(parse(readFileSync(join(folder, name), "utf8"), { ecmaVersion: "latest", sourceType: "module" }));
+  }
+  return [...names].filter(Boolean);
+}
 
 /** The interface of an object that every page has. */
 const interfaceOf = (name) => api[name[0].toUpperCase() + name.slice(1)] ?? javascript.builtins[name];
@@ -69,9 +92,10 @@ const script = {
       // What is called with `?.()` is asked for first.
       ":not(CallExpression[optional=true]) > MemberExpression[computed=false] > Identifier.property"(node) {
         const { object } = node.parent;
+        if (object.property?.name === "style") return report(node, node.name, [css.properties[hyphenated(node.name)]]);
         const owner = globals.has(object) ? interfaceOf(object.name) : undefined;
         const known = owner?.[`${node.name}_static`] ?? owner?.[node.name];
-        report(node, node.name, known ? [known] : scripts.get(node.name) ?? []);
+        return report(node, node.name, known ? [known] : scripts.get(node.name) ?? []);
       },
       "CallExpression:matches([callee.name=addEventListener], [callee.property.name=addEventListener]) > Literal"(node) {
         report(node, node.value, scripts.get(`${node.value}_event`) ?? []);

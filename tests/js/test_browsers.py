@@ -20,6 +20,7 @@ TOO_NEW = {
         "RegExp.escape(text)": "escape",
         "document.startViewTransition(act)": "startViewTransition",
         'box.addEventListener("scrollend", act)': "scrollend",
+        'box.style.positionAnchor = "--x"': "positionAnchor",
     },
     "planted.css": {
         "a { anchor-name: --x }": "anchor-name",
@@ -32,7 +33,7 @@ TOO_NEW = {
     },
 }
 OLD_ENOUGH = {
-    "planted.js": ["element.moveBefore?.(child, null)", "CSS.escape(text)", "const escape = () => 1; escape()"],
+    "planted.js": ["element.moveBefore?.(child, null)", "CSS.escape(text)", "box.style.opacity = 1", "this.number()"],
     "planted.css": ["@supports (anchor-name: --x) { a { anchor-name: --x } }", "a { color: light-dark(red, blue) }"],
 }
 
