@@ -5,7 +5,6 @@ import compat, { defined } from "./tests/js/compat.mjs";
 /** Names of the app's own that some interface of newer browsers has too: what its scripts define, and words of the wire. */
 const ours = {
   ...Object.fromEntries(defined("frontend").map((name) => [name, "defined here"])),
-  level: "of an announcement",
   lost: "of a reset",
   properties: "of the classes of elements",
 };
