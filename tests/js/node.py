@@ -1,4 +1,4 @@
-"""The tools of node_modules, which `npm ci` installs; without them the tests that need them are skipped."""
+"""The tools of node_modules, which `npm ci` installs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.services import do_without
 
 ROOT = Path(__file__).parents[2]
 MODULES = ROOT / "node_modules"
 
-needs_node = pytest.mark.skipif(
-    not (shutil.which("node") and shutil.which("npm") and (MODULES / ".bin").is_dir()),
-    reason="needs node, npm and node_modules (npm ci)",
-)
+
+def need_tools() -> None:
+    """Skips the test where they are not installed; where `CI` is set, fails it."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        do_without("needs node and npm on the PATH")
+    if not (MODULES / ".bin").is_dir():
+        do_without("needs node_modules: run npm ci")
 
 
 def run(*command: str | Path, cwd: Path = ROOT, given: str = "") -> subprocess.CompletedProcess[str]:

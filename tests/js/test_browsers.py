@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from .node import needs_node, run
+from .node import run
 
-pytestmark = needs_node
+pytestmark = pytest.mark.usefixtures("node_tools")
 
 # What was not everywhere in summer 2024, in each way in which a script or a style sheet can name it.
 TOO_NEW = {

@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from .conftest import complaints_of
-from .node import MODULES, ROOT, needs_node, run
+from .node import MODULES, ROOT, run
 from .pages import HERE, Site
 
-pytestmark = needs_node
+pytestmark = pytest.mark.usefixtures("node_tools")
 
 OPTIONS = {
     "strict": True,
@@ -33,7 +33,7 @@ RUN = """() => ({
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def app(node_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site's sources, with the package in its `node_modules`."""
     path = tmp_path_factory.mktemp("npm") / "app"
     shutil.copytree(HERE / "app", path)
