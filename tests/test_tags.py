@@ -334,7 +334,9 @@ def test_style_sheet_and_script_come_once_a_page(page, db):
     roots = ["announcements.css", "feed.css", "feed.css", "announcements.css"]  # each root has its own
     assert [link["href"] for link in it.all("link")] == [f"{static}{name}" for name in roots]
     in_page = page(*(f"{tag} shadow=False" for tag in ("broadcast_announcements", *feeds)))
-    assert [link["href"] for link in in_page.all("link")] == [f"{static}{name}" for name in roots[:2]]
+    assert [link["href"] for link in in_page.all("link")] == [
+        f"{static}{name}-in-page.css" for name in ("announcements", "feed")
+    ]
     assert (in_page.all("template"), [it["shadow"] for it in in_page.all(FEED)]) == ([], ["none", "none"])
     assert all("defer" in script for script in it.all("script"))
 

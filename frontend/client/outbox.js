@@ -1,4 +1,6 @@
-import { BroadcastError, TOO_LARGE, passes } from "./wire.js";
+import { canonical, newRef } from "./browser.js";
+import { BroadcastError } from "./error.js";
+import { TOO_LARGE, passes } from "./wire.js";
 
 const PATIENCE_MS = 15_000;
 /** How long a frame may be, in UTF-8: a daphne that meets a longer one ends the connection. */
@@ -22,7 +24,8 @@ export class Outbox {
     Object.assign(this, { send, clock });
   }
 
-  post(frame, { signal, timeout } = {}) {
+  post(group, body, { author, data, ref = newRef(), signal, timeout } = {}) {
+    const frame = { group, body, author, data, ref: canonical(ref) };
     let release;
     const answered = new Promise((resolve, reject) => {
       signal?.throwIfAborted();

@@ -1,4 +1,4 @@
-import { connect } from "../client/broadcast.js";
+import { connect } from "../client/client.js";
 import { page } from "../client/page.js";
 import sheet from "./announcements.css" with { type: "css" };
 import { draw, isUrgent, keyOf, rankOf, spoken } from "./card.js";

@@ -1,4 +1,4 @@
-import { newRef } from "../client/broadcast.js";
+import { newRef } from "../client/browser.js";
 import { make } from "./make.js";
 
 const LEVELS = ["info", "success", "warning", "error"];
