@@ -213,9 +213,7 @@ class Log:
         connection = connections[alias()]
         return self._reading(lambda: changes_since(connection, mark)) if can_tell(connection) else None
 
-    def newest_of_site(
-        self, names: Sequence[str], since: datetime, user: Any = None
-    ) -> tuple[list[Head], list[Found]]:
+    def newest_of_site(self, names: Sequence[str], since: datetime, user: Any = None) -> tuple[list[Head], list[Found]]:
         """Where these groups stand, and what the site itself said there last; by two queries at most.
 
         Without what the user with this key has dismissed.
@@ -227,6 +225,10 @@ class Log:
             return positions, newest_of_site(connection, names, positions, since, user)
 
         return self._reading(look)
+
+    def positions(self, names: Sequence[str]) -> list[Head]:
+        """Where these groups stand, in the order of their names; what waits there comes later."""
+        return self._reading(lambda: positions_of(connections[alias()], names))
 
     def newest_for_reader(self, looks: Sequence[Look], since: datetime, limit: int) -> tuple[list[Found], int]:
         """What was said last in these groups, for one reader, and how much of it is unread; by one query at most."""

@@ -67,8 +67,8 @@ def newest_for_reader(
         parts.append(counted(connection, look, len(dismissed), limit))
         parameters += (look.read, *dismissed, *range_of(connection, look.group, look.head, since))
     found = fetch(connection, " UNION ALL ".join(parts), parameters)
-    counts = {epoch: int(unread) for unread, epoch, *_ in found}
     newest = messages_of(connection, [row[1:] for row in found])
+    counts = {message.group_id: int(unread) for message, (unread, *_) in zip(newest, found, strict=True)}
     return list(zip(newest, [epoch for _, epoch, *_ in found], strict=True)), sum(counts.values())
 
 
