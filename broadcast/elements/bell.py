@@ -7,14 +7,13 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, reverse
 
 from ..access.audiences import group_for
 from ..access.identity import public_name, visitor
 from ..engine.log_lines import say
 from ..engine.process import current_process
 from ..exceptions import LogUnavailable
-from .markup import InvalidOption, PageState, audience, common, count, switch
+from .markup import InvalidOption, PageState, audience, common, count, switch, url_of
 from .received import MAX_LISTED, received
 
 
@@ -37,10 +36,11 @@ def bell(
     except LogUnavailable as error:
         current_process().health.log.fail(error)
         return ""
-    return (
-        render_to_string("broadcast/bell.html", {**context, "shadow": shadow, "links": page_state.is_first("bell")})
-        if context
-        else ""
+    if not context:
+        return ""
+    links = page_state.is_first("bell")
+    return render_to_string(
+        "broadcast/bell.html", {**context, "links": links, "nonce": page_state.nonce, "shadow": shadow}
     )
 
 
@@ -49,7 +49,7 @@ def bell_context(request: HttpRequest, group: Any, limit: int, *, personal: bool
     names = audience(request, group, personal)
     if not names:
         return {}
-    user, url = visitor(request), address("received")
+    user, url = visitor(request), url_of("broadcast:received")
     found = received(request, names, limit, by_account=bool(url))
     texts = common()
     label = texts["texts"]["notified"].replace("{n}", found.count) if found.unread else texts["texts"]["notifications"]
@@ -64,14 +64,6 @@ def bell_context(request: HttpRequest, group: Any, limit: int, *, personal: bool
         "personal": personal,
         "limit": limit,
         "url": url,
-        "read_url": address("read") if found.unread else "",
+        "read_url": url_of("broadcast:read") if found.unread else "",
         "next": request.get_full_path(),
     }
-
-
-def address(name: str) -> str:
-    """One of the app's addresses; empty where they are not mounted."""
-    try:
-        return reverse(f"broadcast:{name}")
-    except NoReverseMatch:
-        return ""
