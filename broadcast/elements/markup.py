@@ -50,7 +50,7 @@ class PageState:
     nonce: str = ""
 
     def is_first(self, kind: str) -> bool:
-        """True for the page's first element of a kind, which brings style sheet and script along."""
+        """True for the page's first element of a kind, which brings script and messages along."""
         is_first = kind not in self.kinds
         self.kinds.add(kind)
         return is_first
@@ -95,7 +95,7 @@ def announcements(
     if request is None:
         say(logging.WARNING, "broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
-    told = messages_of_django(request, display.timeout) if messages else []
+    told = messages_of_django(request, display.timeout) if messages and page_state.is_first("messages") else []
     names = audience(request, group, personal)
     current = in_the_log(request, page_state, names, display)
     if current is None:

@@ -101,12 +101,14 @@ export class Announcements extends BroadcastElement {
   }
 
   #subscribe() {
-    const places = this.places;
+    const { places } = this;
+    const names = (this.getAttribute("group") ?? "broadcast").split(" ").filter(Boolean);
     this.#listening = new AbortController();
+    this.#subscriptions = [];
+    if (!names.length) return this.tell("closed", "");
     const { signal } = this.#listening;
     const client = connect(this.getAttribute("socket") || undefined);
     client.expect(this.getAttribute("user"));
-    const names = (this.getAttribute("group") ?? "broadcast").split(" ").filter(Boolean);
     this.#subscriptions = names.flatMap((name, i) => this.#subscription(client, name, places[i]) ?? []);
     const tell = () => this.#tell(client);
     client.addEventListener("state", tell, { signal });

@@ -658,7 +658,12 @@ test("a box that was asked for by hand for a user is there at once", async () =>
 });
 
 test("a feed to read only has no box", async () => {
-  const it = await live({ html: (root) => root.replaceChildren() });
+  const it = await live({
+    html: (root) => {
+      root.replaceChildren();
+      root.removeAttribute("write");
+    },
+  });
   equal(it.form, null);
   equal(part("status").textContent, "Live");
 });
@@ -681,6 +686,6 @@ test("two feeds of a page share one socket", async () => {
   it.server.welcome({ group: "lobby", offset: 7 });
   it.server.message(8, { group: "lobby", body: "in the lobby" });
   equal([it.server.sockets.length, it.server.asked.map(({ group }) => group)], [1, ["broadcast", "lobby"]]);
-  equal([...other.querySelectorAll("[data-body]")].map((body) => body.textContent), ["in the lobby"]);
+  equal([...other.root.querySelectorAll("[data-body]")].map((body) => body.textContent), ["in the lobby"]);
   ok(!bodies().includes("in the lobby"), "each its own");
 });
