@@ -10,13 +10,13 @@ import { copyFile, readFile, readdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
+import { OLDEST } from "./browsers.mjs";
 
 const SOURCES = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = join(SOURCES, "../broadcast/static/broadcast");
 const ELEMENTS = ["announcements", "bell", "feed"];
-const TYPES = ["client/broadcast.d.ts"];
-/** The oldest browsers that the elements are for: docs/tags.md names them. */
-const TARGET = ["chrome123", "firefox128", "safari17.5"];
+const TYPES = ["client/broadcast.d.ts", "elements/elements.d.ts", "elements/react.d.ts"];
+const TARGET = ["chrome", "firefox", "safari"].map((browser) => browser + OLDEST[browser]);
 
 /** The hash of all sources, by their paths in order: broadcast's tests compute the same. */
 async function hashOfSources() {

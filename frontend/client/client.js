@@ -59,13 +59,19 @@ export class Client extends EventTarget {
     return subscription;
   }
 
-  /** The page was made for this user (empty: a guest). What is written before the server tells is meant to be theirs. */
+  /**
+   * The page was made for this user (empty: a guest; null: it does not say). What is written before the server tells is
+   * meant to be theirs. A socket of somebody else's is made anew, once: then the server's word counts.
+   */
   expect(user) {
-    if (user !== null && this.user === undefined) this.user = user || null;
+    if (user === null) return;
+    const isAnother = ![undefined, user || null].includes(this.user);
+    this.#meet(user || null);
+    if (isAnother && !this.#ending.signal.aborted) this.#connection.renew();
   }
 
-  send(group, body, { author, data, ref = newRef() } = {}) {
-    const sent = this.#outbox.post({ group, body, author, data, ref: canonical(ref) });
+  send(group, body, { author, data, ref = newRef(), signal, timeout } = {}) {
+    const sent = this.#outbox.post({ group, body, author, data, ref: canonical(ref) }, { signal, timeout });
     if (this.state === "closed") this.#giveBack();
     return sent;
   }

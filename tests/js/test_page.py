@@ -98,7 +98,7 @@ def test_someone_who_goes_on_is_named_once() -> None:
     ann = [message(offset, "ann", "hi", "user") for offset in (1, 2)]
     server = [message(offset, "Server", "hear", "server") for offset in (3, 4)]
     html = chat_html(CHAT | {"history": History("e1", 4, [*ann, *server])})
-    rows = re.findall(r"<li part[^>]*>", html)[:4]
+    rows = re.findall(r"<li data-source[^>]*>", html)[:4]
     assert [" data-follows" in row for row in rows] == [False, True, False, False]
 
 
