@@ -151,6 +151,7 @@ export class Bell extends BroadcastElement {
     this.#unlisted = Math.max(0, unread - messages.filter((message) => message.unread).length);
     this.#adopt(user ?? "", groups);
     this.#trim();
+    if (this.details.open) this.#markAll(); // it was opened before it was right
     this.#show();
   }
 
