@@ -14,7 +14,7 @@ import { OLDEST } from "./browsers.mjs";
 
 const SOURCES = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = join(SOURCES, "../broadcast/static/broadcast");
-const ELEMENTS = ["announcements", "feed"];
+const ELEMENTS = ["announcements", "bell", "feed"];
 const TYPES = ["client/broadcast.d.ts", "elements/elements.d.ts", "elements/react.d.ts"];
 const TARGET = ["chrome", "firefox", "safari"].map((browser) => browser + OLDEST[browser]);
 

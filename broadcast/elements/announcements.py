@@ -96,15 +96,17 @@ class CurrentAnnouncements:
 
 
 def current_announcements(
-    groups: Sequence[str], timeout: float, limit: int, without: Set[MessageKey]
+    groups: Sequence[str], timeout: float, limit: int, without: Set[MessageKey], user: Any = None
 ) -> CurrentAnnouncements:
     """All that are current, ``without`` those that the visitor has dismissed or sees already.
+
+    Nor those that the user with this key has dismissed, wherever that was.
 
     Raises LogUnavailable if the log cannot be read.
     """
     now = timezone.now()
     try:
-        positions, newest = current_process().log.newest_of_site(groups, now - timedelta(seconds=MAX_AGE))
+        positions, newest = current_process().log.newest_of_site(groups, now - timedelta(seconds=MAX_AGE), user)
     except NoLog:
         return CurrentAnnouncements()
     found = [announcement(message, epoch, timeout, now) for message, epoch in newest]

@@ -1,6 +1,6 @@
 /** The cookie in which this browser keeps what was dismissed: `<epoch>:<offset>.<offset>~<epoch>:…`. */
 const NAME = "broadcast_dismissed";
-const SECONDS = 8 * 86_400;
+const SECONDS = 31 * 86_400;
 const MOST_OFFSETS = 30;
 const MOST_EPOCHS = 8;
 /** By which the tabs of a browser tell each other. */
