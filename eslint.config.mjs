@@ -7,6 +7,7 @@ const ours = {
   ...Object.fromEntries(defined("frontend").map((name) => [name, "defined here"])),
   lost: "of a reset",
   properties: "of the classes of elements",
+  side: "of where a list opens: `data-side`",
 };
 
 /** What some browser lacks, and nobody misses there. */

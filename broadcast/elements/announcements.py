@@ -46,6 +46,7 @@ class Announcement:
     url: str
     timeout: float  # seconds; 0: until it is dismissed
     age: float  # seconds
+    name: str = ""  # that by which the page has its group; a signed one perhaps
 
     @property
     def key(self) -> MessageKey:

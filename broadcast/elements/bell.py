@@ -15,6 +15,7 @@ from ..engine.process import current_process
 from ..exceptions import LogUnavailable
 from .markup import InvalidOption, PageState, audience, common, count, switch, url_of
 from .received import MAX_LISTED, received
+from .texts import BELL
 
 
 def bell(
@@ -51,7 +52,7 @@ def bell_context(request: HttpRequest, group: Any, limit: int, *, personal: bool
         return {}
     user, url = visitor(request), url_of("broadcast:received")
     found = received(request, names, limit, by_account=bool(url))
-    texts = common()
+    texts = common(BELL)
     label = texts["texts"]["notified"].replace("{n}", found.count) if found.unread else texts["texts"]["notifications"]
     return {
         **texts,

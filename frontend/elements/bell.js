@@ -1,5 +1,5 @@
 import sheet from "./bell.css" with { type: "css" };
-import { draw } from "./card.js";
+import { parts } from "./card.js";
 import { isDismissed, onDismissed } from "./dismissed.js";
 import { BroadcastElement, reflect } from "./element.js";
 import { make } from "./make.js";
@@ -7,6 +7,7 @@ import { localise } from "./moment.js";
 import { markRead, onRead, readUpTo } from "./received.js";
 import { Source } from "./source.js";
 import { Streams } from "./streams.js";
+import { BELL, LEVELS } from "./texts.js";
 
 const MOST_COUNTED = 99;
 const LIMIT = 20;
@@ -14,6 +15,7 @@ const LIMIT = 20;
 /** How many announcements and messages to the reader came since its list was last opened, and the list. */
 export class Bell extends BroadcastElement {
   static sheet = sheet;
+  static texts = { ...LEVELS, ...BELL };
   static observedAttributes = ["group", "socket", "user", "own", "personal", "url", "limit", "texts"];
 
   /** How many are new that the list has no room for. */
@@ -190,13 +192,11 @@ export class Bell extends BroadcastElement {
   }
 
   #draw(one, isNew) {
-    const [sign, words] = draw(one, this.text, 0).children;
+    const { level, sign, words } = parts(one, this.text);
     const { epoch, offset, source, author } = one;
     const time = words.querySelector("time");
-    localise(time);
     if (source !== Source.SERVER) time.before(make("span", { "data-author": true, part: "author", dir: "auto" }, author), " ");
     if (isNew) words.prepend(make("b", { "data-new": true, part: "new" }, this.text("unread")));
-    const level = sign.parentElement.dataset.level;
     const attributes = { part: `item ${level}`, "data-level": level, "data-epoch": epoch, "data-offset": offset };
     return make("li", { ...attributes, "data-unread": isNew }, sign, words);
   }

@@ -1,4 +1,4 @@
-import { connect } from "../client/broadcast.js";
+import { connect } from "../client/client.js";
 
 /** The groups that an element follows, of which its attribute has several names, each from its own position. */
 export class Streams {
@@ -30,6 +30,8 @@ export class Streams {
     const { element, names } = this;
     const { places } = element;
     this.#listening = new AbortController();
+    this.#subscriptions = [];
+    if (!names.length) return element.tell("closed", "");
     const { signal } = this.#listening;
     const client = connect(element.getAttribute("socket") || undefined);
     client.expect(element.getAttribute("user"));

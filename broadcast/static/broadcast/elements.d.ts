@@ -83,7 +83,22 @@ export interface BroadcastFeedElement extends BroadcastElement {
 }
 
 /** `<broadcast-bell>`: how much is new, and the list of it. */
-export interface BroadcastBellElement extends BroadcastElement {}
+export interface BroadcastBellElement extends BroadcastElement {
+  /** The group of the reader's own, in which everything counts; empty for guests. */
+  get own(): string;
+  set own(value: string | null | undefined);
+  /** Whether the reader's own group is asked for too. */
+  get personal(): boolean;
+  set personal(value: boolean | "" | null | undefined);
+  /** The address that is asked what is new; empty where the app's addresses are not mounted. */
+  get url(): string;
+  set url(value: string | null | undefined);
+  /** How many the list has; null: the default. */
+  get limit(): number | null;
+  set limit(value: Amount);
+  /** How many are new. */
+  readonly unread: number | null;
+}
 
 declare global {
   interface HTMLElementTagNameMap {

@@ -34,6 +34,13 @@ interface Feed extends Common {
   maxBody?: number;
 }
 
+interface Bell extends Common {
+  own?: string;
+  personal?: boolean;
+  url?: string;
+  limit?: number;
+}
+
 type Props<Element, Own> = DetailedHTMLProps<Omit<HTMLAttributes<Element>, keyof Own>, Element> & Own;
 
 declare module "react" {
@@ -41,7 +48,7 @@ declare module "react" {
     interface IntrinsicElements {
       "broadcast-announcements": Props<BroadcastAnnouncementsElement, Announcements>;
       "broadcast-feed": Props<BroadcastFeedElement, Feed>;
-      "broadcast-bell": Props<BroadcastBellElement, Common>;
+      "broadcast-bell": Props<BroadcastBellElement, Bell>;
     }
   }
 }
