@@ -105,10 +105,12 @@ def announcements(
     current = replace(current, announcements=[*current.announcements, *told], limit=display.max)
     page_state.announcements |= {one.key for one in current.announcements if one.epoch}
     user = visitor(request)
+    texts = common(ANNOUNCEMENTS)
     return render_to_string(
         "broadcast/announcements.html",
         {
-            **common(ANNOUNCEMENTS),
+            **texts,
+            "more_text": texts["texts"]["more"].replace("{n}", str(len(current.waiting))),
             "links": page_state.is_first("announcements"),
             "nonce": page_state.nonce,
             "names": names,
