@@ -1,6 +1,12 @@
 import { around, focused } from "./focus.js";
 import { Place } from "./place.js";
 
+/** What is set on the element, and goes with what it shows. */
+const LOOKS = [
+  ...["paper", "ink", "quiet", "line", "accent", "success", "warning", "error"],
+  ...["gap", "layer", "font", "size", "radius"],
+].map((name) => `--broadcast-${name}`);
+
 /**
  * Keeps toasts above all else on the page, and usable: in the top layer; within a modal dialog, for what is outside one
  * cannot be used; and away from where somebody writes. A banner stands where it is.
@@ -91,6 +97,8 @@ export class TopLayer {
     const portal = document.createElement("broadcast-portal");
     portal.shadowRoot.adoptedStyleSheets = [this.element.constructor.sheet];
     portal.shadowRoot.append(this.frame);
+    const looks = getComputedStyle(this.element);
+    for (const name of LOOKS) portal.style.setProperty(name, looks.getPropertyValue(name));
     portal.left = () => this.#portal === portal && this.#follow();
     this.#portal?.remove();
     this.#portal = portal;

@@ -38,7 +38,8 @@ OPEN = {
         "document.body.append(it, dialog()); it.nextSibling.showModal(); it.showModal()"
     ),
     "one in a root": (
-        "const host = document.body.appendChild(make('div')); host.attachShadow({ mode: 'open' }).append(it); it.showModal()"
+        "const host = document.body.appendChild(make('div'));"
+        "host.attachShadow({ mode: 'open' }).append(it); it.showModal()"
     ),
     "a popover": "it.popover = 'manual'; document.body.append(it); it.showPopover()",
 }
@@ -50,11 +51,12 @@ MAKE = """
 
 
 ENDINGS = ("it.remove()", "it.popover ? it.hidePopover() : it.close()")
-CLOSE_ALL = "document.querySelectorAll('dialog').forEach((each) => each.remove())"
 
 
 def test_toasts_can_be_used_above_whatever_is_open(open_page: Open, say) -> None:
     page = open_page("/toasts/")
+    element = page.locator("broadcast-announcements")
+    element.evaluate("it => it.style.setProperty('--broadcast-ink', 'rgb(1, 2, 3)')")
     say("Before", timeout=0)
     expect(toasts(page)).to_have_text(["Before"], timeout=WAIT)
     for opening, ending in product(OPEN.values(), ENDINGS):
@@ -69,12 +71,13 @@ def test_toasts_can_be_used_above_whatever_is_open(open_page: Open, say) -> None
             button.focus()
             expect(button).to_be_focused()
             assert f"Dismiss: {each}" in Tree(page).names("button")
+            expect(button).to_have_css("color", "rgb(1, 2, 3)")
         page.get_by_role("button", name="Yes").last.focus()
         page.evaluate(f"() => {{ const it = opened.at(-1); {ending} }}")
-        page.evaluate(CLOSE_ALL)
+        page.evaluate("document.querySelectorAll('dialog').forEach((each) => each.remove())")
         dismissing(page, body).click()
         expect(toasts(page)).to_have_text(["Before"])
-        expect(page.locator("broadcast-announcements").get_by_text("Before")).to_be_visible()  # at home
+        expect(element.get_by_text("Before", exact=True)).to_be_visible()  # at home
 
 
 # Beside what is written
