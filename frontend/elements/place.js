@@ -4,7 +4,7 @@ const OPPOSITE = { bottom: "top", top: "bottom" };
 const PLACES = ["top-start", "top", "top-end", "bottom-start", "bottom", "bottom-end"];
 const WRITING = "input, textarea, select, [contenteditable]:not([contenteditable=false])";
 /** How much of the window's height toasts take where there is no room for all, in per cent; the style sheet has the same. */
-const STEPS = [75, 50, 25];
+const STEPS = [100, 75, 50, 25];
 /** With a keyboard on the screen less of its height is left than this. */
 const WITH_KEYBOARD = 0.8;
 
