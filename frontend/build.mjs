@@ -42,8 +42,13 @@ const sheets = {
   },
 };
 
-/** The rules for an element that stays in the page's own tree: there the host is the element itself. */
-const inPage = (css, tag) => css.replace(/:host\(((?:[^()]|\([^()]*\))*)\)/g, `${tag}$1`).replaceAll(":host", tag);
+/** The rules for an element that stays in the page's own tree: there the host is the element, and all the rest is within. */
+function inPage(css, tag) {
+  const keyframes = /^@keyframes [^{]+\{(?:[^{}]|\{[^{}]*\})*\}/gm;
+  const host = /:host(?:\(((?:[^()]|\([^()]*\))*)\))?( &)?/g;
+  const rules = css.replace(keyframes, "").replace(host, (_, which = "", nested) => (nested ? `${tag}${which} &` : `&${which}`));
+  return `${tag} {\n${rules}\n}\n${css.match(keyframes)?.join("\n") ?? ""}`;
+}
 
 const banner = `/*! django-live-broadcast, BSD-3-Clause. Built by "npm run build" from sources ${await hashOfSources()}. */`;
 const common = { bundle: true, minify: true, target: TARGET, banner: { js: banner }, outdir: STATIC, plugins: [sheets] };
@@ -53,7 +58,7 @@ await build({ ...common, format: "iife", entryPoints: ELEMENTS.map((name) => sou
 await build({ ...common, format: "esm", entryPoints: [source("client/broadcast.js")] });
 for (const name of ELEMENTS) {
   const css = await readFile(source(`elements/${name}.css`), "utf8");
-  const both = `${await minified(css)}\n${await minified(inPage(css, `broadcast-${name}`))}`;
+  const both = (await minified(css)) + (await minified(inPage(css, `broadcast-${name}`)));
   await writeFile(join(STATIC, `${name}.css`), `${banner}\n${both}\n`);
 }
 for (const path of TYPES) await copyFile(source(path), join(STATIC, basename(path)));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -22,11 +22,19 @@ from ..engine.history import latest
 from ..engine.log_lines import say
 from ..engine.process import current_process
 from ..exceptions import InvalidMessage, LogUnavailable
-from .announcements import COOKIE, MessageKey, current_announcements, dismissed
+from .announcements import (
+    COOKIE,
+    CurrentAnnouncements,
+    MessageKey,
+    current_announcements,
+    dismissed,
+    messages_of_django,
+)
 from .texts import differing, translated
 
 TIMEOUT = {"toasts": 10.0, "banner": 0.0}  # seconds; 0: until it is dismissed
 MAX = {"toasts": 4, "banner": 1}
+POSITIONS = ("top-start", "top", "top-end", "bottom-start", "bottom", "bottom-end")
 
 
 class InvalidOption(ValueError):
@@ -39,6 +47,7 @@ class PageState:
 
     kinds: set[str] = field(default_factory=set)
     announcements: set[MessageKey] = field(default_factory=set)
+    nonce: str = ""
 
     def is_first(self, kind: str) -> bool:
         """True for the page's first element of a kind, which brings style sheet and script along."""
@@ -50,52 +59,85 @@ class PageState:
 # Announcements
 
 
+@dataclass(slots=True)
+class Display:
+    """How announcements are shown, as the tag's options say it. Raises InvalidOption."""
+
+    shape: Any
+    timeout: Any
+    max: Any
+    position: Any
+    shadow: Any
+
+    def __post_init__(self) -> None:
+        self.shape = one_of(self.shape, TIMEOUT, "as")
+        self.timeout = TIMEOUT[self.shape] if self.timeout is None else seconds(self.timeout, "timeout")
+        self.max = MAX[self.shape] if self.max is None else count(self.max, "max")
+        self.position = one_of(self.position, POSITIONS, "position")
+        self.shadow = switch(self.shadow, "shadow")
+
+
 def announcements(
     request: HttpRequest | None,
     page_state: PageState,
     group: Any,
-    shape: Any,
+    display: Display,
     *,
     personal: Any,
-    timeout: Any,
-    limit: Any,
+    messages: Any,
 ) -> str:
     """The announcements that are current for the visitor, and where the page hears of more.
 
-    Empty for visitors who may see none. While the log cannot be read, and on a page that is made without a
-    request, as Django makes that of an error 500, the page goes without.
+    Empty for visitors who may see none, if there are no ``messages`` of Django's to show. While the log cannot be read,
+    and on a page that is made without a request, as Django makes that of an error 500, the page goes without.
     """
-    shape = one_of(shape, TIMEOUT, "as")
-    timeout = TIMEOUT[shape] if timeout is None else seconds(timeout, "timeout")
-    personal = switch(personal, "personal")
-    limit = MAX[shape] if limit is None else count(limit, "max")
+    personal, messages = switch(personal, "personal"), switch(messages, "messages")
     if request is None:
         say(logging.WARNING, "broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
-    try:
-        names = audience(request, group, personal)
-        if not names:
-            return ""
-        gone = dismissed(request.COOKIES.get(COOKIE, ""))
-        current = current_announcements(
-            [plain_name(name) for name in names], timeout, limit, gone | page_state.announcements
-        )
-    except LogUnavailable as error:
-        current_process().health.log.fail(error)  # the page is worth more than what is announced on it
+    told = messages_of_django(request, display.timeout) if messages else []
+    names = audience(request, group, personal)
+    current = in_the_log(request, page_state, names, display)
+    if current is None:
+        names, current = [], CurrentAnnouncements()
+    if not names and not told:
         return ""
-    page_state.announcements |= {one.key for one in current.announcements}
+    current = replace(current, announcements=[*current.announcements, *told], limit=display.max)
+    page_state.announcements |= {one.key for one in current.announcements if one.epoch}
+    user = visitor(request)
     return render_to_string(
         "broadcast/announcements.html",
         {
             **common(),
             "links": page_state.is_first("announcements"),
+            "nonce": page_state.nonce,
             "names": names,
             "board": current,
-            "shape": shape,
-            "timeout": timeout,
-            "max": limit,
+            "shape": display.shape,
+            "timeout": display.timeout,
+            "max": display.max,
+            "position": display.position,
+            "shadow": display.shadow,
+            "user_name": public_name(user) if user is not None else "",
+            "dismiss_url": dismiss_url(),
+            "next": request.get_full_path(),
         },
     )
+
+
+def in_the_log(
+    request: HttpRequest, page_state: PageState, names: list[str], display: Display
+) -> CurrentAnnouncements | None:
+    """What is current in the groups of these names; None while the log cannot be read."""
+    if not names:
+        return CurrentAnnouncements()
+    gone = dismissed(request.COOKIES.get(COOKIE, "")) | page_state.announcements
+    groups = [plain_name(name) for name in names]
+    try:
+        return current_announcements(groups, display.timeout, display.max, gone)
+    except LogUnavailable as error:
+        current_process().health.log.fail(error)  # the page is worth more than what is announced on it
+        return None
 
 
 def audience(request: HttpRequest, group: Any, personal: bool) -> list[str]:
@@ -124,9 +166,18 @@ def name_for(to: Any, user: Any) -> str:
 # The feed
 
 
-def feed(request: HttpRequest | None, page_state: PageState, group: Any, *, write: Any, limit: Any, title: Any) -> str:
+def feed(
+    request: HttpRequest | None,
+    page_state: PageState,
+    group: Any,
+    *,
+    write: Any,
+    limit: Any,
+    title: Any,
+    shadow: Any,
+) -> str:
     """A group's latest messages, and where the page hears of more; nothing for who may not read them."""
-    write = switch(write, "write")
+    write, shadow = switch(write, "write"), switch(shadow, "shadow")
     limit = conf.PAGE_MESSAGES if limit is None else count(limit, "limit")
     if request is None:
         raise ImproperlyConfigured(
@@ -140,7 +191,10 @@ def feed(request: HttpRequest | None, page_state: PageState, group: Any, *, writ
     except LogUnavailable as error:
         current_process().health.log.fail(error)
         return ""
-    return render_to_string("broadcast/feed.html", {**context, "links": page_state.is_first("feed")})
+    links = page_state.is_first("feed")
+    return render_to_string(
+        "broadcast/feed.html", {**context, "links": links, "nonce": page_state.nonce, "shadow": shadow}
+    )
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:
@@ -168,8 +222,17 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
 
 def log_url() -> str:
     """The address of the log, for links and forms; empty where the app's addresses are not mounted."""
+    return url_of("broadcast:log")
+
+
+def dismiss_url() -> str:
+    """The address to which a dismissal is posted; empty where the app's addresses are not mounted."""
+    return url_of("broadcast:dismissed")
+
+
+def url_of(view: str) -> str:
     try:
-        return reverse("broadcast:log")
+        return reverse(view)
     except NoReverseMatch:
         return ""
 

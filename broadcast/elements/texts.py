@@ -9,7 +9,9 @@ from django.utils.translation import gettext, gettext_noop, trans_real
 
 TEXTS = {
     "announcements": gettext_noop("Announcements"),
-    "dismiss": gettext_noop("Dismiss"),
+    "dismiss_one": gettext_noop("Dismiss: {n}"),
+    "more": gettext_noop("{n} more"),
+    "clear": gettext_noop("Dismiss all"),
     "info": gettext_noop("Information"),
     "success": gettext_noop("Success"),
     "warning": gettext_noop("Warning"),

@@ -9,7 +9,8 @@ from typing import Any
 from django import template
 from django.http import HttpRequest
 
-from ..elements.markup import InvalidOption, PageState, announcements, feed
+from ..elements.markup import Display, InvalidOption, PageState, announcements, feed
+from ..elements.nonce import nonce_attribute
 from ..groups import DEFAULT_GROUP
 
 register = template.Library()
@@ -23,6 +24,9 @@ def broadcast_announcements(
     personal: Any = True,
     timeout: Any = None,
     max: Any = None,  # noqa: A002
+    position: Any = "bottom-end",
+    messages: Any = False,
+    shadow: Any = True,
     **others: Any,
 ) -> str:
     """The site's announcements, as toasts or a banner, on every page that has this tag.
@@ -31,17 +35,28 @@ def broadcast_announcements(
     """
     shape = others.pop("as", "toasts")  # no parameter of Python's can have that name
     if others:
-        known = "group, personal, as, timeout and max"
+        known = "group, personal, as, timeout, max, position, messages and shadow"
         raise template.TemplateSyntaxError(f"'broadcast_announcements' takes {known}; it came with {min(others)!r}.")
     with named("broadcast_announcements"):
         return announcements(
-            request_in(context), page_state_of(context), group, shape, personal=personal, timeout=timeout, limit=max
+            request_in(context),
+            page_state_of(context),
+            group,
+            Display(shape, timeout, max, position, shadow),
+            personal=personal,
+            messages=messages,
         )
 
 
 @register.simple_tag(takes_context=True)
 def broadcast_feed(
-    context: template.Context, group: Any, *, write: Any = False, limit: Any = None, title: Any = ""
+    context: template.Context,
+    group: Any,
+    *,
+    write: Any = False,
+    limit: Any = None,
+    title: Any = "",
+    shadow: Any = True,
 ) -> str:
     """A group's messages, live; with ``write=True`` also a box to write in for those who may.
 
@@ -49,7 +64,15 @@ def broadcast_feed(
     with a model instance, to whoever gets the page. docs/tags.md has all the options.
     """
     with named("broadcast_feed"):
-        return feed(request_in(context), page_state_of(context), group, write=write, limit=limit, title=title)
+        return feed(
+            request_in(context), page_state_of(context), group, write=write, limit=limit, title=title, shadow=shadow
+        )
+
+
+@register.simple_tag(takes_context=True)
+def broadcast_nonce(context: template.Context) -> str:
+    """The attribute ``nonce`` of the app's own pages, where the site's policy has one."""
+    return nonce_attribute(context.get("csp_nonce"), request_in(context))
 
 
 @contextmanager
@@ -68,6 +91,7 @@ def page_state_of(context: template.Context) -> PageState:
     """
     shared: Any = context.render_context.dicts[0]
     page_state: PageState = shared.setdefault("broadcast_drawn", PageState())
+    page_state.nonce = nonce_attribute(context.get("csp_nonce"), request_in(context))
     return page_state
 
 

@@ -1,179 +1,311 @@
-import { connect, newRef } from "../client/broadcast.js";
-import { dismiss, isDismissed } from "./dismissed.js";
+import { connect } from "../client/broadcast.js";
+import { page } from "../client/page.js";
+import sheet from "./announcements.css" with { type: "css" };
+import { draw, isUrgent, keyOf, rankOf, spoken } from "./card.js";
+import { dismiss, isDismissed, onDismissed } from "./dismissed.js";
+import { BroadcastElement, reflect } from "./element.js";
 import { make } from "./make.js";
+import { localise } from "./moment.js";
 import { Source } from "./source.js";
-import { textsOf } from "./texts.js";
+import { Swipe } from "./swipe.js";
+import { TopLayer } from "./top.js";
 
-const LEVELS = ["info", "success", "warning", "error"];
-/** Where an announcement may lead: nothing that runs. */
-const LINK = /^(https?:\/\/|[/?#.])/i;
 const TICK_MS = 250;
-/** What came and is shown: by one element of the page, however many hear of it. @type {WeakSet<object>} */
-const shownFrames = new WeakSet();
-/** What was dismissed here, or had its time, by its key: no copy of the page brings it back. @type {Set<string>} */
-const gone = new Set();
+/** How long a sentence stays for screen readers to take up. */
+const SPOKEN_MS = 5_000;
+const MOST = { banner: 1, toasts: 4 };
+const MOVING = "(prefers-reduced-motion: no-preference)";
 
 /** What the site says, as toasts or a banner: it stays until it is dismissed or its time is over. */
-export class Announcements extends HTMLElement {
+export class Announcements extends BroadcastElement {
+  static sheet = sheet;
+  static observedAttributes = ["group", "socket", "user", "texts", "as", "position", "timeout", "max"];
+
   #subscriptions = [];
-  /** What is shown, oldest first. @type {Set<HTMLElement>} */
-  #shown = new Set();
+  #listening;
   #next;
-  #ending;
+  #isExpanded = false;
   /** Where the keyboard was before it came here. */
   #before;
+  #top;
 
-  connectedCallback() {
-    this.text = textsOf(this);
-    this.#frame();
-    for (const article of this.querySelectorAll("article")) if (isGone(article.dataset)) article.remove();
-    this.#shown = new Set(this.querySelectorAll("article"));
-    this.#ending = new AbortController();
-    const { signal } = this.#ending;
-    this.addEventListener("click", (event) => this.#clicked(event), { signal });
-    this.addEventListener("focusin", (event) => this.#entered(event), { signal });
+  build() {
+    return make(
+      "div",
+      { "data-frame": true, part: "frame" },
+      make("div", { role: "alert", "aria-atomic": "false", "data-urgent-news": true }),
+      make("div", { role: "status", "aria-atomic": "false", "data-news": true }),
+      make("div", { "data-cards": true, part: "cards" }),
+      make(
+        "div",
+        { "data-tools": true, part: "tools" },
+        make("button", { type: "button", "data-more": true, part: "more", hidden: true }),
+        make("button", { type: "button", "data-clear": true, part: "clear", hidden: true }),
+      ),
+    );
+  }
+
+  opened(signal) {
+    for (const card of this.#cards) {
+      if (isGone(card.dataset)) card.remove();
+      else card.querySelectorAll("time").forEach(localise);
+    }
+    const { frame } = this;
+    frame.addEventListener("click", (event) => this.#clicked(event), { signal });
+    frame.addEventListener("focusin", (event) => this.#entered(event), { signal });
     document.addEventListener("keydown", (event) => this.#pressed(event), { signal });
+    onDismissed(({ epoch, offset }) => this.#leave(this.#find({ epoch, offset })), signal);
+    new Swipe(frame, (card) => this.#dismiss(card), signal);
+    this.#top ??= new TopLayer(this, frame);
+    this.#top.open(signal);
     this.#subscribe();
-    this.#run();
+    this.#arrange();
   }
 
-  disconnectedCallback() {
-    this.#ending.abort();
+  closed() {
     clearTimeout(this.#next);
-    this.#subscriptions.forEach((subscription) => subscription.close());
-    this.#keepPlace();
+    this.#unsubscribe();
+    this.#top.close();
+    this.#keep();
   }
 
-  /** Should it be put back, or a copy of it, that goes on from here. */
-  #keepPlace() {
-    const positions = this.#subscriptions.map(({ position }) => position);
-    this.setAttribute("epoch", positions.map(({ epoch }) => epoch).join(" "));
-    this.setAttribute("offset", positions.map(({ offset }) => offset ?? "").join(" "));
+  changed(names) {
+    if (names.has("group") || names.has("socket") || names.has("user")) this.#follow(names.has("group"));
+    this.#top.open();
+    this.#arrange();
   }
 
-  #frame() {
-    if (this.firstElementChild) return;
-    this.setAttribute("role", "region");
-    this.setAttribute("aria-label", this.text("announcements"));
-    this.append(make("div", { role: "alert", "aria-atomic": "false" }), make("div", { role: "status", "aria-atomic": "false" }));
+  /**
+   * Shows something of the page's own, in the place and by the rules of the site's: `body`, and perhaps `title`, `level`, `url`
+   * and `timeout` in seconds. What it returns can be dismissed. Nobody else sees it, and it is gone with the page.
+   */
+  show({ body, ...data }) {
+    const card = this.#add({ body: String(body), data });
+    return { dismiss: () => this.#leave(card) };
+  }
+
+  /** Whether it is among what is shown or waits, by its key. */
+  has(key) {
+    return this.#cards.some(({ dataset }) => keyOf(dataset) === key);
+  }
+
+  // What comes
+
+  #follow(isOther) {
+    this.#unsubscribe();
+    if (isOther) {
+      for (const card of this.#cards) if (card.dataset.epoch) card.remove();
+      this.forgetPosition();
+    }
+    this.#subscribe();
   }
 
   #subscribe() {
-    const list = (name, fallback = "") => (this.getAttribute(name) ?? fallback).split(" ");
-    const client = connect(this.getAttribute("socket") ?? undefined);
-    const [epochs, offsets] = [list("epoch"), list("offset")];
-    this.#subscriptions = list("group", "broadcast").map((name, i) => {
-      const subscription = client.subscribe(name, epochs[i] ? { epoch: epochs[i], offset: Number(offsets[i]) } : {});
+    const places = this.places;
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
+    const client = connect(this.getAttribute("socket") || undefined);
+    client.expect(this.getAttribute("user"));
+    const names = (this.getAttribute("group") ?? "broadcast").split(" ").filter(Boolean);
+    this.#subscriptions = names.flatMap((name, i) => this.#subscription(client, name, places[i]) ?? []);
+    const tell = () => this.#tell(client);
+    client.addEventListener("state", tell, { signal });
+    for (const one of this.#subscriptions) {
+      for (const event of ["live", "ended"]) one.addEventListener(event, tell, { signal });
+    }
+    tell();
+  }
+
+  #subscription(client, name, position) {
+    try {
+      const subscription = client.subscribe(name, position);
       subscription.addEventListener("message", ({ detail }) => this.#hear(detail, subscription.position.epoch));
-      subscription.addEventListener("moved", () => this.#keepPlace());
+      subscription.addEventListener("moved", () => this.#keep());
       return subscription;
-    });
+    } catch (error) {
+      console.error(`<${this.localName}>: ${error.message}`);
+    }
+  }
+
+  #unsubscribe() {
+    this.#listening?.abort();
+    for (const subscription of this.#subscriptions) subscription.close();
+  }
+
+  #tell(client) {
+    const followed = this.#subscriptions.filter(({ isOver }) => !isOver);
+    const isWaiting = client.state === "live" && followed.some(({ live }) => !live);
+    this.tell(!followed.length ? "closed" : isWaiting ? "connecting" : client.state, client.reason);
+  }
+
+  #keep() {
+    this.keep(this.#subscriptions.map(({ position }) => position));
   }
 
   #hear(frame, epoch) {
     if (frame.source !== Source.SERVER || isShown(frame, epoch) || isGone({ ...frame, epoch })) return;
-    const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, detail: frame });
-    if (this.dispatchEvent(event)) this.#show(frame, epoch);
+    const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, composed: true, detail: frame });
+    if (!this.dispatchEvent(event)) return;
+    page.shown.add(frame);
+    this.#add({ ...frame, epoch });
   }
 
-  #show(frame, epoch) {
-    shownFrames.add(frame);
-    const { body, offset, data, ref } = frame;
-    const { level: named, title, url, timeout } = data ?? {};
-    const level = LEVELS.includes(named) ? named : "info";
-    const seconds = typeof timeout === "number" && timeout >= 0 ? timeout : this.#number("timeout", 10);
-    const head = typeof title === "string" && title;
-    const linked = (text) => (typeof url === "string" && LINK.test(url) ? make("a", { href: url }, text) : text);
-    const article = make(
-      "article",
-      {
-        "data-level": level,
-        "data-epoch": epoch,
-        "data-offset": offset,
-        "data-ref": ref ?? newRef(),
-        "data-left-ms": seconds * 1000,
-      },
-      make("span", { role: "img", "aria-label": this.text(level) }),
-      make(
-        "div",
-        {},
-        head && make("p", { "data-title": true, dir: "auto" }, linked(head)),
-        make("p", { "data-body": true, dir: "auto" }, head ? body : linked(body)),
-      ),
-      make("button", { type: "button", "aria-label": this.text("dismiss") }),
-    );
-    const isUrgent = level === "warning" || level === "error";
-    this.querySelector(isUrgent ? "[role=alert]" : "[role=status]").append(article);
-    this.#shown.add(article);
-    const surplus = this.#shown.size - this.#number("max", 4);
-    for (const oldest of [...this.#shown].slice(0, Math.max(0, surplus))) this.#remove(oldest);
+  // What is shown
+
+  get #cards() {
+    return [...this.part("cards").children].filter((card) => !card.hasAttribute("data-leaving"));
+  }
+
+  #find(one) {
+    const key = keyOf(one);
+    return this.#cards.find(({ dataset }) => key && keyOf(dataset) === key);
+  }
+
+  #add(one) {
+    const card = draw(one, this.text, this.number("timeout", this.getAttribute("as") === "banner" ? 0 : 10));
+    localise(card.querySelector("time"));
+    card.setAttribute("data-new", "");
+    card.addEventListener("animationend", () => card.removeAttribute("data-new"), { once: true });
+    this.part("cards").append(card);
+    this.#top.raise();
+    this.#arrange();
+    this.#speak(card);
+    return card;
+  }
+
+  /** Those that matter most are shown, and of these the newest; what does not fit waits, and is counted. */
+  #arrange() {
+    const cards = this.#cards;
+    const most = this.#isExpanded ? Infinity : Math.max(1, this.number("max", MOST[this.getAttribute("as")] ?? MOST.toasts));
+    const shown = new Set([...cards].reverse().sort((a, b) => rankOf(b) - rankOf(a)).slice(0, most));
+    for (const card of cards) card.hidden = !shown.has(card);
+    this.#label("more", "more", cards.length - shown.size);
+    this.#label("clear", "clear", cards.length > 1 ? cards.length : 0);
+    this.toggleAttribute("data-empty", !cards.length);
+    this.#name(cards.length > 0);
+    this.#top.place();
     this.#run();
+    this.#keep();
   }
 
-  #number(name, fallback) {
-    return Number(this.getAttribute(name) ?? fallback);
+  #label(part, text, n) {
+    const button = this.part(part);
+    button.hidden = n === 0;
+    button.textContent = this.text(text, n);
+  }
+
+  /** A landmark, where there is something to go to. */
+  #name(isSomething) {
+    const { frame } = this;
+    for (const [name, value] of Object.entries({ role: "region", "aria-label": this.text("announcements"), tabindex: "-1" })) {
+      if (isSomething) frame.setAttribute(name, value);
+      else frame.removeAttribute(name);
+    }
+  }
+
+  /** In a live region that was there before: a region that comes with its text is not spoken by all. */
+  #speak(card) {
+    const said = make("p", {}, spoken(card));
+    this.part(isUrgent(card) ? "urgent-news" : "news").append(said);
+    setTimeout(() => said.remove(), SPOKEN_MS);
   }
 
   #run() {
     clearTimeout(this.#next);
-    const timed = [...this.#shown].filter(({ dataset }) => dataset.leftMs > 0);
+    const timed = this.#cards.filter(({ hidden, dataset }) => !hidden && dataset.leftMs > 0);
     if (timed.length) this.#next = setTimeout(() => this.#pass(timed), TICK_MS);
   }
 
   /** Time goes by only for those who could read. */
   #pass(timed) {
-    const isRead = document.hidden || this.matches(":hover, :focus-within");
-    if (!isRead) for (const article of timed) if ((article.dataset.leftMs -= TICK_MS) <= 0) this.#finish(article);
+    const isRead = document.hidden || this.frame.matches(":is(:hover, :focus-within)");
+    const over = isRead ? [] : timed.filter(({ dataset }) => (dataset.leftMs -= TICK_MS) <= 0);
+    for (const card of over) this.#leave(card);
     this.#run();
   }
 
+  // What the reader does
+
   #entered({ relatedTarget }) {
-    if (relatedTarget && !this.contains(relatedTarget)) this.#before = relatedTarget;
+    if (relatedTarget && !this.frame.contains(relatedTarget)) this.#before = relatedTarget;
   }
 
-  #clicked({ target }) {
-    if (target.closest("button")) this.#dismiss(target.closest("article"));
+  #clicked(event) {
+    const button = event.target.closest("button");
+    if (!button) return;
+    event.preventDefault(); // without a script it sends a form
+    if (button.hasAttribute("data-clear")) for (const card of this.#cards) this.#dismiss(card);
+    else if (button.hasAttribute("data-more")) this.#expand();
+    else this.#dismiss(button.closest("article"));
   }
 
-  #pressed({ key }) {
-    if (key !== "Escape") return;
-    const article = this.querySelector("article:focus-within") ?? this.querySelector("article:hover");
-    if (article) this.#dismiss(article);
+  #expand() {
+    this.#isExpanded = true;
+    this.#arrange();
+    this.frame.focus();
   }
 
-  #dismiss(article) {
-    const { epoch, offset } = article.dataset;
-    if (epoch && offset) dismiss(epoch, offset);
-    this.#finish(article);
+  #pressed(event) {
+    const { frame } = this;
+    if (event.key === "F6" && this.#cards.length && !event.defaultPrevented) {
+      event.preventDefault();
+      if (frame.matches(":focus-within")) return this.#before?.focus();
+      this.#before = document.activeElement;
+      frame.focus();
+    }
+    if (event.key !== "Escape") return;
+    const card = frame.querySelector("article:focus-within") ?? frame.querySelector("article:hover");
+    if (card) this.#dismiss(card);
+  }
+
+  #dismiss(card) {
+    const { epoch, offset, group } = card.dataset;
+    if (epoch && offset) dismiss({ epoch, offset, group }, this.getAttribute("dismiss-url"));
+    this.#leave(card);
   }
 
   /** Takes one away for good. */
-  #finish(article) {
-    const key = keyOf(article.dataset);
-    if (key) gone.add(key);
-    this.#remove(article);
-  }
-
-  #remove(article) {
-    const hadFocus = article.contains(document.activeElement);
-    article.remove();
-    this.#shown.delete(article);
-    if (hadFocus) (this.querySelector("button") ?? this.#before)?.focus();
+  #leave(card) {
+    if (!card) return;
+    const hadFocus = card.matches(":focus-within");
+    const key = keyOf(card.dataset);
+    if (key) page.gone.add(key);
+    card.setAttribute("data-leaving", "");
+    vanish(card);
+    if (this.#cards.length <= 1) this.#isExpanded = false;
+    this.#arrange();
+    if (hadFocus) (this.part("cards").querySelector("article:not([data-leaving], [hidden]) button") ?? this.#before)?.focus();
   }
 }
 
-/** What is known of an article or a frame in every copy of it; nothing of an article that a site drew by itself. */
-const keyOf = ({ epoch, offset, ref }) => (offset ? `${epoch}:${offset}` : ref);
+function vanish(card) {
+  if (document.hidden || !matchMedia(MOVING).matches) return card.remove();
+  card.animate({ opacity: 0, scale: 0.96 }, { duration: 150, fill: "forwards" }).finished.finally(() => card.remove());
+}
 
 /** Whether it was dismissed or had its time, on this page or another of the browser's. */
 function isGone(one) {
-  return gone.has(keyOf(one)) || isDismissed(one.epoch, one.offset);
+  return page.gone.has(keyOf(one)) || isDismissed(one.epoch, one.offset);
 }
 
 /** Whether an element of the page has it: heard it first, or was served with it. */
 function isShown(frame, epoch) {
-  const place = `[data-epoch="${CSS.escape(epoch)}"][data-offset="${frame.offset}"]`;
-  return shownFrames.has(frame) || document.querySelector(`broadcast-announcements article${place}`) !== null;
+  const key = keyOf({ ...frame, epoch });
+  const others = [...document.querySelectorAll("broadcast-announcements")].filter(({ root }) => root);
+  return page.shown.has(frame) || others.some((other) => other.has(key));
 }
 
-customElements.define("broadcast-announcements", Announcements);
+reflect(Announcements, {
+  group: String,
+  socket: String,
+  epoch: String,
+  offset: String,
+  user: String,
+  texts: String,
+  shadow: String,
+  as: String,
+  position: String,
+  timeout: Number,
+  max: Number,
+});
+if (!customElements.get("broadcast-announcements")) customElements.define("broadcast-announcements", Announcements);

@@ -1,6 +1,6 @@
 /**
  * The box in which a message is written, and what is to be said about it. `send(message)` returns why it cannot, or
- * nothing; `name` is null where the author is signed in.
+ * nothing; `name` is null where the author is signed in; `maxBody()` is how many characters a message may have.
  */
 export class Composer {
   constructor(form, { text, maxBody, name, send }) {
@@ -73,7 +73,7 @@ export class Composer {
 
   // Characters as the server counts them: code points, not UTF-16 units.
   #surplus() {
-    return [...this.box.value.trimEnd()].length - this.maxBody;
+    return [...this.box.value.trimEnd()].length - this.maxBody();
   }
 
   #tooLong() {
@@ -82,7 +82,7 @@ export class Composer {
 
   #measure() {
     const surplus = this.#surplus();
-    this.counter.textContent = surplus > -this.maxBody / 10 ? String(-surplus) : "";
+    this.counter.textContent = surplus > -this.maxBody() / 10 ? String(-surplus) : "";
     this.box.setAttribute("aria-invalid", String(surplus > 0));
     this.say(surplus > 0 ? this.#tooLong() : "");
   }

@@ -1,52 +1,68 @@
 import { connect, newRef } from "../client/broadcast.js";
 import { Composer } from "./composer.js";
+import { BroadcastElement, reflect } from "./element.js";
+import sheet from "./feed.css" with { type: "css" };
 import { form, frame } from "./frame.js";
 import { MessageLog } from "./log.js";
 import { GuestName } from "./name.js";
 import { Source } from "./source.js";
 import { Status } from "./status.js";
-import { textsOf } from "./texts.js";
-import { groupOf } from "../client/wire.js";
 
 /** A group's messages, live, and perhaps a box to write in. */
-export class Feed extends HTMLElement {
+export class Feed extends BroadcastElement {
+  static sheet = sheet;
+  static observedAttributes = ["group", "socket", "user", "texts", "write", "max-body"];
+
   /** What was written here and is on its way, by its ref. */
   #rows = new Map();
   /** What is in the log and not heard yet, by its ref: the answer overtook what was missed. */
   #answered = new Map();
-  #ending;
+  #listening;
+  /** Whose box it is: known of one that was made here. */
+  #writer;
+  #text = (...words) => this.text(...words);
 
-  connectedCallback() {
-    this.text = textsOf(this);
-    if (!this.querySelector("[data-messages]")) this.append(...frame(this.text));
-    this.client = connect(this.getAttribute("socket") ?? undefined);
-    this.client.expect(this.getAttribute("user"));
-    this.log ??= new MessageLog(this, this.text);
+  build() {
+    return frame(this.text);
+  }
+
+  opened() {
+    this.log ??= new MessageLog(this.frame, this.#text);
     this.log.open();
     this.#adopt();
     this.status ??= new Status(this);
-    this.#ending = new AbortController();
+    this.#subscribe();
     this.#compose();
     this.#addBox();
-    this.#subscribe();
-    this.client.addEventListener("delayed", ({ detail }) => this.#note(detail.ref, detail.body), {
-      signal: this.#ending.signal,
-    });
   }
 
-  disconnectedCallback() {
-    this.#ending.abort();
+  closed() {
+    this.#unsubscribe();
     this.log.close();
     this.status.close();
-    this.subscription.close();
-    this.#keepPlace();
+    this.#keep();
   }
 
-  /** Should it be put back, or a copy of it, that goes on from here. */
-  #keepPlace() {
-    const { epoch, offset } = this.subscription.position;
-    this.setAttribute("epoch", epoch);
-    this.setAttribute("offset", offset ?? "");
+  changed(names) {
+    if (["write", "user", "texts"].some((name) => names.has(name))) this.#removeBox();
+    if (["group", "socket", "user"].some((name) => names.has(name))) this.#follow(names.has("group"));
+    this.#compose();
+    this.#addBox();
+  }
+
+  #follow(isOther) {
+    this.#unsubscribe();
+    if (isOther) {
+      this.#rows.clear();
+      this.#answered.clear();
+      this.log.clear();
+      this.forgetPosition();
+    }
+    this.#subscribe();
+  }
+
+  #keep() {
+    if (this.subscription) this.keep([this.subscription.position]);
   }
 
   /** In a copy, what was on its way is heard like all else, and what came back can be restored. */
@@ -57,70 +73,89 @@ export class Feed extends HTMLElement {
     }
   }
 
-  /** The group's own name; `group` may be a signed one. */
-  get group() {
-    return groupOf(this.getAttribute("group") ?? "broadcast");
-  }
-
   /** Who reads: the name of a user, empty for guests. */
-  get user() {
+  get #reader() {
     return this.getAttribute("user") ?? this.client?.user ?? "";
   }
 
   /** A box that was asked for by hand comes when it is known whose it is. */
   #addBox() {
     const isKnown = this.hasAttribute("user") || this.client.user !== undefined;
-    if (!this.hasAttribute("write") || !isKnown || this.querySelector("form")) return;
-    this.setAttribute("user", this.user);
-    this.append(form(this.text, this.user));
+    if (![undefined, this.#reader].includes(this.#writer)) this.#removeBox();
+    if (!this.hasAttribute("write") || !isKnown || this.frame.querySelector("form")) return;
+    this.#writer = this.#reader;
+    this.frame.append(form(this.text, this.#writer));
     this.#compose();
   }
 
+  #removeBox() {
+    this.frame.querySelector("form")?.remove();
+    this.composer = this.#writer = undefined;
+  }
+
   #compose() {
-    const form = this.querySelector("form");
+    const form = this.frame.querySelector("form");
     this.composer ??=
       form &&
       new Composer(form, {
-        text: this.text,
-        maxBody: Number(this.getAttribute("max-body") ?? 4000),
-        name: form.elements.author ? new GuestName(this.text) : null,
+        text: this.#text,
+        maxBody: () => this.number("max-body", 4000),
+        name: form.elements.author ? new GuestName(this.#text) : null,
         send: (message) => this.#send(message),
       });
   }
 
   #subscribe() {
-    const [epoch, offset] = [this.getAttribute("epoch"), this.getAttribute("offset")];
-    const position = epoch ? { epoch, offset: Number(offset) } : {};
-    this.subscription = this.client.subscribe(this.getAttribute("group") ?? "broadcast", position);
-    this.subscription.addEventListener("message", ({ detail }) => this.#hear(detail));
-    this.subscription.addEventListener("live", () => this.#addBox());
-    this.subscription.addEventListener("lost", () => this.log.divide());
-    this.subscription.addEventListener("moved", () => this.#moved());
-    this.subscription.addEventListener("ended", () => this.#showSkipped());
-    this.status.follow(this.client, this.subscription, this.#ending.signal);
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
+    this.client = connect(this.getAttribute("socket") || undefined);
+    this.client.expect(this.getAttribute("user"));
+    this.client.addEventListener("delayed", ({ detail }) => this.#note(detail.ref, detail.body), { signal });
+    this.subscription = this.#subscription();
+    this.subscription?.addEventListener("message", ({ detail }) => this.#hear(detail));
+    this.subscription?.addEventListener("live", () => this.#addBox());
+    this.subscription?.addEventListener("lost", () => this.log.divide());
+    this.subscription?.addEventListener("moved", () => this.#moved());
+    this.subscription?.addEventListener("ended", () => this.#showSkipped());
+    this.status.follow(this.client, this.subscription, signal);
+  }
+
+  /** None where the group has no name that could be one: then nothing is read or sent, rather than something else. */
+  #subscription() {
+    try {
+      return this.client.subscribe(this.getAttribute("group") ?? "broadcast", this.places[0]);
+    } catch (error) {
+      console.error(`<${this.localName}>: ${error.message}`);
+    }
+  }
+
+  #unsubscribe() {
+    this.#listening?.abort();
+    this.subscription?.close();
   }
 
   #hear(message) {
-    const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, detail: message });
+    const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, composed: true, detail: message });
     if (this.dispatchEvent(event)) this.#show(message, this.#rows.has(message.ref));
     this.#forget(message.ref);
   }
 
   #moved() {
-    this.#keepPlace();
+    this.#keep();
     this.#showSkipped();
   }
 
   #show(message, isOwn) {
-    this.log.add(message, isOwn || (message.source === Source.USER && message.author === this.user));
+    this.log.add(message, isOwn || (message.source === Source.USER && message.author === this.#reader));
   }
 
   #send({ body, author }) {
-    if (this.client.user !== undefined && this.client.user !== (this.user || null)) return this.text("changed");
+    if (!this.subscription) return this.text("closed");
+    if (this.client.user !== undefined && this.client.user !== (this.#reader || null)) return this.text("changed");
     const ref = newRef();
     const source = author ? Source.GUEST : Source.USER;
-    this.#rows.set(ref, this.log.expect({ source, author: author ?? this.user, body, ref }));
-    this.client.send(this.group, body, { author, ref }).then(
+    this.#rows.set(ref, this.log.expect({ source, author: author ?? this.#reader, body, ref }));
+    this.client.send(this.subscription.group, body, { author, ref }).then(
       (message) => this.#sent(message),
       (error) => this.#returned(ref, body, this.#reason(error)),
     );
@@ -150,13 +185,14 @@ export class Feed extends HTMLElement {
   }
 
   #returned(ref, body, reason) {
-    if (!this.composer.isEmpty) return this.#keep(ref, reason);
+    if (!this.#rows.has(ref)) return; // the element shows another group by now
+    if (!this.composer.isEmpty) return this.#holdBack(ref, reason);
     this.#forget(ref);
     this.composer.restore(body);
     this.composer.say(reason);
   }
 
-  #keep(ref, reason) {
+  #holdBack(ref, reason) {
     const row = this.#note(ref, reason);
     row.dataset.failed = "";
     row.querySelector("[data-restore]").hidden = false;
@@ -186,4 +222,15 @@ export class Feed extends HTMLElement {
   }
 }
 
-customElements.define("broadcast-feed", Feed);
+reflect(Feed, {
+  group: String,
+  socket: String,
+  epoch: String,
+  offset: String,
+  user: String,
+  texts: String,
+  shadow: String,
+  write: Boolean,
+  maxBody: Number,
+});
+if (!customElements.get("broadcast-feed")) customElements.define("broadcast-feed", Feed);

@@ -68,20 +68,33 @@ export class MessageLog {
     this.sizes.disconnect();
   }
 
+  /** Begins anew, for another group. */
+  clear() {
+    this.list.replaceChildren();
+    this.pending.replaceChildren();
+    this.follow();
+  }
+
   #rowFor({ source, author, body, sent_at, offset, ref }, isOwn) {
-    const time = make("time", { dir: "auto", datetime: sent_at ?? new Date().toISOString() });
+    const time = make("time", { part: "time", dir: "auto", datetime: sent_at ?? new Date().toISOString() });
     localise(time);
     return make(
       "li",
-      { "data-source": source, "data-offset": offset, "data-ref": ref, "data-own": isOwn },
-      make("span", { "aria-hidden": "true", "data-initial": true }, [...author][0]?.toUpperCase() ?? ""),
+      {
+        part: isOwn ? `message ${source} own` : `message ${source}`,
+        "data-source": source,
+        "data-offset": offset,
+        "data-ref": ref,
+        "data-own": isOwn,
+      },
+      make("span", { "aria-hidden": "true", "data-initial": true, part: "initial" }, [...author][0]?.toUpperCase() ?? ""),
       make(
         "p",
         {},
-        make("span", { dir: "auto", "data-author": true }, author),
-        source === Source.USER ? "" : make("small", {}, this.text(source)),
+        make("span", { dir: "auto", "data-author": true, part: "author" }, author),
+        ...(source === Source.USER ? [] : [" ", make("small", {}, this.text(source))]),
       ),
-      make("p", { dir: "auto", "data-body": true }, body),
+      make("p", { dir: "auto", "data-body": true, part: "body" }, body),
       time,
     );
   }

@@ -5,18 +5,18 @@ export class Status {
 
   constructor(feed) {
     this.feed = feed;
-    this.sentence = feed.querySelector("[data-status]");
-    this.countdown = feed.querySelector("[data-countdown]");
-    this.retry = feed.querySelector("[data-retry]");
+    this.sentence = feed.part("status");
+    this.countdown = feed.part("countdown");
+    this.retry = feed.part("retry");
   }
 
   follow(client, subscription, signal) {
     Object.assign(this, { client, subscription });
-    this.#ended = null;
+    this.#ended = subscription ? null : "";
     const show = () => this.#show();
     client.addEventListener("state", show, { signal });
-    subscription.addEventListener("live", show, { signal });
-    subscription.addEventListener("ended", ({ detail }) => this.#end(detail.body), { signal });
+    subscription?.addEventListener("live", show, { signal });
+    subscription?.addEventListener("ended", ({ detail }) => this.#end(detail.body), { signal });
     this.retry.addEventListener("click", () => client.open(), { signal });
     show();
   }
@@ -40,14 +40,10 @@ export class Status {
     const state = this.#state;
     const reason = this.#ended ?? this.client.reason ?? "";
     const sentence = this.feed.text(state);
-    const before = this.feed.dataset.state;
-    this.feed.dataset.state = state;
     this.sentence.textContent = state === "closed" && reason ? reason : `${reason} ${sentence}`.trim();
     this.retry.hidden = this.#ended !== null || state === "connecting" || state === "live";
     this.#count();
-    if (state !== before) {
-      this.feed.dispatchEvent(new CustomEvent("broadcast-state", { bubbles: true, detail: { state, reason } }));
-    }
+    this.feed.tell(state, reason);
   }
 
   // The seconds stand outside the status element: a screen reader should not hear each of them.

@@ -1,7 +1,9 @@
 /** What the elements say. The tags put what another language says instead into the attribute `texts`. */
 export const TEXTS = {
   announcements: "Announcements",
-  dismiss: "Dismiss",
+  dismiss_one: "Dismiss: {n}",
+  more: "{n} more",
+  clear: "Dismiss all",
   info: "Information",
   success: "Success",
   warning: "Warning",
@@ -35,7 +37,17 @@ export const TEXTS = {
   changed: "You have signed in or out meanwhile. Reload the page to go on.",
 };
 
+/** What an element says, by name. Texts that cannot be read count as left out. */
 export function textsOf(element) {
-  const texts = { ...TEXTS, ...JSON.parse(element.getAttribute("texts") ?? "{}") };
+  const texts = { ...TEXTS, ...told(element) };
   return (name, n) => texts[name].replace("{n}", () => n);
+}
+
+function told(element) {
+  const json = element.getAttribute("texts");
+  try {
+    return json && Object(JSON.parse(json));
+  } catch {
+    console.error(`<${element.localName}>: texts must be a JSON object; it came as ${json.slice(0, 80)}`);
+  }
 }
