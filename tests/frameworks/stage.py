@@ -26,11 +26,11 @@ class Socket:
 
     def sent(self, payload: str | bytes) -> None:
         frame = json.loads(payload)
-        if frame["type"] == "subscribe":
-            self.follows.add(frame["group"])
-            self.asked.append(frame["group"])
-        elif frame["type"] == "unsubscribe":
-            self.follows.discard(frame["group"])
+        if frame.get("type") == "subscribe":
+            self.follows.add(frame.get("group", "broadcast"))
+            self.asked.append(frame.get("group", "broadcast"))
+        elif frame.get("type") == "unsubscribe":
+            self.follows.discard(frame.get("group", "broadcast"))
 
     def closed(self) -> None:
         self.is_open = False

@@ -6,7 +6,7 @@ export function serve(render) {
   const heard = [];
   const hear = ({ detail }) => heard.push(detail.body);
   const turn = async (state) => {
-    await render({ group: "", news: "", isThere: true, isLast: false, ...state }, hear);
+    await inTime(render({ group: "", news: "", isThere: true, isLast: false, ...state }, hear));
     await new Promise((resolve) => setTimeout(resolve));
   };
   globalThis.app = {
@@ -20,4 +20,11 @@ export function serve(render) {
       }
     },
   };
+}
+
+async function inTime(rendered) {
+  const { promise, reject } = Promise.withResolvers();
+  const timer = setTimeout(() => reject(new Error("The framework has not rendered.")), 10_000);
+  await Promise.race([rendered, promise]);
+  clearTimeout(timer);
 }
