@@ -5,6 +5,7 @@ PORT ?= 8000
 
 BIN := .venv/bin
 INSTALLED := .venv/.requirements-installed
+MODULES := node_modules/.lock-installed
 SITE := http://127.0.0.1:$(PORT)
 
 # Strictness lives here, so that plain `pytest` stays lenient.
@@ -34,6 +35,7 @@ admin: $(INSTALLED) ## make a superuser for the admin
 
 test: $(INSTALLED) ## run all tests, strictly (ARGS=… goes to pytest)
 	@.ci/system-packages
+	@$(MAKE) --no-print-directory $(MODULES)
 	$(PYTEST) $(AT_ONCE) -m 'not alone' --cov --cov-fail-under=95 $(ARGS) || [ $$? -eq 5 ]
 	$(PYTEST) -m alone $(ARGS) || [ $$? -eq 5 ]
 
@@ -79,7 +81,7 @@ format: $(INSTALLED) ## put the code in shape
 	$(BIN)/ruff format
 
 clean: ## remove the environment, the caches and the demo's database
-	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .nox .pytest_cache .ruff_cache dist htmlcov db.sqlite3*
+	rm -rf .venv node_modules .coverage .coverage.* .hypothesis .mypy_cache .nox .pytest_cache .ruff_cache dist htmlcov db.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.txt
@@ -87,3 +89,8 @@ $(INSTALLED): requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
+
+# Only tests and `npm run build` need these: where they cannot be had, such tests are skipped; with CI set it fails.
+$(MODULES): package-lock.json .npmrc
+	@if command -v npm >/dev/null && npm ci --silent; then touch $@; \
+	elif [ -n "$$CI" ]; then exit 1; else echo 'Without npm and its registry, tests with bundlers and frameworks are skipped.' >&2; fi

@@ -1,4 +1,4 @@
-"""The log: the tables that hold every group's messages, in order."""
+"""The tables: the log, which holds every group's messages in order, and what users have read of it and dismissed."""
 
 from __future__ import annotations
 
@@ -130,3 +130,41 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.author}: {self.body[:60]}"
+
+
+class Receipt(models.Model):
+    """What a user has read or dismissed: everything up to an offset of a group's epoch, or one message there.
+
+    Rows are inserted and deleted and never changed, so that nobody waits for anybody else.
+    """
+
+    class Kind(models.TextChoices):
+        READ = "read", _("read up to here")
+        DISMISSED = "dismissed", _("dismissed")
+
+    # No foreign keys in the database, as Message has none: users may live elsewhere, and epochs come and go.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    group = models.CharField(_("group"), max_length=80)
+    epoch = models.CharField(_("epoch"), max_length=22)
+    offset = models.PositiveBigIntegerField(_("offset"))
+    kind = models.CharField(_("kind"), max_length=9, choices=Kind)
+    at = models.DateTimeField(_("at"))
+
+    user_id: Any
+
+    class Meta:
+        verbose_name = _("receipt")
+        verbose_name_plural = _("receipts")
+        constraints = [
+            models.UniqueConstraint(fields=["user", "group", "epoch", "kind", "offset"], name="broadcast_one_receipt"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.group} {self.offset}: {self.kind}"

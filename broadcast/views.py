@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.cache import add_never_cache_headers, patch_cache_control
 from django.views.decorators.cache import never_cache
 from django.views.decorators.clickjacking import xframe_options_deny
 from django.views.decorators.csrf import csrf_exempt, csrf_protect, ensure_csrf_cookie
@@ -57,14 +58,20 @@ HOW_TO_ANNOUNCE = (
 
 @csrf_exempt  # reading changes nothing, and writing checks for itself
 @transaction.non_atomic_requests
-@never_cache
 @vary_on_headers("Accept")
 @require_http_methods(["GET", "HEAD", "POST"])
 def log_resource(request: HttpRequest) -> HttpResponse:
     """A group's log: ``GET`` reads it, as a page or as JSON, and ``POST`` writes to it.
 
-    docs/http.md has what it takes and what it answers.
+    docs/http.md has what it takes and what it answers. No cache keeps it; the browser's history keeps the page.
     """
+    response = answered(request)
+    if not response.has_header("Cache-Control"):
+        add_never_cache_headers(response)
+    return response
+
+
+def answered(request: HttpRequest) -> HttpResponse:
     if (answer := unreadable(request)) is not None:
         return answer
     if request.method == "POST":
@@ -83,7 +90,9 @@ def page(request: HttpRequest) -> HttpResponse:
         context["announced"] = announced(request.GET.get("announced"))
     except BroadcastError as error:
         return refused(request, error)
-    return render(request, "broadcast/chat.html", context)
+    response = render(request, "broadcast/chat.html", context)
+    patch_cache_control(response, private=True, no_cache=True)  # "no-store" would keep it out of back and forward
+    return response
 
 
 def announced(ref: str | None) -> Message | None:

@@ -1,7 +1,7 @@
 /**
  * Makes the files that the app serves from the sources beside this: `npm run build`.
  *
- * Each element becomes one script and one style sheet, whole: a hashed name and a cache for years are safe with them. The
+ * Each element becomes one script and one style sheet (for its root, or for where it stays in the page's tree), whole: a hashed name and a cache for years are safe with them. The
  * scripts of elements are classic ones, which need no CORS where static files have an origin of their own; the client
  * library is a module, for it has exports. A hash of the sources stands at the head of each, by which tests see what is stale.
  */
@@ -10,13 +10,13 @@ import { copyFile, readFile, readdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build, transform } from "esbuild";
+import { OLDEST } from "./browsers.mjs";
 
 const SOURCES = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = join(SOURCES, "../broadcast/static/broadcast");
-const ELEMENTS = ["announcements", "feed"];
-const TYPES = ["client/broadcast.d.ts"];
-/** The oldest browsers that the elements are for: docs/tags.md names them. */
-const TARGET = ["chrome123", "firefox128", "safari17.5"];
+const ELEMENTS = ["announcements", "bell", "feed"];
+const TYPES = ["client/broadcast.d.ts", "elements/elements.d.ts", "elements/react.d.ts"];
+const TARGET = ["chrome", "firefox", "safari"].map((browser) => browser + OLDEST[browser]);
 
 /** The hash of all sources, by their paths in order: broadcast's tests compute the same. */
 async function hashOfSources() {
@@ -58,7 +58,8 @@ await build({ ...common, format: "iife", entryPoints: ELEMENTS.map((name) => sou
 await build({ ...common, format: "esm", entryPoints: [source("client/broadcast.js")] });
 for (const name of ELEMENTS) {
   const css = await readFile(source(`elements/${name}.css`), "utf8");
-  const both = (await minified(css)) + (await minified(inPage(css, `broadcast-${name}`)));
-  await writeFile(join(STATIC, `${name}.css`), `${banner}\n${both}\n`);
+  for (const [file, rules] of Object.entries({ [name]: css, [`${name}-in-page`]: inPage(css, `broadcast-${name}`) })) {
+    await writeFile(join(STATIC, `${file}.css`), `${banner}\n${await minified(rules)}\n`);
+  }
 }
 for (const path of TYPES) await copyFile(source(path), join(STATIC, basename(path)));

@@ -215,5 +215,5 @@ def test_proxies_are_asked_for_when_deploying_alone(settings):
 
 def test_every_rule_has_an_id_of_its_own():
     code = "".join(file.read_text() for file in Path(checks.__file__).parent.glob("*.py"))
-    ids = re.findall(r'id="(broadcast\.[EW]\d{3})"', code)
+    ids = re.findall(r'id="(broadcast\.[EIW]\d{3})"', code)
     assert len(ids) == len(set(ids)) == code.count("@checks.register(")

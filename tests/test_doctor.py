@@ -441,6 +441,17 @@ def test_static_files_that_nothing_serves(settings, tmp_path: Path, root):
     assert ("collectstatic" in finding.fix) == (root != "full")
 
 
+def test_static_files_that_are_kept_by_their_hashed_names_alone(settings, tmp_path: Path):
+    settings.DEBUG, settings.MIDDLEWARE, settings.STATIC_ROOT = False, [], str(tmp_path)
+    hashed = {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": hashed}
+    settings.WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+    assert found(doctor.static_files).level == "warning"
+    call_command("collectstatic", verbosity=0, interactive=False)
+    assert not (tmp_path / doctor.STATIC_FILE).exists()
+    assert found(doctor.static_files).level == "ok"
+
+
 @pytest.mark.parametrize(("finders", "level"), [(True, "ok"), (False, "warning")])
 def test_static_files_that_whitenoise_serves(settings, tmp_path: Path, finders, level):
     settings.DEBUG, settings.MIDDLEWARE = False, ["whitenoise.middleware.WhiteNoiseMiddleware"]

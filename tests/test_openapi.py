@@ -8,6 +8,9 @@ import yaml
 from broadcast import send, views
 from broadcast.answers import STATUS
 from broadcast.conf import conf
+from broadcast.elements import views as elements
+from broadcast.elements.receipt_cookies import EPOCH
+from broadcast.elements.received import MAX_LISTED
 from broadcast.engine.validation import MAX_AUTHOR
 from broadcast.forms import FORMS, JSON, YES_AND_NO
 from broadcast.groups import GROUP_NAME
@@ -15,9 +18,13 @@ from broadcast.models import Message
 from tests.site import ROOT
 
 DESCRIBED = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())
-LOG, ANNOUNCEMENT = (DESCRIBED["paths"][path] for path in ("/broadcast/", "/broadcast/{msg}"))
+LOG, ANNOUNCEMENT, RECEIVED, READ, DISMISSED = (
+    DESCRIBED["paths"][f"/broadcast/{path}"] for path in ("", "{msg}", "-/received", "-/read", "-/dismissed")
+)
+OPERATIONS = [path[way] for path in DESCRIBED["paths"].values() for way in ("get", "post") if way in path]
 SCHEMAS = DESCRIBED["components"]["schemas"]
 VIEWS = (ROOT / "broadcast" / "views.py").read_text() + (ROOT / "broadcast" / "answers.py").read_text()
+ELEMENTS = (ROOT / "broadcast" / "elements" / "views.py").read_text()
 OPEN = {"subscribe": "anyone", "publish": "anyone", "announce": "anyone"}
 
 
@@ -28,12 +35,24 @@ def test_the_parameters_are_those_that_are_read():
     assert (limit["minimum"], limit["maximum"]) == (1, views.MAX_LIMIT)
 
 
-@pytest.mark.parametrize("operation", [path[way] for path in (LOG, ANNOUNCEMENT) for way in ("get", "post")])
+@pytest.mark.parametrize(
+    "operation", [path[way] for path in DESCRIBED["paths"].values() for way in ("get", "post") if way in path]
+)
 def test_every_code_has_its_status_and_no_status_is_made_up(operation):
     refusals = {status for status in map(int, operation["responses"]) if status >= 400}
-    is_read = operation["operationId"] == "read"
-    assert refusals == {405, *STATUS.values()} - ({429} if is_read else set())
+    is_counted = operation["operationId"] in ("send", "announce", "announceByAddress")
+    assert refusals == {405, *STATUS.values()} - (set() if is_counted else {429})
     assert SCHEMAS["Refusal"]["properties"]["code"]["enum"] == list(STATUS)
+
+
+def test_the_readers_addresses_have_the_limits_of_the_code():
+    parameters = {each["name"]: each["schema"] for each in RECEIVED["get"]["parameters"]}
+    assert set(parameters) == set(re.findall(r'GET\.get(?:list)?\("(\w+)"', ELEMENTS))
+    assert (parameters["group"]["maxItems"], parameters["limit"]["maximum"]) == (elements.MAX_GROUPS, MAX_LISTED)
+    listed = SCHEMAS["Places"]["anyOf"][1]["properties"]["groups"]
+    assert listed["maxItems"] == SCHEMAS["PlacesForm"]["properties"]["group"]["maxItems"] == elements.MAX_PLACES
+    assert SCHEMAS["Epoch"]["pattern"] == f"^{EPOCH.pattern}$"
+    assert READ["post"]["responses"] == DISMISSED["post"]["responses"]
 
 
 def test_limits_and_forms_are_those_of_the_code():
@@ -52,7 +71,10 @@ def test_the_keys_are_those_of_the_answers(client, db, settings):
     said = client.post("/broadcast/", {"body": "hi"}).json()
     history = client.get("/broadcast/", {"format": "json"}).json()
     refusal = client.post("/broadcast/", {"body": ""}).json()
+    received = client.get("/broadcast/-/received").json()
+    assert set(SCHEMAS["Listed"]["required"]) == {*received["messages"][0]} - {"data"}
     keys = {
+        "Received": {*received},
         "Message": {*said, *history["messages"][0]},
         "History": {*history},
         "Refusal": {*refusal},

@@ -17,7 +17,7 @@ from django.db import Error, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from ..engine.log_lines import say
-from ..models import Message
+from ..models import Message, Receipt
 
 MAX_NAMED = 1000  # users in one event; more than that is everyone
 REVOKE = "broadcast.revoke"
@@ -58,8 +58,9 @@ def user_deleted(sender: Any, instance: Any, using: str, **kwargs: Any) -> None:
 
 
 def separate(log: str, key: Any) -> None:
-    """Takes the account from all messages of a user."""
+    """Takes the account from all messages of a user, and forgets what they read."""
     Message.objects.using(log).filter(user_id=key).update(user=None)
+    Receipt.objects.using(log).filter(user_id=key).delete()
 
 
 def separate_if_possible(log: str, key: Any) -> None:

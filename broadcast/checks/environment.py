@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings as django_settings
@@ -99,6 +100,22 @@ def sqlite_writes_ahead(databases: Iterable[str] | None = None, **kwargs: Any) -
             f"The SQLite database {alias!r} has no write-ahead log, so whoever reads the log holds up whoever sends.",
             hint=f'Add "init_command": "PRAGMA journal_mode=WAL" to DATABASES["{alias}"]["OPTIONS"].',
             id="broadcast.W004",
+        )
+    ]
+
+
+@checks.register("broadcast")
+def static_files_are_of_this_origin(**kwargs: Any) -> list[checks.CheckMessage]:
+    origin = urlsplit(django_settings.STATIC_URL or "")
+    if not origin.netloc:
+        return []
+    return [
+        checks.Info(
+            f"Static files come from another origin ({origin.netloc}). The elements need nothing for that but a "
+            "Content-Security-Policy that allows it; the client library, which is a module, needs CORS.",
+            hint=f"Allow {origin.netloc} in script-src and style-src if the site has a policy, and have it answer with "
+            "Access-Control-Allow-Origin if pages import broadcast/broadcast.js.",
+            id="broadcast.I001",
         )
     ]
 

@@ -67,7 +67,8 @@ def system_checks() -> Iterator[Finding]:
     found = checks.run_checks(tags=["broadcast"], include_deployment_checks=not settings.DEBUG, databases=[alias()])
     for message in found:
         if not message.is_silenced():
-            level: Level = "error" if message.is_serious() else "warning"
+            warned: Level = "warning" if message.is_serious(checks.WARNING) else "ok"
+            level: Level = "error" if message.is_serious() else warned
             yield Finding(level, f"{message.msg} ({message.id})", message.hint or "")
 
 
@@ -243,9 +244,11 @@ def static_files() -> Iterator[Finding]:
 
 
 def is_collected() -> bool:
+    """Found where it was collected: by its hashed name where the storage has such, for the plain one may be gone."""
+    hashed = getattr(staticfiles_storage, "stored_name", None)
     try:
-        return staticfiles_storage.exists(STATIC_FILE)
-    except ImproperlyConfigured:
+        return staticfiles_storage.exists(hashed(STATIC_FILE) if hashed else STATIC_FILE)
+    except (ImproperlyConfigured, ValueError):  # nowhere to collect to; not collected
         return False
 
 

@@ -46,6 +46,7 @@ class Announcement:
     url: str
     timeout: float  # seconds; 0: until it is dismissed
     age: float  # seconds
+    name: str = ""  # that by which the page has its group; a signed one perhaps
 
     @property
     def key(self) -> MessageKey:
@@ -96,15 +97,17 @@ class CurrentAnnouncements:
 
 
 def current_announcements(
-    groups: Sequence[str], timeout: float, limit: int, without: Set[MessageKey]
+    groups: Sequence[str], timeout: float, limit: int, without: Set[MessageKey], user: Any = None
 ) -> CurrentAnnouncements:
     """All that are current, ``without`` those that the visitor has dismissed or sees already.
+
+    Nor those that the user with this key has dismissed, wherever that was.
 
     Raises LogUnavailable if the log cannot be read.
     """
     now = timezone.now()
     try:
-        positions, newest = current_process().log.newest_of_site(groups, now - timedelta(seconds=MAX_AGE))
+        positions, newest = current_process().log.newest_of_site(groups, now - timedelta(seconds=MAX_AGE), user)
     except NoLog:
         return CurrentAnnouncements()
     found = [announcement(message, epoch, timeout, now) for message, epoch in newest]

@@ -30,7 +30,7 @@ from .announcements import (
     dismissed,
     messages_of_django,
 )
-from .texts import differing, translated
+from .texts import ANNOUNCEMENTS, FEED, differing, translated
 
 TIMEOUT = {"toasts": 10.0, "banner": 0.0}  # seconds; 0: until it is dismissed
 MAX = {"toasts": 4, "banner": 1}
@@ -50,7 +50,7 @@ class PageState:
     nonce: str = ""
 
     def is_first(self, kind: str) -> bool:
-        """True for the page's first element of a kind, which brings style sheet and script along."""
+        """True for the page's first element of a kind, which brings script and messages along."""
         is_first = kind not in self.kinds
         self.kinds.add(kind)
         return is_first
@@ -95,7 +95,7 @@ def announcements(
     if request is None:
         say(logging.WARNING, "broadcast_announcements shows nothing: the template was rendered without a request")
         return ""
-    told = messages_of_django(request, display.timeout) if messages else []
+    told = messages_of_django(request, display.timeout) if messages and page_state.is_first("messages") else []
     names = audience(request, group, personal)
     current = in_the_log(request, page_state, names, display)
     if current is None:
@@ -108,7 +108,7 @@ def announcements(
     return render_to_string(
         "broadcast/announcements.html",
         {
-            **common(),
+            **common(ANNOUNCEMENTS),
             "links": page_state.is_first("announcements"),
             "nonce": page_state.nonce,
             "names": names,
@@ -119,7 +119,8 @@ def announcements(
             "position": display.position,
             "shadow": display.shadow,
             "user_name": public_name(user) if user is not None else "",
-            "dismiss_url": dismiss_url(),
+            "has_account": user is not None,
+            "dismiss_url": url_of("broadcast:dismissed"),
             "next": request.get_full_path(),
         },
     )
@@ -132,12 +133,17 @@ def in_the_log(
     if not names:
         return CurrentAnnouncements()
     gone = dismissed(request.COOKIES.get(COOKIE, "")) | page_state.announcements
-    groups = [plain_name(name) for name in names]
+    by_group = {plain_name(name): name for name in names}
+    user = visitor(request)
     try:
-        return current_announcements(groups, display.timeout, display.max, gone)
+        found = current_announcements(
+            list(by_group), display.timeout, display.max, gone, user=None if user is None else user.pk
+        )
     except LogUnavailable as error:
         current_process().health.log.fail(error)  # the page is worth more than what is announced on it
         return None
+    named = [replace(one, name=by_group[one.message.group_id]) for one in found.announcements]
+    return replace(found, announcements=named)
 
 
 def audience(request: HttpRequest, group: Any, personal: bool) -> list[str]:
@@ -204,7 +210,7 @@ def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, ti
     history = latest(group, limit)
     may_publish = write and may(user, "publish", group)
     return {
-        **common(),
+        **common(FEED),
         "name": name,
         "group": group,
         "title": title,
@@ -225,11 +231,6 @@ def log_url() -> str:
     return url_of("broadcast:log")
 
 
-def dismiss_url() -> str:
-    """The address to which a dismissal is posted; empty where the app's addresses are not mounted."""
-    return url_of("broadcast:dismissed")
-
-
 def url_of(view: str) -> str:
     try:
         return reverse(view)
@@ -240,11 +241,12 @@ def url_of(view: str) -> str:
 # Both
 
 
-def common() -> dict[str, Any]:
+def common(known: dict[str, str]) -> dict[str, Any]:
+    """What the templates of all elements have; ``known`` are the texts that the script of this one has."""
     texts = translated()
     return {
         "texts": texts,
-        "told_texts": differing(texts),
+        "told_texts": differing(texts, known),
         "socket_path": get_script_prefix().rstrip("/") + conf.SOCKET_PATH,
     }
 

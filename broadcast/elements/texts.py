@@ -7,15 +7,29 @@ import json
 from django.conf import settings
 from django.utils.translation import gettext, gettext_noop, trans_real
 
-TEXTS = {
-    "announcements": gettext_noop("Announcements"),
-    "dismiss_one": gettext_noop("Dismiss: {n}"),
-    "more": gettext_noop("{n} more"),
-    "clear": gettext_noop("Dismiss all"),
+LEVELS = {
     "info": gettext_noop("Information"),
     "success": gettext_noop("Success"),
     "warning": gettext_noop("Warning"),
     "error": gettext_noop("Error"),
+}
+
+ANNOUNCEMENTS = LEVELS | {
+    "announcements": gettext_noop("Announcements"),
+    "dismiss_one": gettext_noop("Dismiss: {n}"),
+    "more": gettext_noop("{n} more"),
+    "clear": gettext_noop("Dismiss all"),
+}
+
+BELL = LEVELS | {
+    "notifications": gettext_noop("Notifications"),
+    "notified": gettext_noop("Notifications, {n} new"),
+    "nothing": gettext_noop("No notifications yet."),
+    "unread": gettext_noop("New"),
+    "mark": gettext_noop("Mark all as read"),
+}
+
+FEED = {
     "connecting": gettext_noop("Connecting…"),
     "live": gettext_noop("Live"),
     "reconnecting": gettext_noop("Reconnecting"),
@@ -45,6 +59,8 @@ TEXTS = {
     "changed": gettext_noop("You have signed in or out meanwhile. Reload the page to go on."),
 }
 
+TEXTS = ANNOUNCEMENTS | BELL | FEED
+
 
 def translated() -> dict[str, str]:
     """All texts in the active language, which is looked up once for them all."""
@@ -52,7 +68,7 @@ def translated() -> dict[str, str]:
     return {name: translate(text) for name, text in TEXTS.items()}
 
 
-def differing(texts: dict[str, str]) -> str:
-    """The texts that differ from the script's own, as JSON; empty if none differ."""
-    told = {name: text for name, text in texts.items() if text != TEXTS[name]}
+def differing(texts: dict[str, str], known: dict[str, str]) -> str:
+    """The texts that differ from those that an element's script has, as JSON; empty if none differ."""
+    told = {name: texts[name] for name, text in known.items() if texts[name] != text}
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")) if told else ""

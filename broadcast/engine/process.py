@@ -23,6 +23,7 @@ from .node import Node
 from .publish import InFlightSends
 from .storage.log import Log
 from .storage.pruning import Pruning
+from .storage.receipts import Receipts
 from .system import System
 
 END_SECONDS = 2.0  # that the end of the process waits for a node
@@ -60,6 +61,7 @@ class Process:
         self.log_throttle = LogThrottle(self.system.monotonic)
         self.health = Health()
         self.log = Log(self.system)
+        self.receipts = Receipts(self.log, self.system)
         self.pruning = Pruning(self.log, self.system, self.health)
         self.in_flight = InFlightSends(self.system)
         self.hints = HintPublisher(self)

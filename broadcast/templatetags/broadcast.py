@@ -1,4 +1,4 @@
-"""The two tags: ``{% broadcast_announcements %}`` for every page, ``{% broadcast_feed "lobby" %}`` for one group."""
+"""The tags: ``{% broadcast_announcements %}``, ``{% broadcast_bell %}``, and ``{% broadcast_feed "lobby" %}``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 from django import template
 from django.http import HttpRequest
 
+from ..elements.bell import bell
 from ..elements.markup import Display, InvalidOption, PageState, announcements, feed
 from ..elements.nonce import nonce_attribute
+from ..elements.received import LISTED
 from ..groups import DEFAULT_GROUP
 
 register = template.Library()
@@ -73,6 +75,23 @@ def broadcast_feed(
 def broadcast_nonce(context: template.Context) -> str:
     """The attribute ``nonce`` of the app's own pages, where the site's policy has one."""
     return nonce_attribute(context.get("csp_nonce"), request_in(context))
+
+
+@register.simple_tag(takes_context=True)
+def broadcast_bell(
+    context: template.Context,
+    *,
+    group: Any = DEFAULT_GROUP,
+    personal: Any = True,
+    limit: Any = LISTED,
+    shadow: Any = True,
+) -> str:
+    """A button with the count of announcements and messages ``to`` the reader that are new, and the list of them.
+
+    ``{% broadcast_bell %}``. docs/tags.md has all the options.
+    """
+    with named("broadcast_bell"):
+        return bell(request_in(context), page_state_of(context), group, personal=personal, limit=limit, shadow=shadow)
 
 
 @contextmanager

@@ -24,10 +24,14 @@ export function canonical(ref) {
 
 const hyphenated = (hex) => hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 
-/** Wakes a connection when network, tab or page return; the back-forward cache takes no page with an open one. */
+/**
+ * Wakes a connection when network, tab or page return, and has it ask when the network goes; the back-forward cache
+ * takes no page with an open one.
+ */
 export function wakeOnReturn(connection, signal) {
   const wake = () => connection.wake();
   addEventListener("online", wake, { signal });
+  addEventListener("offline", () => connection.doubt(), { signal });
   addEventListener("pageshow", wake, { signal });
   addEventListener("visibilitychange", () => document.hidden || wake(), { signal });
   addEventListener("pagehide", () => connection.rest(), { signal });

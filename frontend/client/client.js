@@ -1,6 +1,5 @@
-import { browserClock, canonical, newRef, wakeOnReturn } from "./browser.js";
+import { browserClock, wakeOnReturn } from "./browser.js";
 import { Connection } from "./connection.js";
-import { Outbox } from "./outbox.js";
 import { page } from "./page.js";
 import { Stream } from "./stream.js";
 import { Subscription } from "./subscription.js";
@@ -13,7 +12,10 @@ export function connect(address = "/ws", outside) {
   return page.clients.get(url);
 }
 
-/** Everything a page says and hears over one socket. */
+/**
+ * Everything a page says and hears over one socket. An element that only listens does not bring along what it takes to
+ * send: the script that sends does (broadcast.js), whichever of them made the client.
+ */
 export class Client extends EventTarget {
   user;
   #clock;
@@ -27,12 +29,11 @@ export class Client extends EventTarget {
     const tell = {
       opened: () => this.#opened(),
       received: (frame) => this.#received(frame, this.#streams.get(frame.group)),
-      ended: (how, isCut) => this.#outbox.disconnect(how, isCut),
+      ended: (how, isCut) => this.#outbox?.disconnect(how, isCut),
       changed: () => this.#changed(),
     };
     this.#clock = clock;
     this.#connection = new Connection(url, tell, { clock, ...outside });
-    this.#outbox = new Outbox((frame) => this.state === "live" && this.#connection.send(frame), clock);
     wakeOnReturn(this.#connection, this.#ending.signal);
     this.open();
   }
@@ -59,13 +60,20 @@ export class Client extends EventTarget {
     return subscription;
   }
 
-  /** The page was made for this user (empty: a guest). What is written before the server tells is meant to be theirs. */
+  /**
+   * The page was made for this user (empty: a guest; null: it does not say). What is written before the server tells is
+   * meant to be theirs. A socket of somebody else's is made anew, once: then the server's word counts.
+   */
   expect(user) {
-    if (user !== null && this.user === undefined) this.user = user || null;
+    if (user === null) return;
+    const isAnother = ![undefined, user || null].includes(this.user);
+    this.#meet(user || null);
+    if (isAnother && !this.#ending.signal.aborted) this.#connection.renew();
   }
 
-  send(group, body, { author, data, ref = newRef() } = {}) {
-    const sent = this.#outbox.post({ group, body, author, data, ref: canonical(ref) });
+  send(group, body, options) {
+    this.#outbox ??= new page.Outbox((frame) => this.state === "live" && this.#connection.send(frame), this.#clock);
+    const sent = this.#outbox.post(group, body, options);
     if (this.state === "closed") this.#giveBack();
     return sent;
   }
@@ -99,10 +107,10 @@ export class Client extends EventTarget {
         return stream?.welcome(frame);
       case Type.MESSAGE:
         if (!frame.duplicate) stream?.message(frame);
-        return this.#outbox.deliver(frame);
+        return this.#outbox?.deliver(frame);
       case Type.RESET:
         stream?.reset(frame);
-        return this.#outbox.transmit(); // the answer may be in the part that was skipped
+        return this.#outbox?.transmit(); // the answer may be in the part that was skipped
       case Type.ERROR:
         if (frame.ref || frame.code === "too_large") return this.#refused(frame);
         return stream && this.#excluded(frame, stream);
@@ -113,12 +121,12 @@ export class Client extends EventTarget {
 
   /** What waits was written under another name: it is not sent under this one. */
   #meet(user) {
-    if (![undefined, user].includes(this.user)) this.#outbox.reject("user_changed", `You are ${user ?? "a guest"} now.`);
+    if (![undefined, user].includes(this.user)) this.#outbox?.reject("user_changed", `You are ${user ?? "a guest"} now.`);
     this.user = user;
   }
 
   #refused(frame) {
-    this.#outbox.refuse(frame);
+    this.#outbox?.refuse(frame);
     if (passes(frame.code)) this.#tell("delayed", frame);
   }
 
@@ -143,12 +151,12 @@ export class Client extends EventTarget {
   #changed() {
     if (this.state !== "live") for (const stream of this.#streams.values()) stream.pause();
     if (this.state === "closed") this.#giveBack();
-    this.#outbox.transmit();
+    this.#outbox?.transmit();
     this.#tell("state", this);
   }
 
   #giveBack() {
-    this.#outbox.reject("closed", this.reason);
+    this.#outbox?.reject("closed", this.reason);
   }
 
   #tell(event, detail) {

@@ -70,6 +70,22 @@ export class Connection {
     if (this.state === "reconnecting" && this.clock.now() >= this.#notBefore) this.open();
   }
 
+  /** The browser says that there is no network: believes the link no longer than it takes to ask. */
+  doubt() {
+    if (this.#isOpen) this.monitor.doubt();
+  }
+
+  /**
+   * Makes the link anew, and at once: this one speaks for somebody else. That is no attempt that failed. Where there is
+   * none, because the server asked to wait, it goes on waiting.
+   */
+  renew() {
+    if (!this.#socket && this.clock.now() < this.#notBefore) return;
+    this.#release();
+    this.tell.ended({});
+    this.open();
+  }
+
   rest() {
     if (this.#socket) this.#drop({});
   }
@@ -93,8 +109,6 @@ export class Connection {
     this.tell.ended(how, isCut);
     if (!reconnect) return this.#become("closed", reason);
     const now = this.clock.now();
-    if (now - this.#liveSince >= STEADY_MS) this.#attempts = 0;
-    this.#liveSince = Infinity;
     this.#notBefore = now + (after_ms ?? 0);
     const ceiling = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#attempts++);
     const dueAt = this.#notBefore + this.random() * ceiling;
@@ -106,6 +120,8 @@ export class Connection {
   #release() {
     this.clock.clearTimeout(this.#retry);
     this.monitor.stop();
+    if (this.clock.now() - this.#liveSince >= STEADY_MS) this.#attempts = 0;
+    this.#liveSince = Infinity;
     const socket = this.#socket;
     this.#socket = null;
     this.#isOpen = false;

@@ -1,5 +1,7 @@
 /** How long to wait for a sign of life. */
 const ANSWER_MS = 10_000;
+/** And how long when the browser says that there is no network: true for most, but not for a server on the same machine. */
+const DOUBTFUL_MS = 2_000;
 /** A longer silence that nobody noticed was the machine's sleep: the link is dead. */
 const SLEEP_MS = 120_000;
 
@@ -16,8 +18,7 @@ export class Monitor {
   }
 
   start() {
-    this.#heard = false;
-    this.#after(ANSWER_MS, () => (this.#heard ? this.#watch() : this.stale()));
+    this.#await(ANSWER_MS);
   }
 
   stop() {
@@ -34,8 +35,22 @@ export class Monitor {
   probe() {
     if (!this.#heard) return;
     if (this.#silence > this.pingMs + SLEEP_MS) return this.stale();
+    this.#ask(ANSWER_MS);
+  }
+
+  /** Asks for a sign of life, whether it was asked or not, and does not wait for long. */
+  doubt() {
+    this.#ask(DOUBTFUL_MS);
+  }
+
+  #ask(ms) {
     this.ping();
-    this.start();
+    this.#await(ms);
+  }
+
+  #await(ms) {
+    this.#heard = false;
+    this.#after(ms, () => (this.#heard ? this.#watch() : this.stale()));
   }
 
   /** While the machine sleeps, some browsers' `now` stands still; the date may have been set back. */

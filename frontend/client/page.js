@@ -5,6 +5,8 @@
 export const page = (globalThis[Symbol.for("django-live-broadcast")] ??= {
   /** By their addresses. @type {Map<string, import("./client.js").Client>} */
   clients: new Map(),
+  /** What sends, once a script has brought it along. @type {typeof import("./outbox.js").Outbox | undefined} */
+  Outbox: undefined,
   /** Announcements that are shown, by the frames they came in: one element of the page has each. @type {WeakSet<object>} */
   shown: new WeakSet(),
   /** What was dismissed here, or had its time, by its key: no copy of the page brings it back. @type {Set<string>} */

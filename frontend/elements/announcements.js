@@ -1,4 +1,3 @@
-import { connect } from "../client/broadcast.js";
 import { page } from "../client/page.js";
 import sheet from "./announcements.css" with { type: "css" };
 import { draw, isUrgent, keyOf, rankOf, spoken } from "./card.js";
@@ -7,7 +6,9 @@ import { BroadcastElement, reflect } from "./element.js";
 import { make } from "./make.js";
 import { localise } from "./moment.js";
 import { Source } from "./source.js";
+import { Streams } from "./streams.js";
 import { Swipe } from "./swipe.js";
+import { ANNOUNCEMENTS, LEVELS } from "./texts.js";
 import { TopLayer } from "./top.js";
 
 const TICK_MS = 250;
@@ -19,10 +20,10 @@ const MOVING = "(prefers-reduced-motion: no-preference)";
 /** What the site says, as toasts or a banner: it stays until it is dismissed or its time is over. */
 export class Announcements extends BroadcastElement {
   static sheet = sheet;
+  static texts = { ...LEVELS, ...ANNOUNCEMENTS };
   static observedAttributes = ["group", "socket", "user", "texts", "as", "position", "timeout", "max"];
 
-  #subscriptions = [];
-  #listening;
+  #streams;
   #next;
   #isExpanded = false;
   /** Where the keyboard was before it came here. */
@@ -58,13 +59,17 @@ export class Announcements extends BroadcastElement {
     new Swipe(frame, (card) => this.#dismiss(card), signal);
     this.#top ??= new TopLayer(this, frame);
     this.#top.open(signal);
-    this.#subscribe();
+    this.#streams ??= new Streams(this, {
+      hear: (message, subscription) => this.#hear(message, subscription),
+      moved: () => this.#keep(),
+    });
+    this.#streams.open();
     this.#arrange();
   }
 
   closed() {
     clearTimeout(this.#next);
-    this.#unsubscribe();
+    this.#streams.close();
     this.#top.close();
     this.#keep();
   }
@@ -92,62 +97,24 @@ export class Announcements extends BroadcastElement {
   // What comes
 
   #follow(isOther) {
-    this.#unsubscribe();
+    this.#streams.close();
     if (isOther) {
       for (const card of this.#cards) if (card.dataset.epoch) card.remove();
       this.forgetPosition();
     }
-    this.#subscribe();
-  }
-
-  #subscribe() {
-    const places = this.places;
-    this.#listening = new AbortController();
-    const { signal } = this.#listening;
-    const client = connect(this.getAttribute("socket") || undefined);
-    client.expect(this.getAttribute("user"));
-    const names = (this.getAttribute("group") ?? "broadcast").split(" ").filter(Boolean);
-    this.#subscriptions = names.flatMap((name, i) => this.#subscription(client, name, places[i]) ?? []);
-    const tell = () => this.#tell(client);
-    client.addEventListener("state", tell, { signal });
-    for (const one of this.#subscriptions) {
-      for (const event of ["live", "ended"]) one.addEventListener(event, tell, { signal });
-    }
-    tell();
-  }
-
-  #subscription(client, name, position) {
-    try {
-      const subscription = client.subscribe(name, position);
-      subscription.addEventListener("message", ({ detail }) => this.#hear(detail, subscription.position.epoch));
-      subscription.addEventListener("moved", () => this.#keep());
-      return subscription;
-    } catch (error) {
-      console.error(`<${this.localName}>: ${error.message}`);
-    }
-  }
-
-  #unsubscribe() {
-    this.#listening?.abort();
-    for (const subscription of this.#subscriptions) subscription.close();
-  }
-
-  #tell(client) {
-    const followed = this.#subscriptions.filter(({ isOver }) => !isOver);
-    const isWaiting = client.state === "live" && followed.some(({ live }) => !live);
-    this.tell(!followed.length ? "closed" : isWaiting ? "connecting" : client.state, client.reason);
+    this.#streams.open();
   }
 
   #keep() {
-    this.keep(this.#subscriptions.map(({ position }) => position));
+    this.keep(this.#streams.positions);
   }
 
-  #hear(frame, epoch) {
+  #hear(frame, { name, position: { epoch } }) {
     if (frame.source !== Source.SERVER || isShown(frame, epoch) || isGone({ ...frame, epoch })) return;
     const event = new CustomEvent("broadcast-message", { bubbles: true, cancelable: true, composed: true, detail: frame });
     if (!this.dispatchEvent(event)) return;
     page.shown.add(frame);
-    this.#add({ ...frame, epoch });
+    this.#add({ ...frame, epoch, group: name });
   }
 
   // What is shown
@@ -163,7 +130,6 @@ export class Announcements extends BroadcastElement {
 
   #add(one) {
     const card = draw(one, this.text, this.number("timeout", this.getAttribute("as") === "banner" ? 0 : 10));
-    localise(card.querySelector("time"));
     card.setAttribute("data-new", "");
     card.addEventListener("animationend", () => card.removeAttribute("data-new"), { once: true });
     this.part("cards").append(card);

@@ -160,38 +160,19 @@ export function reflect(Class, properties) {
   Class.properties = properties;
   for (const [name, kind] of Object.entries(properties)) {
     const attribute = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-    Object.defineProperty(Class.prototype, name, { ...REFLECTING[kind.name](attribute), configurable: true, enumerable: true });
+    Object.defineProperty(Class.prototype, name, {
+      get() {
+        if (kind === Boolean) return this.hasAttribute(attribute);
+        return kind === Number ? this.number(attribute, null) : (this.getAttribute(attribute) ?? "");
+      },
+      set(value) {
+        const text = attribute === "group" ? (value ?? "") : value;
+        if (kind === Boolean) this.toggleAttribute(attribute, value === "" || Boolean(value));
+        else if (text == null) this.removeAttribute(attribute);
+        else this.setAttribute(attribute, typeof text === "object" ? JSON.stringify(text) : text);
+      },
+      configurable: true,
+      enumerable: true,
+    });
   }
-}
-
-const REFLECTING = {
-  Boolean: (attribute) => ({
-    get() {
-      return this.hasAttribute(attribute);
-    },
-    set(value) {
-      this.toggleAttribute(attribute, value === "" || Boolean(value));
-    },
-  }),
-  Number: (attribute) => ({
-    get() {
-      return this.number(attribute, null);
-    },
-    set(value) {
-      write(this, attribute, value);
-    },
-  }),
-  String: (attribute) => ({
-    get() {
-      return this.getAttribute(attribute) ?? "";
-    },
-    set(value) {
-      write(this, attribute, attribute === "group" ? (value ?? "") : value);
-    },
-  }),
-};
-
-function write(element, attribute, value) {
-  if (value == null) element.removeAttribute(attribute);
-  else element.setAttribute(attribute, typeof value === "object" ? JSON.stringify(value) : value);
 }

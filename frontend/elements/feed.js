@@ -7,10 +7,12 @@ import { MessageLog } from "./log.js";
 import { GuestName } from "./name.js";
 import { Source } from "./source.js";
 import { Status } from "./status.js";
+import { FEED } from "./texts.js";
 
 /** A group's messages, live, and perhaps a box to write in. */
 export class Feed extends BroadcastElement {
   static sheet = sheet;
+  static texts = FEED;
   static observedAttributes = ["group", "socket", "user", "texts", "write", "max-body"];
 
   /** What was written here and is on its way, by its ref. */

@@ -1,13 +1,28 @@
-/** What the elements say. The tags put what another language says instead into the attribute `texts`. */
-export const TEXTS = {
-  announcements: "Announcements",
-  dismiss_one: "Dismiss: {n}",
-  more: "{n} more",
-  clear: "Dismiss all",
+// What the elements say. The tags put what another language says instead into the attribute `texts`.
+
+export const LEVELS = {
   info: "Information",
   success: "Success",
   warning: "Warning",
   error: "Error",
+};
+
+export const ANNOUNCEMENTS = {
+  announcements: "Announcements",
+  dismiss_one: "Dismiss: {n}",
+  more: "{n} more",
+  clear: "Dismiss all",
+};
+
+export const BELL = {
+  notifications: "Notifications",
+  notified: "Notifications, {n} new",
+  nothing: "No notifications yet.",
+  unread: "New",
+  mark: "Mark all as read",
+};
+
+export const FEED = {
   connecting: "Connecting…",
   live: "Live",
   reconnecting: "Reconnecting",
@@ -37,9 +52,9 @@ export const TEXTS = {
   changed: "You have signed in or out meanwhile. Reload the page to go on.",
 };
 
-/** What an element says, by name. Texts that cannot be read count as left out. */
-export function textsOf(element) {
-  const texts = { ...TEXTS, ...told(element) };
+/** What an element says, by name: its own texts, or those that it is told. Such as cannot be read count as left out. */
+export function textsOf(element, own = element.constructor.texts) {
+  const texts = { ...own, ...told(element) };
   return (name, n) => texts[name].replace("{n}", () => n);
 }
 

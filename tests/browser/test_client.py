@@ -184,6 +184,22 @@ def test_whoever_signs_in_is_someone_else_when_the_socket_comes_back(
     assert one.send("lobby", "as myself") == ["lobby", "as myself", "ann", 1]
 
 
+def test_signing_in_without_a_load_makes_the_socket_that_of_the_user(
+    server: Daphne, context: BrowserContext, script: OpenScript
+) -> None:
+    server.shell("User.objects.create_superuser('ann', password='secret')")
+    one = script()
+    one.follow("lobby")
+    one.is_live("lobby")
+    one.send("lobby", "as a guest")
+    sign_in(context.new_page(), server.url)
+    one.page.evaluate("client.expect('ann')")
+    one.is_live("lobby")
+    assert one.send("lobby", "as myself") == ["lobby", "as myself", "ann", 2]
+    one.hears("lobby", "as a guest", "as myself")
+    assert (len(one.sockets), one.page.evaluate("client.user"), one.told()) == (2, "ann", [])
+
+
 def test_a_server_that_stops_says_when_to_come_back(server: Daphne, script: OpenScript) -> None:
     one = script()
     one.follow("lobby")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from playwright.sync_api import Page, WebSocket, expect
 
 from tests.site import Daphne
 
-WAIT = 10_000  # milliseconds
+WAIT = int(os.environ.get("FRAMEWORKS_WAIT", "10000"))  # milliseconds
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Stage:
         self.sockets: list[Socket] = []
         self.complaints: list[str] = []
         self.state: dict[str, Any] = {}
+        page.set_default_timeout(WAIT)
         page.on("websocket", self.opened)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 

@@ -152,7 +152,7 @@ def clone(stage: Stage) -> None:
     stage.page.evaluate(f"document.querySelector('#elsewhere').append({feed}.cloneNode(true))")
     stage.page.evaluate(f"document.querySelector('#elsewhere').insertAdjacentHTML('beforeend', {feed}.outerHTML)")
     stage.say("After", group=stage.room)
-    for place in ("#root broadcast-feed", "#elsewhere :nth-child(1)", "#elsewhere > :nth-child(2)"):
+    for place in ("#root broadcast-feed", "#elsewhere > :nth-child(1)", "#elsewhere > :nth-child(2)"):
         stage.shows("Before", "After", within=place)
     stage.follows(stage.room, stage.news)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from .node import need_tools
 from .pages import Site, chat_html, lifeless
 from .samples import CHAT
 
@@ -21,6 +22,11 @@ def complaints_of(page: Page) -> list[str]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text) if "Security Policy" in said.text else None)
     return complaints
+
+
+@pytest.fixture(scope="module")
+def node_tools() -> None:
+    need_tools()
 
 
 @pytest.fixture(scope="module")

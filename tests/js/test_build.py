@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "frontend"
 BUILT = ROOT / "broadcast" / "static" / "broadcast"
-TYPES = [path for path in SOURCES.rglob("*.d.ts")]
+TYPES = sorted(SOURCES.rglob("*.d.ts"))
 
 
 def hash_of_sources() -> str:

@@ -20,7 +20,7 @@ from .test_build import SOURCES
 
 def test_nothing_is_inline() -> None:
     html = chat_html(CHAT)
-    assert re.findall(r"<script\b[^>]*>", html) == ['<script type="module" src="/static/broadcast/feed.js">']
+    assert re.findall(r"<script\b[^>]*>", html) == ['<script defer src="/static/broadcast/feed.js">']
     assert not re.search(r"<style\b|\sstyle=|javascript:", html)
     assert not re.search(r"<[^>]*\son\w+\s*=", html)
 

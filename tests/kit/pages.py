@@ -4,20 +4,25 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """The elements of a page, and the texts in them."""
+    """The elements of a page, and the texts in them but for the times."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.html = html
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
+        self.open = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attributes)))
+        self.open = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open = ""
 
     def handle_data(self, data: str) -> None:
-        if text := data.strip():
+        if self.open != "time" and (text := data.strip()):
             self.texts.append(text)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:

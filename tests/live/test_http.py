@@ -68,7 +68,7 @@ def comparable(value: Any) -> Any:
 
 
 def test_the_commands_and_the_script(server, visit, tmp_path):
-    assert len(COMMANDS) == DOCS.count("\ncurl ") == 6
+    assert len(COMMANDS) == DOCS.count("\ncurl ") == 7
     listener = visit(server, "")
     for command, answer in COMMANDS[:-1]:
         assert comparable(curl(server, command)) == comparable(json.loads(answer))

@@ -56,6 +56,7 @@ SILENCED_SYSTEM_CHECKS = ["mail.E001"]  # Django 6.1's, of the mail that startpr
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 BROADCAST = {"GROUPS": {"lobby": {"publish": "anyone"}}, "HINTS_WITHOUT_LAYER": False}
 USE_X_FORWARDED_HOST = True
+STATIC_URL = "https://static.example.org/"
 """,
 }
 
@@ -85,6 +86,7 @@ PROMISED = [
     ("open", "W004", "The SQLite database 'default' has no write-ahead log"),
     ("open", "W005", """BROADCAST["GROUPS"]["lobby"]["publish"] is "anyone": every visitor may publish"""),
     ("open", "W006", """BROADCAST["LIMITS"]["PROXIES"] does not say how many proxies are in front of this site"""),
+    ("open", "I001", "Static files come from another origin (static.example.org)."),
     ("fresh", "E002", "BROADCAST has no setting 'TYPO'."),
     ("fresh", "E004", """BROADCAST["GROUPS"] names a group 'a b', which no group can be called."""),
     ("fresh", "E005", """BROADCAST["GROUPS"]["a b"] must be a dict, not 3 (int)."""),
@@ -164,7 +166,7 @@ def test_nothing_else_is_said(said, kind):
 
 
 def test_each_id_of_the_docs_is_provoked():
-    explained = re.findall(r"^## `broadcast\.([EW]\d{3})`", (ROOT / "docs" / "checks.md").read_text(), re.MULTILINE)
+    explained = re.findall(r"^## `broadcast\.([EWI]\d{3})`", (ROOT / "docs" / "checks.md").read_text(), re.MULTILINE)
     assert sorted({rule for _, rule, _ in PROMISED}) == sorted(explained)
 
 

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import include, path
 
-PAGES = ("toasts", "banner", "feed", "reading", "several", "by_hand")
+PAGES = ("toasts", "banner", "bell", "feed", "reading", "several", "by_hand")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -36,8 +36,8 @@ from .database import (
     reading,
 )
 from .heads import heads_in_log, heads_of
-from .newest import Found, newest_of_site, positions_of
-from .records import MAX_OFFSET, AppendResult, Draft, Head, NewMessages
+from .newest import Found, newest_for_reader, newest_of_site, positions_of
+from .records import MAX_OFFSET, AppendResult, Draft, Head, Look, NewMessages
 from .refs import are_used, find, key_of, with_refs
 from .rows import drafted, insert, insert_all, insert_once, message_of, savepoint, sequenced, to_look_up, told_apart
 from .statements import next_change
@@ -213,15 +213,26 @@ class Log:
         connection = connections[alias()]
         return self._reading(lambda: changes_since(connection, mark)) if can_tell(connection) else None
 
-    def newest_of_site(self, names: Sequence[str], since: datetime) -> tuple[list[Head], list[Found]]:
-        """Where these groups stand, and what the site itself said there last; by two queries at most."""
+    def newest_of_site(self, names: Sequence[str], since: datetime, user: Any = None) -> tuple[list[Head], list[Found]]:
+        """Where these groups stand, and what the site itself said there last; by two queries at most.
+
+        Without what the user with this key has dismissed.
+        """
 
         def look() -> tuple[list[Head], list[Found]]:
             connection = connections[alias()]
             positions = positions_of(connection, names)
-            return positions, newest_of_site(connection, names, positions, since)
+            return positions, newest_of_site(connection, names, positions, since, user)
 
         return self._reading(look)
+
+    def positions(self, names: Sequence[str]) -> list[Head]:
+        """Where these groups stand, in the order of their names; what waits there comes later."""
+        return self._reading(lambda: positions_of(connections[alias()], names))
+
+    def newest_for_reader(self, looks: Sequence[Look], since: datetime, limit: int) -> tuple[list[Found], int]:
+        """What was said last in these groups, for one reader, and how much of it is unread; by one query at most."""
+        return self._reading(lambda: newest_for_reader(connections[alias()], looks, since, limit))
 
     def groups(self) -> list[str]:
         """The names of all groups that are in the log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,20 @@ class Head:
     begin: int
     floor: int
     has_waiting: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Look:
+    """A reader's look into a group: where it stands, how far they have read, and what they have dismissed.
+
+    ``is_own``: what anybody says there is for them; else what the site itself says.
+    """
+
+    group: str
+    head: Head
+    read: int = 0
+    dismissed: Set[int] = frozenset()
+    is_own: bool = False
 
 
 NOTHING = Head(VOID, 0, 0, 0)

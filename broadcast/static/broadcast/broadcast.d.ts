@@ -69,7 +69,7 @@ export interface Refusal {
 
 export type ServerCode = "invalid" | "too_large" | "forbidden" | "rate_limited" | "unavailable";
 
-export type ClientCode = ServerCode | "closed" | "user_changed" | "undeliverable";
+export type ClientCode = ServerCode | "closed" | "user_changed" | "undeliverable" | "timeout";
 
 /** Why a message was not sent. */
 export class BroadcastError extends Error {
@@ -77,21 +77,25 @@ export class BroadcastError extends Error {
   /**
    * That of the server's error; or `closed`: the client was closed, or the server does not want it back;
    * or `user_changed`: the browser signed in or out before the message left;
-   * or `undeliverable`: the connection ended twice when it was written.
+   * or `undeliverable`: the connection ended twice when it was written;
+   * or `timeout`: it was not answered within the time that it was given.
    */
   readonly code: ClientCode;
 }
+
+/** What an `EventTarget` calls: a function, or an object with one. */
+export type Listener<Told> = ((event: Told) => void) | { handleEvent(event: Told): void } | null;
 
 /** An `EventTarget` whose events are known. */
 export interface Teller<Events> extends Omit<EventTarget, "addEventListener" | "removeEventListener"> {
   addEventListener<Name extends keyof Events>(
     type: Name,
-    listener: (event: Events[Name]) => void,
+    listener: Listener<Events[Name]>,
     options?: AddEventListenerOptions | boolean,
   ): void;
   removeEventListener<Name extends keyof Events>(
     type: Name,
-    listener: (event: Events[Name]) => void,
+    listener: Listener<Events[Name]>,
     options?: EventListenerOptions | boolean,
   ): void;
 }
@@ -133,6 +137,13 @@ export interface SendOptions {
   data?: Data;
   /** The message's UUID, if you want to know it beforehand: one from `newRef()`. */
   ref?: string;
+  /**
+   * Withdraws the message when it is aborted; the promise rejects with its reason. What was not written to the socket yet
+   * is never sent; what was may still arrive. To find out, send it again with the same `ref`: it is in the log once.
+   */
+  signal?: AbortSignal;
+  /** Milliseconds after which the message is withdrawn likewise; the code is `timeout`. Without it there is no end. */
+  timeout?: number;
 }
 
 /** Everything a page says and hears over one socket. */
@@ -149,8 +160,16 @@ export interface Client extends Teller<ClientEvents> {
    * Several subscriptions to one group share one on the wire.
    */
   subscribe(name: string, position?: Partial<Position>): Subscription;
-  /** Resolves with the message when it is in the log; rejects with a `BroadcastError`. Waits while there is no link. */
+  /**
+   * Resolves with the message when it is in the log; rejects with a `BroadcastError`, or with the reason of its `signal`.
+   * Waits while there is no link.
+   */
   send(group: string, body: string, options?: SendOptions): Promise<Message>;
+  /**
+   * Tells for whom the page is drawn: a user's name, empty for guests, null if it does not say. Where that is somebody
+   * else than before, the browser signed in or out without loading the page anew, and the socket is made anew, once.
+   */
+  expect(user: string | null): void;
   /** Connects now, rather than at `retryAt`, or again after the server had closed for good. */
   open(): void;
   /** Ends everything; `connect` then makes a new client. */

@@ -1,9 +1,14 @@
-import { Clock, Server, equal, frame, heard, ok, pretend, test } from "./harness.js";
+import { make } from "/frontend/elements/make.js";
+import { Clock, Server, equal, frame, heard, ok, pretend, settled, test } from "./harness.js";
 
 const cookie = () => document.cookie.split("; ").find((each) => each.startsWith("broadcast_dismissed="))?.split("=")[1];
-const shown = () => [...document.querySelectorAll("article [data-body]")].map((body) => body.textContent);
-const toast = (text) => [...document.querySelectorAll("article")].find((each) => each.textContent.includes(text));
-const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const roots = () => [...document.querySelectorAll("broadcast-announcements")].map(({ root }) => root).filter(Boolean);
+const cards = () => roots().flatMap((root) => [...root.querySelectorAll("article:not([data-leaving])")]);
+const bodyOf = (card) => card.querySelector("[data-body]").textContent;
+const shown = () => cards().filter(({ hidden }) => !hidden).map(bodyOf);
+const toast = (text) => cards().find((each) => each.textContent.includes(text));
+const focused = () => roots().find(({ activeElement }) => activeElement)?.activeElement ?? document.activeElement;
+const press = (key) => focused().dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, composed: true, cancelable: true }));
 
 /** A page with what the tag would have written into it. */
 async function page(attributes = {}, html = () => {}) {
@@ -73,7 +78,7 @@ test("data that will not do counts as left out", async () => {
   ];
   odd.forEach((data, i) => say(it, i + 1, "hello", data));
   equal(shown(), odd.map(() => "hello"));
-  for (const article of document.querySelectorAll("article")) {
+  for (const article of cards()) {
     equal([article.dataset.level, article.dataset.leftMs, article.querySelector("a, [data-title]")], ["info", "10000", null]);
   }
 });
@@ -84,14 +89,21 @@ test("text is inserted as text", async () => {
   const attack = '<img src="/static/none" onerror="hacked = true">';
   say(it, 1, attack, { title: attack, url: `/${attack}` });
   await frame();
-  equal([it.element.querySelectorAll("img").length, globalThis.hacked], [0, false]);
+  equal([it.element.root.querySelectorAll("img").length, globalThis.hacked], [0, false]);
 });
 
-test("what is urgent is an alert, the rest a status", async () => {
-  const it = await page();
-  ["info", "success", "warning", "error"].forEach((level, i) => say(it, i + 1, level, { level }));
-  const within = (role) => [...it.element.querySelectorAll(`[role=${role}] article`)].map(({ dataset }) => dataset.level);
-  equal([within("alert"), within("status")], [["warning", "error"], ["info", "success"]]);
+test("what comes is said in a region that was there before, urgent or not", async () => {
+  const it = await page({ max: "9" });
+  const region = (role) => it.element.root.querySelector(`[role=${role}]`);
+  const before = [region("alert"), region("status")];
+  ok(before.every((each) => each.checkVisibility()), "both in the accessibility tree");
+  ["info", "success", "warning", "error"].forEach((level, i) => say(it, i + 1, "Hello", { level, title: level }));
+  equal(before.map((each) => [...each.children].map((said) => said.textContent)), [
+    ["Warning. warning. Hello", "Error. error. Hello"],
+    ["Information. info. Hello", "Success. success. Hello"],
+  ]);
+  it.clock.pass(5_000);
+  equal(before.map((each) => each.childElementCount), [0, 0]);
 });
 
 test("it goes when its time is over, and not before", async () => {
@@ -107,18 +119,23 @@ test("it goes when its time is over, and not before", async () => {
   equal([shown(), it.clock.pending], [["for ever"], 1]); // what is left watches the connection
 });
 
+/** What the server draws: cards of these bodies. */
+function drawn(...bodies) {
+  const template = make("template", { shadowrootmode: "open" });
+  const parts = ["urgent-news", "news", "cards"].map((name) => make("div", { [`data-${name}`]: true }));
+  const tools = make("div", {}, make("button", { "data-more": true }), make("button", { "data-clear": true }));
+  template.content.append(make("div", { "data-frame": true }, ...parts, tools));
+  for (const body of bodies) {
+    const text = make("p", { "data-body": true }, body);
+    parts[2].append(make("article", {}, make("span", { "data-sign": true }), text, make("time"), make("button")));
+  }
+  return template;
+}
+
 test("what the page was served with has the time that was left", async () => {
   const it = await page(AT, (element) => {
-    const article = document.createElement("article");
-    article.dataset.leftMs = "2000";
-    article.innerText = "served";
-    const [alert, status] = ["alert", "status"].map((role) => {
-      const list = document.createElement("div");
-      list.setAttribute("role", role);
-      return list;
-    });
-    status.append(article);
-    element.append(alert, status);
+    element.append(drawn("served"));
+    element.firstChild.content.querySelector("article").dataset.leftMs = "2000";
   });
   ok(toast("served"), "it there");
   it.clock.pass(2_000);
@@ -131,7 +148,7 @@ test("no time goes by while it has the focus", async () => {
   toast("hello").querySelector("button").focus();
   it.clock.pass(10_000);
   equal(shown(), ["hello"]);
-  document.activeElement.blur();
+  focused().blur();
   it.clock.pass(2_000);
   equal(shown(), []);
 });
@@ -147,10 +164,64 @@ test("no time goes by in a tab that nobody looks at", async () => {
   equal(shown(), []);
 });
 
-test("the oldest makes room", async () => {
-  const it = await page({ max: "2" });
-  ["one", "two", "three"].forEach((body, i) => say(it, i + 1, body, { level: i ? "info" : "error" }));
-  equal(shown(), ["two", "three"]);
+test("what matters most is shown, and what does not fit waits and is counted", async () => {
+  const it = await page({ max: "3" });
+  const more = () => it.element.root.querySelector("[data-more]");
+  say(it, 1, "outage", { level: "error" });
+  say(it, 2, "read this", { timeout: 0 });
+  for (let offset = 3; offset < 7; offset++) say(it, offset, `info ${offset}`);
+  equal([shown(), more().textContent], [["outage", "read this", "info 6"], "3 more"]);
+  it.clock.pass(10_000);
+  equal([shown(), more().textContent], [["outage", "read this", "info 5"], "2 more"]);
+  say(it, 7, "warning", { level: "warning" });
+  equal(shown(), ["outage", "read this", "warning"]);
+  more().click();
+  equal([shown().length, more().hidden], [6, true]);
+  it.element.root.querySelector("[data-clear]").click();
+  equal([shown(), it.element.root.querySelector("[data-clear]").hidden, cookie()], [[], true, "e1:1.2.3.4.5.7"]);
+});
+
+test("F6 leads to them and back, and is the browser's own where there are none", async () => {
+  const it = await page(AT);
+  equal(press("F6"), true);
+  say(it, 4, "four");
+  const field = document.body.appendChild(document.createElement("input"));
+  field.focus();
+  equal([press("F6"), focused() === it.element.frame], [false, true]);
+  press("F6");
+  ok(focused() === field, "the focus back");
+});
+
+test("what is dismissed in one tab is dismissed in the others", async () => {
+  const it = await page(AT);
+  for (const [offset, body] of [[4, "four"], [5, "five"]]) say(it, offset, body);
+  const gone = new Promise((resolve) => new MutationObserver(resolve).observe(toast("four"), { attributes: true }));
+  new BroadcastChannel("django-live-broadcast").postMessage({ dismissed: { epoch: "e1", offset: "4" } });
+  await gone;
+  equal(shown(), ["five"]);
+});
+
+test("the page's own script has something shown, and may take it back", async () => {
+  const it = await page();
+  const first = it.element.show({ body: "Saved", level: "success", title: "Draft", timeout: 0 });
+  it.element.show({ body: "Copied", url: "javascript:alert(1)" });
+  equal([shown(), toast("Saved").dataset.level, toast("Copied").querySelector("a")], [["Saved", "Copied"], "success", null]);
+  first.dismiss();
+  it.clock.pass(10_000);
+  equal([shown(), cookie()], [[], undefined]);
+});
+
+test("properties reflect attributes, and another group begins anew", async () => {
+  const it = await page(AT);
+  say(it, 4, "four");
+  it.element.show({ body: "Saved" });
+  Object.assign(it.element, { group: "news", timeout: 3, max: 9, position: "top" });
+  await settled();
+  equal([it.element.getAttribute("group"), it.element.timeout, it.element.max], ["news", 3, 9]);
+  equal([it.server.asked.at(-1), shown(), it.element.frame.dataset.position], [{ group: "news" }, ["Saved"], "top"]);
+  it.element.group = undefined;
+  await settled();
+  equal([it.element.dataset.state, it.server.asked.length], ["closed", 2]);
 });
 
 test("the button dismisses it, and the cookie keeps that", async () => {
@@ -192,7 +263,7 @@ test("Escape dismisses the one with the focus, and the focus goes on", async () 
   toast("four").querySelector("button").focus();
   press("Escape");
   equal(shown(), ["five"]);
-  ok(toast("five").contains(document.activeElement), "the focus on the next one");
+  ok(toast("five").contains(focused()), "the focus on the next one");
   press("Escape");
   equal(shown(), []);
   ok(document.activeElement === before, "the focus back where it came from");
@@ -225,7 +296,7 @@ test("what one element shows no other of the page shows again", async () => {
   say(it, 4, "for you", {}, { group: "user.7" });
   say(it, null, "only now", {}, { group: "user.7" });
   say(it, 1, "for all", {}, { group: "news" });
-  equal([it.element, other].map((each) => [...each.querySelectorAll("[data-body]")].map((body) => body.textContent)), [
+  equal([it.element, other].map(({ root }) => [...root.querySelectorAll("article")].map(bodyOf)), [
     ["for you", "only now"],
     ["for all"],
   ]);
@@ -235,13 +306,12 @@ test("what another element was served with comes once as well", async () => {
   const it = await page(AT);
   const other = document.createElement("broadcast-announcements");
   for (const [name, value] of Object.entries({ ...AT, offset: "4" })) other.setAttribute(name, value);
-  const article = document.createElement("article");
-  Object.assign(article.dataset, { level: "info", epoch: "e1", offset: "4", leftMs: "5000" });
-  other.append(article);
+  other.append(drawn("as served"));
+  Object.assign(other.firstChild.content.querySelector("article").dataset, { epoch: "e1", offset: "4", leftMs: "5000" });
   document.body.append(other);
   it.server.welcome({ offset: 3 });
   say(it, 4, "as served");
-  equal([it.element, other].map((each) => each.querySelectorAll("article").length), [0, 1]);
+  equal([it.element, other].map(({ root }) => root.querySelectorAll("article").length), [0, 1]);
 });
 
 test("an element whose neighbour is gone shows what comes", async () => {
@@ -250,7 +320,7 @@ test("an element whose neighbour is gone shows what comes", async () => {
   it.server.welcome({ offset: 3 });
   it.element.remove();
   say(it, 4, "hello");
-  equal([shown(), other.querySelectorAll("article").length], [["hello"], 1]);
+  equal([shown(), other.root.querySelectorAll("article").length], [["hello"], 1]);
 });
 
 test("an element that is moved goes on where it was", async () => {
@@ -262,8 +332,14 @@ test("an element that is moved goes on where it was", async () => {
   equal([it.server.asked.at(-1).after, shown()], [4, ["four", "five"]]);
 });
 
+/** A copy of the element, as it is when a page is written down. */
+function copyOf(element) {
+  dispatchEvent(new Event("turbo:before-cache"));
+  return element.cloneNode(true);
+}
+
 /** Puts a copy of the element in its place, as it is by now or was before, and answers what it asks. */
-function restore(it, copy = it.element.cloneNode(true)) {
+function restore(it, copy = copyOf(it.element)) {
   it.element.replaceWith(copy);
   it.server.recover();
   return { ...it, element: copy };
@@ -277,7 +353,7 @@ test("a copy that is put in its place shows what is there, and what comes, once"
   const copy = restore(it);
   equal(it.server.asked.at(-1), { group: "broadcast", epoch: "e1", after: 4 });
   say(copy, 5, "five");
-  equal([shown(), document.querySelectorAll("[role=alert]").length], [["four", "five"], 1]);
+  equal([shown(), document.querySelectorAll("broadcast-announcements").length], [["four", "five"], 1]);
   dismiss("four");
   equal([shown(), cookie()], [["five"], "e1:4"]);
 });
@@ -287,7 +363,7 @@ test("the attributes say how far it has got in each group", async () => {
   it.server.welcome({ group: "user.7", epoch: "e2", offset: 0 });
   say(it, 1, "for you", {}, { group: "user.7" });
   say(it, 4, "I am no announcement", {}, { source: "user" });
-  const place = () => [it.element.getAttribute("epoch"), it.element.getAttribute("offset")];
+  const place = () => it.clock.pass(300) ?? [it.element.getAttribute("epoch"), it.element.getAttribute("offset")];
   equal(place(), ["e1 e2", "4 1"]);
   it.server.say({ type: "reset", group: "user.7", epoch: "e3", offset: 1, reason: "", lost: false });
   equal(place(), ["e1 e3", "4 1"]);
@@ -295,9 +371,9 @@ test("the attributes say how far it has got in each group", async () => {
 
 test("what was dismissed stays away from a copy of before", async () => {
   const it = await page(AT);
-  const empty = it.element.cloneNode(true);
+  const empty = copyOf(it.element);
   for (const [offset, body] of [[4, "four"], [5, "five"], [null, "passing by"], [null, "staying"]]) say(it, offset, body);
-  const full = it.element.cloneNode(true);
+  const full = copyOf(it.element);
   for (const body of ["four", "passing by"]) dismiss(body);
   const copy = restore(it, full);
   equal(shown(), ["five", "staying"]);
@@ -317,10 +393,10 @@ test("what was dismissed in another tab stays away from a copy", async () => {
 
 test("what has had its time stays away from a copy of before", async () => {
   const it = await page(AT);
-  const empty = it.element.cloneNode(true);
+  const empty = copyOf(it.element);
   say(it, 4, "short", { timeout: 1 });
   say(it, 5, "long");
-  const full = it.element.cloneNode(true);
+  const full = copyOf(it.element);
   it.clock.pass(1_000);
   const copy = restore(it, full);
   equal(shown(), ["long"]);
@@ -331,7 +407,7 @@ test("what has had its time stays away from a copy of before", async () => {
 
 test("what was not read to its end comes in a copy of before", async () => {
   const it = await page(AT);
-  const empty = it.element.cloneNode(true);
+  const empty = copyOf(it.element);
   say(it, 4, "four");
   restore(it, empty);
   say(it, 4, "four");
@@ -339,22 +415,28 @@ test("what was not read to its end comes in a copy of before", async () => {
 });
 
 test("what a site drew by itself goes each by itself", async () => {
-  const it = await page(AT, (element) => {
-    const list = document.createElement("div");
-    list.setAttribute("role", "status");
-    for (const text of ["one", "two"]) {
-      const article = document.createElement("article");
-      const [body, button] = [document.createElement("p"), document.createElement("button")];
-      body.dataset.body = "";
-      body.textContent = text;
-      article.append(body, button);
-      list.append(article);
-    }
-    element.append(list);
-  });
+  const it = await page(AT, (element) => element.append(drawn("one", "two")));
   dismiss("one");
   restore(it);
   equal(shown(), ["two"]);
+});
+
+test("in the page's own tree the same is shown, and dismissed", async () => {
+  const it = await page({ ...AT, shadow: "none" });
+  say(it, 4, "four");
+  equal([it.element.shadowRoot, it.element.querySelector("article [data-body]").textContent], [null, "four"]);
+  equal(it.element.getAttribute("offset"), "4");
+  dismiss("four");
+  equal([shown(), cookie()], [[], "e1:4"]);
+});
+
+test("what cannot be read of the attributes counts as left out, and what stood there is kept", async () => {
+  const it = await page({ ...AT, texts: "{", max: "many", timeout: "-3", position: "middle" }, (element) =>
+    element.append("No script."),
+  );
+  say(it, 4, "four");
+  equal([shown(), toast("four").dataset.leftMs, it.element.firstChild.textContent], [["four"], "10000", "No script."]);
+  equal(it.element.frame.dataset.position, "bottom-end");
 });
 
 test("an element that is moved keeps what is in no log", async () => {

@@ -519,6 +519,43 @@ test("the user is who the server says, also when it comes back as another", () =
   equal(it.lobby.live, true);
 });
 
+test("a page that was drawn for somebody else has the socket made anew, once, and each group goes on", async () => {
+  const it = live();
+  const { server, client, lobby } = it;
+  const [staff, messages] = [client.subscribe("staff"), heard(lobby, "message")];
+  server.say(ended("staff"));
+  server.message(4, it.in);
+  const sent = client.send("lobby", "as a guest").catch(({ code, message }) => [code, message]);
+  client.expect("ann");
+  equal([client.user, client.state, lobby.live, server.sockets[0].closed], ["ann", "connecting", false, true]);
+  equal(await sent, ["user_changed", "You are ann now."]);
+  client.expect("ann");
+  server.open();
+  equal([server.sockets.length, server.asked, server.received], [2, [{ group: "lobby", epoch: "e1", after: 4 }], []]);
+  server.welcome({ ...it.in, offset: 4, user: "ann" });
+  server.message(5, it.in);
+  equal([client.user, lobby.live, staff.live, offsets(messages)], ["ann", true, false, [4, 5]]);
+});
+
+test("if the server then names yet another user, its word counts and the socket stays", async () => {
+  const it = live();
+  it.client.expect("ann");
+  const sent = it.client.send("lobby", "as ann").catch(({ code }) => code);
+  it.server.welcome({ ...it.in, user: "bob" });
+  equal([await sent, it.client.user, it.client.state, it.server.sockets.length], ["user_changed", "bob", "live", 2]);
+});
+
+test("no socket is made anew for a page that does not say whose it is, or that says what is known", () => {
+  const { server, client } = connecting();
+  for (const user of [null, "ann", null, "ann"]) client.expect(user);
+  server.welcome({ user: "ann" });
+  client.expect("ann");
+  equal([server.sockets.length, client.user], [1, "ann"]);
+  client.close();
+  client.expect("");
+  equal([server.sockets.length, client.state], [1, "closed"]);
+});
+
 test("a page has one client of an address", () => {
   const { WebSocket } = new Server();
   const one = connect("/ws", { WebSocket });

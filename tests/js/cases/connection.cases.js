@@ -301,3 +301,55 @@ test("how long a connection lasted does not go by a clock that is set", () => {
   server.drop();
   equal(client.retryAt - clock.date(), 500);
 });
+
+test("a live link is not believed for long when the browser says that there is no network", () => {
+  const { server, clock, client } = live();
+  dispatchEvent(new Event("offline"));
+  equal([server.socket.sent.at(-1), client.state], [{ type: "ping" }, "live"]);
+  clock.pass(2_000);
+  equal(client.state, "reconnecting");
+  dispatchEvent(new Event("online"));
+  equal([server.sockets.length, client.state], [2, "connecting"]);
+});
+
+test("a server that answers without a network is believed, and what is not open is not asked", () => {
+  const { server, clock, client } = connecting();
+  dispatchEvent(new Event("offline"));
+  clock.pass(2_000);
+  equal([server.sockets.length, client.state], [1, "connecting"]);
+  server.welcome();
+  dispatchEvent(new Event("offline"));
+  server.say({ type: "pong" });
+  clock.pass(2_000);
+  equal([server.sockets.length, client.state], [1, "live"]);
+});
+
+test("a link that is made anew for another user is no attempt that failed, and does not wait", () => {
+  for (const lasted of [0, 5_000]) {
+    const { server, clock, client } = live();
+    server.drop();
+    clock.pass(500);
+    server.welcome();
+    clock.pass(lasted);
+    client.expect("ann");
+    equal([server.sockets[1].closed, server.sockets.length, client.state], [true, 3, "connecting"], lasted);
+    server.drop();
+    equal(client.retryAt - clock.now(), lasted ? 500 : 1000, lasted);
+    client.expect("bob");
+    equal([server.sockets.length, client.state, client.retryAt], [4, "connecting", null], lasted);
+    client.close();
+  }
+});
+
+test("another user does not come back before a bye asks, and may where the one before was sent away", () => {
+  const { server, clock, client } = live({ random: () => 0 });
+  server.say({ type: "bye", code: 4000, reason: "Restarting.", reconnect: true, after_ms: 7_000 });
+  client.expect("ann");
+  equal([server.sockets.length, client.state], [1, "reconnecting"]);
+  clock.pass(7_000);
+  server.welcome({ user: "ann" });
+  server.drop(4501);
+  equal(client.state, "closed");
+  client.expect("");
+  equal([server.sockets.length, client.state], [3, "connecting"]);
+});

@@ -658,7 +658,12 @@ test("a box that was asked for by hand for a user is there at once", async () =>
 });
 
 test("a feed to read only has no box", async () => {
-  const it = await live({ html: (root) => root.replaceChildren() });
+  const it = await live({
+    html: (root) => {
+      root.replaceChildren();
+      root.removeAttribute("write");
+    },
+  });
   equal(it.form, null);
   equal(part("status").textContent, "Live");
 });
@@ -681,6 +686,75 @@ test("two feeds of a page share one socket", async () => {
   it.server.welcome({ group: "lobby", offset: 7 });
   it.server.message(8, { group: "lobby", body: "in the lobby" });
   equal([it.server.sockets.length, it.server.asked.map(({ group }) => group)], [1, ["broadcast", "lobby"]]);
-  equal([...other.querySelectorAll("[data-body]")].map((body) => body.textContent), ["in the lobby"]);
+  equal([...other.root.querySelectorAll("[data-body]")].map((body) => body.textContent), ["in the lobby"]);
   ok(!bodies().includes("in the lobby"), "each its own");
+});
+
+/** A feed as a framework makes it: an element, then its properties. */
+async function made(properties) {
+  const it = await live();
+  const element = document.createElement("broadcast-feed");
+  Object.assign(element, properties);
+  document.body.append(element);
+  await settled();
+  const texts = () => [...element.root.querySelectorAll("[data-messages] [data-body]")].map((body) => body.textContent);
+  return { ...it, element, texts };
+}
+
+test("properties reflect attributes, and another group is another feed", async () => {
+  const it = await made({ group: "lobby", user: "", write: true, maxBody: 20 });
+  it.server.welcome({ group: "lobby", offset: 7 });
+  it.server.message(8, { group: "lobby", body: "in the lobby" });
+  equal([it.element.getAttribute("group"), it.element.getAttribute("max-body"), it.texts()], ["lobby", "20", ["in the lobby"]]);
+  it.element.group = "desk";
+  await settled();
+  equal([it.server.asked.at(-1), it.texts()], [{ group: "desk" }, []]);
+  it.server.welcome({ group: "desk", offset: 1 });
+  it.server.message(9, { group: "lobby", body: "too late" });
+  say({ ...it, ...controls(it.element.root) }, "to the desk");
+  equal([it.texts(), it.server.received.at(-1).group], [[], "desk"]);
+  it.element.write = false;
+  await settled();
+  equal(controls(it.element.root).form, null);
+});
+
+test("another group with a position goes on from there", async () => {
+  const it = await made({ group: "lobby", epoch: "e9", offset: "3" });
+  Object.assign(it.element, { group: "desk", epoch: "e7", offset: 5 });
+  await settled();
+  equal(it.server.asked.slice(-2), [{ group: "lobby", epoch: "e9", after: 3 }, { group: "desk", epoch: "e7", after: 5 }]);
+});
+
+test("a group that was asked for and is none is not the default one", async () => {
+  const it = await made({ group: undefined, user: "", write: true });
+  for (const nothing of [undefined, null, "", "bad name!"]) {
+    const before = it.server.asked.length;
+    it.element.group = nothing;
+    await settled();
+    say({ ...it, ...controls(it.element.root) }, "to whom?");
+    equal([it.element.dataset.state, it.server.asked.length, it.server.received.length], ["closed", before, 0]);
+    equal(it.element.root.querySelector("textarea").value, "to whom?");
+    it.element.group = "lobby";
+    await settled();
+    equal(it.server.asked.at(-1), { group: "lobby" });
+  }
+});
+
+test("a property that was set before the script was there counts", async () => {
+  const it = await feed({ html: (root) => Object.assign(root, { group: "lobby" }) });
+  await settled();
+  equal([it.root.getAttribute("group"), Object.hasOwn(it.root, "group")], ["lobby", false]);
+});
+
+test("without a root of its own an element keeps one for its copies", async () => {
+  const it = await made({ group: "lobby", epoch: "e1", offset: "3" });
+  it.server.recover({ group: "lobby" });
+  it.server.message(4, { group: "lobby", body: "four" });
+  it.clock.pass(300);
+  const copy = it.element.cloneNode(true);
+  it.element.replaceWith(copy);
+  it.server.recover({ group: "lobby" });
+  it.server.message(5, { group: "lobby", body: "five" });
+  equal([...copy.root.querySelectorAll("[data-body]")].map((body) => body.textContent), ["four", "five"]);
+  equal([copy.root === copy.shadowRoot, copy.querySelectorAll("template").length], [true, 1]);
 });

@@ -99,3 +99,24 @@ test("a sleep in which only the clock on the wall goes on is a sleep", () => {
   monitor.probe();
   equal(told, ["stale"]);
 });
+
+test("a doubtful link is asked at once, also if it was asked before, and given up soon", () => {
+  for (const asked of [false, true]) {
+    const { clock, told, monitor } = live();
+    if (asked) monitor.probe();
+    monitor.doubt();
+    equal(told.at(-1), "ping", asked);
+    clock.pass(1_999);
+    equal(told.includes("stale"), false, asked);
+    clock.pass(1);
+    equal(told.at(-1), "stale", asked);
+  }
+});
+
+test("a doubtful link that answers is believed again", () => {
+  const { clock, told, monitor } = live();
+  monitor.doubt();
+  monitor.alive();
+  clock.pass(24_999);
+  equal(told, ["ping"]);
+});

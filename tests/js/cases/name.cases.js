@@ -1,8 +1,8 @@
 import { GuestName } from "/frontend/elements/name.js";
-import { textsOf } from "/frontend/elements/texts.js";
+import { FEED, textsOf } from "/frontend/elements/texts.js";
 import { equal, ok, test } from "./harness.js";
 
-const text = textsOf(document.body);
+const text = textsOf(document.body, FEED);
 
 const refused = () => {
   throw new DOMException("denied", "SecurityError");

@@ -382,3 +382,130 @@ test("with nothing to send there is no timer but the monitor's", () => {
   client.close();
   equal(clock.pending, 0);
 });
+
+/** Each way to limit a message, and how it comes back by it. */
+const LIMITS = {
+  signal: ({ clock }) => {
+    const controller = new AbortController();
+    clock.setTimeout(() => controller.abort(), 1_000);
+    return [{ signal: controller.signal }, "AbortError"];
+  },
+  "a signal with a reason": ({ clock }) => {
+    const controller = new AbortController();
+    clock.setTimeout(() => controller.abort(new RangeError("Enough.")), 1_000);
+    return [{ signal: controller.signal }, "RangeError"];
+  },
+  timeout: () => [{ timeout: 1_000 }, "BroadcastError"],
+};
+
+test("what was withdrawn before it was written is never sent, and what follows leaves", async () => {
+  for (const [what, limit] of Object.entries(LIMITS)) {
+    const it = live();
+    const [options, name] = limit(it);
+    it.send("r1");
+    const sent = it.client.send("broadcast", "late", { ref: "r2", ...options }).catch((thrown) => thrown);
+    it.send("r3");
+    it.clock.pass(1_000);
+    const error = await sent;
+    equal([error.name, error.code === "timeout"], [name, what === "timeout"], what);
+    it.server.message(1, { ref: "r1" });
+    equal(refs(it.server), ["r1", "r3"], what);
+    it.client.close();
+  }
+});
+
+test("what was withdrawn when it was written already makes way at once, and is not sent again", async () => {
+  for (const [what, limit] of Object.entries(LIMITS)) {
+    const it = live();
+    it.send("r1", limit(it)[0]);
+    it.send("r2");
+    it.clock.pass(1_000);
+    await settled();
+    equal([refs(it.server), it.outcomes.length], [["r1", "r2"], 1], what);
+    it.server.message(1, { ref: "r1" }); // it arrived all the same
+    it.server.drop();
+    back(it);
+    equal(refs(it.server), ["r2"], what);
+    it.client.close();
+  }
+});
+
+test("it can be asked about what was withdrawn by sending it again", async () => {
+  const { server, clock, send, outcomes } = live();
+  send("r1", { timeout: 1_000 });
+  clock.pass(1_000);
+  await settled();
+  send("r1");
+  server.message(1, { ref: "r1" });
+  server.message(1, { ref: "r1", duplicate: true });
+  await settled();
+  equal(outcomes, [["r1", "timeout", "It was not answered within 1000 ms."], ["r1", 1]]);
+});
+
+test("a signal that was aborted before keeps the message from being sent", async () => {
+  const { server, client } = live();
+  const error = await client.send("broadcast", "no", { signal: AbortSignal.abort() }).catch((thrown) => thrown);
+  equal([error.name, refs(server)], ["AbortError", []]);
+});
+
+test("while there is no connection the time runs too, and none that is left out, or longer than timers can wait", async () => {
+  const { clock, send, outcomes } = connecting();
+  send("r1", { timeout: 60_000 });
+  for (const timeout of [undefined, null, Infinity, 2 ** 31]) send(String(timeout), { timeout });
+  clock.pass(59_999);
+  await settled();
+  equal(outcomes, []);
+  clock.pass(1);
+  await settled();
+  equal(outcomes.map(([ref]) => ref), ["r1"]);
+});
+
+test("the answers to what was withdrawn are not taken for those to what is under way", async () => {
+  for (const [what, answer] of Object.entries({
+    "refused without its ref": ({ server }) => server.say(error(undefined, "too_large")),
+    "refused by its ref": ({ server }) => server.say(error("r1", "forbidden")),
+    "closed for it": ({ server }) => server.drop(1009),
+  })) {
+    const it = live();
+    it.send("r1", { timeout: 1_000 });
+    it.send("r2");
+    it.clock.pass(1_000);
+    answer(it);
+    await settled();
+    equal(it.outcomes.map(([ref]) => ref), ["r1"], what);
+    if (it.client.state !== "live") back(it);
+    it.server.say(error(undefined, "too_large"));
+    await settled();
+    equal(it.outcomes.map(([ref, code]) => [ref, code]), [["r1", "timeout"], ["r2", "too_large"]], what);
+    it.client.close();
+  }
+});
+
+test("withdrawing what has to wait does not have the next one come before the server asked", () => {
+  const { server, clock, send } = live();
+  send("r1", { timeout: 1_000 });
+  send("r2");
+  server.say(error("r1", "rate_limited", { retry_after_ms: 3_000 }));
+  clock.pass(2_999);
+  equal(refs(server), ["r1"]);
+  clock.pass(1);
+  equal(refs(server), ["r1", "r2"]);
+});
+
+test("what is settled leaves neither a timer nor a listener", async () => {
+  const { server, clock, client } = live();
+  const before = clock.pending;
+  const listeners = new Set();
+  const signal = {
+    throwIfAborted: () => undefined,
+    addEventListener: (_, listener) => listeners.add(listener),
+    removeEventListener: (_, listener) => listeners.delete(listener),
+  };
+  const refs = ["answered", "refused"];
+  const sent = refs.map((ref) => client.send("broadcast", ref, { ref, signal, timeout: 5_000 }));
+  equal([listeners.size, clock.pending > before], [2, true]);
+  server.message(1, { ref: "answered" });
+  server.say(error("refused", "forbidden"));
+  await Promise.allSettled(sent);
+  equal([listeners.size, clock.pending], [0, before]);
+});
