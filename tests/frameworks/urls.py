@@ -33,16 +33,23 @@ def walk(request: HttpRequest, name: str, room: str) -> HttpResponse:
     return render(request, "frameworks/walk.html", {"app": name, "room": room, **request.GET.dict()})
 
 
+def host(request: HttpRequest, style: str) -> HttpResponse:
+    """A page with somebody's style sheet, and the elements that ``shown`` names."""
+    return render(request, "frameworks/host.html", {"style": style, "shown": "", **request.GET.dict()})
+
+
 def enter(request: HttpRequest) -> HttpResponse:
     login(request, User.objects.get(username="ann"))
     return redirect(request.POST["next"])
 
 
 def say(request: HttpRequest) -> HttpResponse:
-    """Has the site itself say what the query tells: ``body``, and ``group`` or ``to``, perhaps ``data``."""
+    """Has the site say what the query tells: ``body``, and ``group`` or ``to``, perhaps ``data`` and an ``author``."""
     fields = request.GET.dict()
-    to = {"to": User.objects.get(username=fields["to"])} if "to" in fields else {"group": fields["group"]}
-    send(fields["body"], data=json.loads(fields.get("data", "null")), **to)
+    options = {"to": User.objects.get(username=fields["to"])} if "to" in fields else {"group": fields["group"]}
+    if "author" in fields:
+        options["author"] = User.objects.get_or_create(username=fields["author"])[0]
+    send(fields["body"], data=json.loads(fields.get("data", "null")), **options)
     return HttpResponse()
 
 
@@ -54,6 +61,7 @@ urlpatterns = [
     path("app/<name>/", app),
     path("part/", part),
     path("walk/<name>/<room>/", walk),
+    path("host/<style>/", host),
     path("enter/", enter),
     path("say/", say),
     path("blank/", blank),

@@ -12,7 +12,7 @@ export function byParts(load) {
     const root = document.getElementById("root");
     hears ??= (event) => event.target.localName === "broadcast-feed" && hear(event);
     root.addEventListener("broadcast-message", hears);
-        if (key !== shown) await load(`/part/?${new URLSearchParams({ ...(isThere && { news, group: group ?? "" }), visit: ++visits })}`);
+    if (key !== shown) await load(`/part/?${new URLSearchParams({ ...(isThere && { news, group: group ?? "" }), visit: ++visits })}`);
     shown = key;
     if (isLast) root.append(root.querySelector("broadcast-feed"));
   });
