@@ -130,7 +130,7 @@ export class BroadcastElement extends HTMLElement {
     if (this.root === this) {
       template?.replaceWith(template.content);
     } else {
-      if (template && !this.root.firstElementChild) this.root.append(template.content);
+      if (template && !this.root.firstElementChild) this.root.append(document.importNode(template.content, true));
       this.root.adoptedStyleSheets = [this.constructor.sheet];
       this.root.querySelector("link[data-looks]")?.remove(); // those of before the script
       this.#copy = template;
@@ -138,6 +138,7 @@ export class BroadcastElement extends HTMLElement {
     this.#written = { epoch: this.getAttribute("epoch"), offset: this.getAttribute("offset") };
     this.frame = this.root.querySelector("[data-frame]");
     if (!this.frame) this.root.append((this.frame = this.build()));
+    if (!template) this.#writeDown();
   }
 
   #writeDown() {
