@@ -60,7 +60,9 @@ export class BroadcastElement extends HTMLElement {
   connectedMoveCallback() {}
 
   attributeChangedCallback(name, before, now) {
-    if (before === now || !this.root || !this.isConnected) return;
+    if (before === now || !this.root) return;
+    if (name === "group" && groups(before) !== groups(now)) this.#forgetPosition();
+    if (!this.isConnected) return;
     if (!this.#changed.size) queueMicrotask(() => this.#act());
     this.#changed.add(name);
   }
@@ -91,8 +93,9 @@ export class BroadcastElement extends HTMLElement {
     this.#copying ??= setTimeout(() => this.#writeDown(), COPY_MS);
   }
 
-  /** The group is another one: the position was that of the one before, unless it was set along with it. */
-  forgetPosition() {
+  /** The position was that of the group before, unless another was set along with this one. */
+  #forgetPosition() {
+    this.#kept = {};
     const isOwn = ["epoch", "offset"].every((name) => (this.getAttribute(name) ?? "") === (this.#written[name] ?? ""));
     if (isOwn) for (const name of ["epoch", "offset"]) this.removeAttribute(name);
   }
@@ -127,14 +130,15 @@ export class BroadcastElement extends HTMLElement {
     if (this.root === this) {
       template?.replaceWith(template.content);
     } else {
-      if (template && !this.root.firstElementChild) this.root.append(template.content);
+      if (template && !this.root.firstElementChild) this.root.append(document.importNode(template.content, true));
       this.root.adoptedStyleSheets = [this.constructor.sheet];
-      this.root.querySelector("link")?.remove();
+      this.root.querySelector("link[data-looks]")?.remove(); // those of before the script
       this.#copy = template;
     }
     this.#written = { epoch: this.getAttribute("epoch"), offset: this.getAttribute("offset") };
     this.frame = this.root.querySelector("[data-frame]");
     if (!this.frame) this.root.append((this.frame = this.build()));
+    if (!template) this.#writeDown();
   }
 
   #writeDown() {
@@ -151,6 +155,9 @@ export class BroadcastElement extends HTMLElement {
     Object.assign(this.#written, this.#kept);
   }
 }
+
+/** The groups of names, which may be signed ones. */
+const groups = (names) => names?.replace(/:\S*/g, "");
 
 /**
  * Gives a class its properties, each of which reflects an attribute. `Boolean`: whether the attribute is there; `Number`
