@@ -40,7 +40,9 @@ WAIT = 10_000  # milliseconds
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m docs.pictures", description=__doc__)
-    parser.add_argument("directory", nargs="?", type=Path, help="where all pictures go; only the chosen ones without it")
+    parser.add_argument(
+        "directory", nargs="?", type=Path, help="where all pictures go; only the chosen ones without it"
+    )
     everything = parser.parse_args().directory
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         files = Path(directory, "files")
@@ -50,7 +52,9 @@ def main() -> None:
         server = Daphne(database, DJANGO_SETTINGS_MODULE="tests.frameworks.settings", FOREIGN_FILES=str(files))
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(QUIET))
         try:
-            server.shell("from django.contrib.auth.models import User; User.objects.create_superuser('Ann', password='secret')")
+            server.shell(
+                "from django.contrib.auth.models import User; User.objects.create_superuser('Ann', password='secret')"
+            )
             server.start()
             say_all(lambda body, **fields: urlopen(f"{server.url}/say/?{urlencode({'body': body, **fields})}").close())
             for parts in product(ELEMENTS, SHEETS, SIZES, SCHEMES):

@@ -46,7 +46,9 @@ def foreign_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def foreign_site(foreign_files: Path, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daphne]:
+def foreign_site(
+    foreign_files: Path, migrated_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daphne]:
     """The server of all tests of a module: each has groups of its own."""
     database = Path(shutil.copy(migrated_database, tmp_path_factory.mktemp("site") / "site.sqlite3"))
     server = Daphne(database, DJANGO_SETTINGS_MODULE=SETTINGS, FOREIGN_FILES=str(foreign_files))
@@ -75,5 +77,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     frameworks, cases = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
     terminalreporter.section("frameworks × cases")
-    for first, *others in [("", *frameworks), *((case, *(cells.get((name, case), "") for name in frameworks)) for case in cases)]:
+    for first, *others in [
+        ("", *frameworks),
+        *((case, *(cells.get((name, case), "") for name in frameworks)) for case in cases),
+    ]:
         terminalreporter.write_line(f"{first:<16}" + "".join(f"{text:<9}" for text in others))

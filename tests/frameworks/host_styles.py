@@ -19,7 +19,11 @@ ALL = "banner bell feed toasts"
 
 SAID = (
     ("room-toasts", "The copier is out of order.", {"level": "error"}),
-    ("room-toasts", "From noon on the catalogue is read-only for an hour.", {"level": "warning", "title": "Maintenance"}),
+    (
+        "room-toasts",
+        "From noon on the catalogue is read-only for an hour.",
+        {"level": "warning", "title": "Maintenance"},
+    ),
     ("room-toasts", "Your book is at the desk", {"level": "success", "title": "Reservation", "url": "/feed/"}),
     ("room-toasts", "Author's evening on Friday at seven", {"url": "/feed/"}),
     ("room-banner", "The library closes at six today.", {"level": "warning", "url": "/banner/"}),

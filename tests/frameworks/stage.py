@@ -77,7 +77,9 @@ class Stage:
         expect(self.page.locator(f"{within} [data-messages] [data-body]")).to_have_text(list(bodies), timeout=WAIT)
 
     def announces(self, *bodies: str) -> None:
-        expect(self.page.locator("broadcast-announcements article [data-body]")).to_have_text(list(bodies), timeout=WAIT)
+        expect(self.page.locator("broadcast-announcements article [data-body]")).to_have_text(
+            list(bodies), timeout=WAIT
+        )
 
     def becomes(self, state: str) -> None:
         expect(self.page.locator("broadcast-feed")).to_have_attribute("data-state", state, timeout=WAIT)
@@ -115,7 +117,9 @@ class Stage:
 
     def log(self, group: str) -> list[str]:
         """What the log of a group has, as far as visitors wrote it."""
-        with urlopen(f"{self.server.url}/broadcast/?{urlencode({'format': 'json', 'group': group})}", timeout=20) as answer:
+        with urlopen(
+            f"{self.server.url}/broadcast/?{urlencode({'format': 'json', 'group': group})}", timeout=20
+        ) as answer:
             return [message["body"] for message in json.load(answer)["messages"] if message["source"] != "server"]
 
     def is_in_order(self) -> None:

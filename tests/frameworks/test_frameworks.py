@@ -302,7 +302,11 @@ SHORT = {
     "react": ("mount", "change", "undefined", "move", "leak"),
     "htmx2": ("change-before", "clone", "navigate", "sign-in", "form"),
 }
-CELLS = [(app, name) for app in PACKAGES for name in CASES] if ALL else [(app, name) for app in SHORT for name in SHORT[app]]
+CELLS = (
+    [(app, name) for app in PACKAGES for name in CASES]
+    if ALL
+    else [(app, name) for app in SHORT for name in SHORT[app]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +324,12 @@ def stage(request: pytest.FixtureRequest, apps: None, browser: Browser, foreign_
     context.close()
 
 
-@pytest.mark.parametrize(("stage", "name"), [((app, name), name) for app, name in CELLS], indirect=["stage"], ids=["-".join(cell) for cell in CELLS])
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [((app, name), name) for app, name in CELLS],
+    indirect=["stage"],
+    ids=["-".join(cell) for cell in CELLS],
+)
 def test_a_page_of(stage: Stage, name: str) -> None:
     CASES[name](stage)
     stage.is_in_order()

@@ -18,9 +18,37 @@ from .host_styles import ALL, SHEETS, put_sheets, say_all
 WAIT = 10_000  # milliseconds
 LOOKS = [
     *("background-color", "background-image", "border", "border-radius", "box-shadow", "box-sizing", "color", "cursor"),
-    *("content", "display", "float", "font-family", "font-size", "font-style", "font-weight", "height", "letter-spacing"),
-    *("line-height", "list-style", "margin", "min-width", "opacity", "outline", "padding", "position", "scrollbar-color"),
-    *("text-align", "text-decoration-line", "text-indent", "text-shadow", "text-transform", "visibility", "white-space"),
+    *(
+        "content",
+        "display",
+        "float",
+        "font-family",
+        "font-size",
+        "font-style",
+        "font-weight",
+        "height",
+        "letter-spacing",
+    ),
+    *(
+        "line-height",
+        "list-style",
+        "margin",
+        "min-width",
+        "opacity",
+        "outline",
+        "padding",
+        "position",
+        "scrollbar-color",
+    ),
+    *(
+        "text-align",
+        "text-decoration-line",
+        "text-indent",
+        "text-shadow",
+        "text-transform",
+        "visibility",
+        "white-space",
+    ),
     *("width", "word-spacing", "z-index"),
 ]
 PROBED = """([roots, looks]) => {
