@@ -40,9 +40,7 @@ WAIT = 10_000  # milliseconds
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m docs.pictures", description=__doc__)
-    parser.add_argument(
-        "directory", nargs="?", type=Path, help="where all pictures go; only the chosen ones without it"
-    )
+    parser.add_argument("directory", nargs="?", type=Path, help="where all pictures go")
     everything = parser.parse_args().directory
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         files = Path(directory, "files")

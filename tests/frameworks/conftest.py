@@ -1,4 +1,4 @@
-"""A site whose pages are made by frameworks, a browser with its back-forward cache on, and the table of what went well."""
+"""A site whose pages are made by frameworks, a browser with its back-forward cache, and the table of what went well."""
 
 from __future__ import annotations
 
@@ -66,19 +66,17 @@ def bundle(target: Path, *apps: str) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints frameworks × cases, if all were tried."""
+    """Prints what became of each case in each framework, if all were tried."""
     cells = {
         match.groups(): sign
-        for outcome, sign in (("passed", "ok"), ("skipped", "–"), ("failed", "FAILS"), ("error", "ERROR"))
+        for outcome, sign in (("passed", "ok"), ("skipped", "-"), ("failed", "FAILS"), ("error", "ERROR"))
         for report in terminalreporter.stats.get(outcome, [])
         if (match := CELL.search(report.nodeid))
     }
     if not cells or not os.environ.get("ALL_FRAMEWORKS"):
         return
     frameworks, cases = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
-    terminalreporter.section("frameworks × cases")
-    for first, *others in [
-        ("", *frameworks),
-        *((case, *(cells.get((name, case), "") for name in frameworks)) for case in cases),
-    ]:
-        terminalreporter.write_line(f"{first:<16}" + "".join(f"{text:<9}" for text in others))
+    terminalreporter.section("cases in frameworks")
+    rows = {"": frameworks} | {case: [cells.get((name, case), "") for name in frameworks] for case in cases}
+    for title, row in rows.items():
+        terminalreporter.write_line(f"{title:<16}" + "".join(f"{text:<9}" for text in row))

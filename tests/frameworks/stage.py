@@ -38,9 +38,9 @@ class Socket:
 
 
 class Stage:
-    def __init__(self, page: Page, server: Daphne, app: str, cell: str) -> None:
-        self.page, self.server, self.app = page, server, app
-        self.room, self.other, self.news = (f"room-{name}-{cell}" for name in ("one", "two", "news"))
+    def __init__(self, page: Page, server: Daphne, app: str, case: str) -> None:
+        self.page, self.server, self.app, self.case = page, server, app, case
+        self.room, self.other, self.news = (f"room-{name}-{app}-{case}" for name in ("one", "two", "news"))
         self.sockets: list[Socket] = []
         self.complaints: list[str] = []
         self.state: dict[str, Any] = {}

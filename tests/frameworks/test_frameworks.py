@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -302,11 +303,7 @@ SHORT = {
     "react": ("mount", "change", "undefined", "move", "leak"),
     "htmx2": ("change-before", "clone", "navigate", "sign-in", "form"),
 }
-CELLS = (
-    [(app, name) for app in PACKAGES for name in CASES]
-    if ALL
-    else [(app, name) for app in SHORT for name in SHORT[app]]
-)
+CELLS = list(product(PACKAGES, CASES)) if ALL else [(app, name) for app, names in SHORT.items() for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -320,16 +317,11 @@ def apps(foreign_files: Path) -> None:
 def stage(request: pytest.FixtureRequest, apps: None, browser: Browser, foreign_site: Daphne) -> Iterator[Stage]:
     app, name = request.param
     context = browser.new_context()
-    yield Stage(context.new_page(), foreign_site, app, f"{app}-{name}")
+    yield Stage(context.new_page(), foreign_site, app, name)
     context.close()
 
 
-@pytest.mark.parametrize(
-    ("stage", "name"),
-    [((app, name), name) for app, name in CELLS],
-    indirect=["stage"],
-    ids=["-".join(cell) for cell in CELLS],
-)
-def test_a_page_of(stage: Stage, name: str) -> None:
-    CASES[name](stage)
+@pytest.mark.parametrize("stage", CELLS, indirect=True, ids=map("-".join, CELLS))
+def test_a_page_of(stage: Stage) -> None:
+    CASES[stage.case](stage)
     stage.is_in_order()

@@ -1,4 +1,4 @@
-"""Addresses of a site whose pages are made by a framework: an empty page, parts to swap in, and ways to sign in and say."""
+"""Addresses of a site whose pages are made by a framework: pages, parts to swap in, ways to sign in and to say."""
 
 import json
 
