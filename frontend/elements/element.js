@@ -23,6 +23,8 @@ export class BroadcastElement extends HTMLElement {
   #ending;
   #copy;
   #copying;
+  /** Whether groups were asked for: frameworks take the attribute away where they have no name yet. */
+  #hasAsked = false;
   /** Names of attributes that were changed from outside, and are not yet acted upon. @type {Set<string>} */
   #changed = new Set();
   /** The position after what is shown. */
@@ -60,11 +62,17 @@ export class BroadcastElement extends HTMLElement {
   connectedMoveCallback() {}
 
   attributeChangedCallback(name, before, now) {
+    if (name === "group" && now !== null) this.#hasAsked = true;
     if (before === now || !this.root) return;
     if (name === "group" && groups(before) !== groups(now)) this.#forgetPosition();
     if (!this.isConnected) return;
     if (!this.#changed.size) queueMicrotask(() => this.#act());
     this.#changed.add(name);
+  }
+
+  /** The names of the groups that it is to follow: the default one, unless others were ever asked for. */
+  get asked() {
+    return this.getAttribute("group") ?? (this.#hasAsked ? "" : "broadcast");
   }
 
   /** A part of what is shown, by the name of its `data-` attribute. */
@@ -89,7 +97,7 @@ export class BroadcastElement extends HTMLElement {
   keep(positions) {
     const epoch = positions.map(({ epoch }) => epoch).join(" ");
     this.#kept = { epoch, offset: positions.map(({ offset }) => offset ?? "").join(" ") };
-    if (this.root === this) return this.#writePosition();
+    if (this.root === this || !this.hasAttribute("epoch")) return this.#writeDown();
     this.#copying ??= setTimeout(() => this.#writeDown(), COPY_MS);
   }
 

@@ -122,7 +122,7 @@ export class Feed extends BroadcastElement {
    * be one: then nothing is read or sent, rather than something else.
    */
   #subscription(before = this.subscription) {
-    const name = this.getAttribute("group") ?? "broadcast";
+    const name = this.asked;
     const [group] = name.split(":");
     if (![undefined, group].includes(this.#group)) this.#empty();
     this.#group = group;

@@ -12,7 +12,7 @@ export class Streams {
 
   /** The names that the element asks for. */
   get names() {
-    return (this.element.getAttribute("group") ?? "broadcast").split(" ").filter(Boolean);
+    return this.element.asked.split(" ").filter(Boolean);
   }
 
   /** Whether it follows the group of a name. */

@@ -738,6 +738,10 @@ test("a group that was asked for and is none is not the default one", async () =
     await settled();
     equal(it.server.asked.at(-1), { group: "lobby" });
   }
+  it.element.group = "";
+  it.element.removeAttribute("group"); // as Vue does
+  await settled();
+  equal(it.element.dataset.state, "closed");
 });
 
 test("a property that was set before the script was there counts", async () => {
@@ -776,4 +780,13 @@ test("a group that was changed while the element was away is another one when it
   it.element.group = "desk";
   document.body.append(it.element);
   equal([it.server.asked.at(-1), it.texts()], [{ group: "desk" }, []]);
+});
+
+test("a clone that is made as soon as the place is known misses nothing", async () => {
+  const it = await made({ group: "lobby" });
+  it.server.welcome({ group: "lobby", offset: 7 });
+  const copy = it.element.cloneNode(true);
+  it.server.message(8, { group: "lobby" });
+  it.element.replaceWith(copy);
+  equal(it.server.asked.at(-1), { group: "lobby", epoch: "e1", after: 7 });
 });
