@@ -127,9 +127,10 @@ export class BroadcastElement extends HTMLElement {
     if (this.root === this) {
       template?.replaceWith(template.content);
     } else {
-      if (template && !this.root.firstElementChild) this.root.append(template.content);
       this.root.adoptedStyleSheets = [this.constructor.sheet];
-      this.root.querySelector("link")?.remove();
+      // Before it is in the page: there it is fetched, and refused where it has the nonce of another page.
+      for (const tree of [this.root, template?.content]) tree?.querySelector("link")?.remove();
+      if (template && !this.root.firstElementChild) this.root.append(template.content);
       this.#copy = template;
     }
     this.#written = { epoch: this.getAttribute("epoch"), offset: this.getAttribute("offset") };
