@@ -139,7 +139,7 @@ def scripts(page: Page) -> set[str]:
     return {each.get_attribute("src") for each in page.locator("script[src]").all()}
 
 
-def test_an_upgrade_under_hashed_names_that_are_kept_for_years(
+def test_an_upgrade_under_names_that_are_kept_for_years(serve: Serve, site: Site, visitor, tmp_path: Path) -> None:
     serve: Serve, site: Site, visitor, tmp_path: Path
 ) -> None:
     production = {"DEBUG": "0", "SECRET_KEY": "long and random", "ALLOWED_HOSTS": "127.0.0.1"}

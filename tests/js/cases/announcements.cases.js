@@ -324,7 +324,7 @@ test("what another element was served with comes once as well", async () => {
   const other = document.createElement("broadcast-announcements");
   for (const [name, value] of Object.entries({ ...AT, offset: "4" })) other.setAttribute(name, value);
   other.append(drawn("as served"));
-  Object.assign(other.firstChild.content.querySelector("article").dataset, { epoch: "e1", offset: "4", leftMs: "5000" });
+  Object.assign(other.firstChild.content.querySelector("article").dataset, { epoch: "e1", offset: "4", group: "broadcast", leftMs: "5000" });
   document.body.append(other);
   it.server.welcome({ offset: 3 });
   say(it, 4, "as served");

@@ -758,3 +758,22 @@ test("without a root of its own an element keeps one for its copies", async () =
   equal([...copy.root.querySelectorAll("[data-body]")].map((body) => body.textContent), ["four", "five"]);
   equal([copy.root === copy.shadowRoot, copy.querySelectorAll("template").length], [true, 1]);
 });
+
+test("the same group by another name goes on, whatever a fresh page says of the position", async () => {
+  const it = await made({ group: "lobby:old", epoch: "e1", offset: "3" });
+  it.server.recover({ group: "lobby", after: 3 });
+  it.server.message(4, { group: "lobby", body: "four" });
+  Object.assign(it.element, { group: "lobby:new", offset: "9" }); // as a page that is morphed has it
+  await settled();
+  equal([it.server.asked.at(-1), it.texts()], [{ group: "lobby:new", epoch: "e1", after: 4 }, ["four"]]);
+});
+
+test("a group that was changed while the element was away is another one when it is back", async () => {
+  const it = await made({ group: "lobby", epoch: "e1", offset: "3" });
+  it.server.recover({ group: "lobby", after: 3 });
+  it.server.message(4, { group: "lobby", body: "four" });
+  it.element.remove();
+  it.element.group = "desk";
+  document.body.append(it.element);
+  equal([it.server.asked.at(-1), it.texts()], [{ group: "desk" }, []]);
+});
