@@ -140,8 +140,6 @@ def scripts(page: Page) -> set[str]:
 
 
 def test_an_upgrade_under_names_that_are_kept_for_years(serve: Serve, site: Site, visitor, tmp_path: Path) -> None:
-    serve: Serve, site: Site, visitor, tmp_path: Path
-) -> None:
     production = {"DEBUG": "0", "SECRET_KEY": "long and random", "ALLOWED_HOSTS": "127.0.0.1"}
     production |= {"STATIC_ROOT": str(tmp_path / "static"), "KEPT": str(tmp_path / "kept.html")}
     site.env |= production | {"DJANGO_SETTINGS_MODULE": SETTINGS}
