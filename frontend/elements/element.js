@@ -5,6 +5,8 @@ import { textsOf } from "./texts.js";
 const COPY_MS = 300;
 /** When pages are written down by htmx 2 and 4 and by Turbo, or the browser puts this one away. */
 const WRITING_DOWN = ["htmx:beforeHistorySave", "htmx:before:history:update", "turbo:before-cache", "pagehide"];
+/** The sheet of before the script. */
+const LOOKS = "link[data-looks]";
 
 /**
  * What all elements have in common: a tree of their own, and properties that reflect their attributes.
@@ -138,9 +140,9 @@ export class BroadcastElement extends HTMLElement {
     if (this.root === this) {
       template?.replaceWith(template.content);
     } else {
-      if (template && !this.root.firstElementChild) this.root.append(document.importNode(template.content, true));
       this.root.adoptedStyleSheets = [this.constructor.sheet];
-      this.root.querySelector("link[data-looks]")?.remove(); // those of before the script
+      this.root.querySelector(LOOKS)?.remove();
+      if (template && !this.root.firstElementChild) this.root.append(withoutLooks(template.content));
       this.#copy = template;
     }
     this.#written = { epoch: this.getAttribute("epoch"), offset: this.getAttribute("offset") };
@@ -166,6 +168,13 @@ export class BroadcastElement extends HTMLElement {
 
 /** The groups of names, which may be signed ones. */
 const groups = (names) => names?.replace(/:\S*/g, "");
+
+/** A copy of a tree to put into the page: a sheet in it would be fetched there, and refused if its nonce is another page's. */
+function withoutLooks(content) {
+  const tree = document.importNode(content, true);
+  tree.querySelector(LOOKS)?.remove();
+  return tree;
+}
 
 /**
  * Gives a class its properties, each of which reflects an attribute. `Boolean`: whether the attribute is there; `Number`

@@ -1,6 +1,7 @@
 /** The places of toasts, and where they make way to. */
 const OPPOSITE = { bottom: "top", top: "bottom" };
 const PLACES = ["top-start", "top", "top-end", "bottom-start", "bottom", "bottom-end"];
+const IN_USE = ":hover, :focus-within";
 const WRITING = "input, textarea, select, [contenteditable]:not([contenteditable=false])";
 
 /**
@@ -23,7 +24,7 @@ export class TopLayer {
     if (isBanner) this.#sink();
     else this.frame.setAttribute("popover", "manual");
     this.#follow();
-    this.place();
+    this.#place();
   }
 
   close() {
@@ -39,8 +40,13 @@ export class TopLayer {
     this.frame.showPopover();
   }
 
-  /** Where the option says, unless somebody would have to write beneath it. */
+  /** Makes way again; a frame that is in use stays where it is, or a click on it would come to nothing. */
   place() {
+    if (!this.frame.matches(IN_USE)) this.#place();
+  }
+
+  /** Where the option says, unless somebody would have to write beneath it. */
+  #place() {
     if (!this.#isToasts) return;
     const wanted = this.element.getAttribute("position");
     const place = PLACES.includes(wanted) ? wanted : "bottom-end";
@@ -64,7 +70,8 @@ export class TopLayer {
     this.#observer ??= new MutationObserver(() => this.#follow());
     this.#observer.observe(document, { attributeFilter: ["open"], subtree: true });
     addEventListener("resize", () => this.place(), { signal });
-    document.addEventListener("focusin", () => this.place(), { signal });
+    const isWithin = (event) => event.composedPath().includes(this.frame);
+    document.addEventListener("focusin", (event) => isWithin(event) || this.#place(), { signal });
   }
 
   /** Into the dialog that was opened last, or home. */

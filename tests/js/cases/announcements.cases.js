@@ -192,6 +192,23 @@ test("F6 leads to them and back, and is the browser's own where there are none",
   ok(focused() === field, "the focus back");
 });
 
+test("they make way to who writes, and stay where they are while they are used", async () => {
+  const it = await page(AT);
+  say(it, 4, "four");
+  const field = document.body.appendChild(document.createElement("textarea"));
+  field.style.cssText = "position: fixed; inset: auto 0 0; block-size: 99px";
+  const place = () => it.element.frame.dataset.position;
+  equal(place(), "bottom-end");
+  field.focus();
+  equal(place(), "top-end");
+  toast("four").querySelector("button").focus();
+  dispatchEvent(new Event("resize"));
+  equal(place(), "top-end");
+  focused().blur();
+  dispatchEvent(new Event("resize"));
+  equal(place(), "bottom-end");
+});
+
 test("what is dismissed in one tab is dismissed in the others", async () => {
   const it = await page(AT);
   for (const [offset, body] of [[4, "four"], [5, "five"]]) say(it, offset, body);
