@@ -238,6 +238,7 @@ def test_what_matters_most_is_shown_then_the_newest_and_the_rest_waits(page, db)
         it = page(f"broadcast_announcements {options}")
         assert it.texts == ["outage", "read this", "3", "4", "5"]
         assert [at for at, card in enumerate(it.all("article")) if "hidden" in card] == hidden
+        assert it.buttons == [*([f"{len(hidden)} more"] if hidden else []), "Dismiss all"]
 
 
 @pytest.mark.parametrize("age", [11, 86_000])

@@ -114,10 +114,12 @@ def announcements(
     current = replace(current, announcements=[*current.announcements, *told], limit=display.max)
     page_state.announcements |= {one.key for one in current.announcements if one.epoch}
     user = visitor(request)
+    texts = common(ANNOUNCEMENTS)
     return render_to_string(
         "broadcast/announcements.html",
         {
-            **common(ANNOUNCEMENTS),
+            **texts,
+            "more_text": texts["texts"]["more"].replace("{n}", str(len(current.waiting))),
             **page_state.delivery("announcements", display.shadow),
             "names": names,
             "board": current,

@@ -11,4 +11,6 @@ export const page = (globalThis[Symbol.for("django-live-broadcast")] ??= {
   shown: new WeakSet(),
   /** What was dismissed here, or had its time, by its key: no copy of the page brings it back. @type {Set<string>} */
   gone: new Set(),
+  /** Where the keyboard was before it went to what is announced. @type {HTMLElement | undefined} */
+  before: undefined,
 });

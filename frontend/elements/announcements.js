@@ -3,6 +3,7 @@ import sheet from "./announcements.css" with { type: "css" };
 import { draw, isUrgent, keyOf, rankOf, spoken } from "./card.js";
 import { dismiss, isDismissed, onDismissed } from "./dismissed.js";
 import { BroadcastElement, reflect } from "./element.js";
+import { Keyboard } from "./keyboard.js";
 import { make } from "./make.js";
 import { localise } from "./moment.js";
 import { Source } from "./source.js";
@@ -16,6 +17,11 @@ const TICK_MS = 250;
 const SPOKEN_MS = 5_000;
 const MOST = { banner: 1, toasts: 4 };
 const MOVING = "(prefers-reduced-motion: no-preference)";
+/** A finger leaves `:hover` behind where it was, long after it has gone. */
+const POINTING = "(hover: hover)";
+const ENTERED = ":is(:focus-visible, :has(:focus-visible))";
+/** How long the pointer is away before what it had kept in place may move. */
+const AWAY_MS = 500;
 
 /** What the site says, as toasts or a banner: it stays until it is dismissed or its time is over. */
 export class Announcements extends BroadcastElement {
@@ -26,9 +32,8 @@ export class Announcements extends BroadcastElement {
   #streams;
   #next;
   #isExpanded = false;
-  /** Where the keyboard was before it came here. */
-  #before;
   #top;
+  #keyboard;
 
   build() {
     return make(
@@ -53,8 +58,8 @@ export class Announcements extends BroadcastElement {
     }
     const { frame } = this;
     frame.addEventListener("click", (event) => this.#clicked(event), { signal });
-    frame.addEventListener("focusin", (event) => this.#entered(event), { signal });
-    document.addEventListener("keydown", (event) => this.#pressed(event), { signal });
+    frame.addEventListener("pointerleave", () => setTimeout(() => this.#release(), AWAY_MS), { signal });
+    this.#keyboard = new Keyboard(frame, (card) => this.#dismiss(card), signal);
     onDismissed(({ epoch, offset }) => this.#leave(this.#find({ epoch, offset })), signal);
     new Swipe(frame, (card) => this.#dismiss(card), signal);
     this.#top ??= new TopLayer(this, frame);
@@ -130,6 +135,7 @@ export class Announcements extends BroadcastElement {
   #add(one) {
     const card = draw(one, this.text, this.number("timeout", this.getAttribute("as") === "banner" ? 0 : 10));
     card.setAttribute("data-new", "");
+    card.toggleAttribute("data-aside", this.#isPointedAt);
     card.addEventListener("animationend", () => card.removeAttribute("data-new"), { once: true });
     this.part("cards").append(card);
     this.#top.raise();
@@ -143,8 +149,9 @@ export class Announcements extends BroadcastElement {
     const cards = this.#cards;
     const most = this.#isExpanded ? Infinity : Math.max(1, this.number("max", MOST[this.getAttribute("as")] ?? MOST.toasts));
     const shown = new Set([...cards].reverse().sort((a, b) => rankOf(b) - rankOf(a)).slice(0, most));
-    for (const card of cards) card.hidden = !shown.has(card);
-    this.#label("more", "more", cards.length - shown.size);
+    const stays = (card) => this.#isPointedAt && !card.hidden;
+    for (const card of cards) card.hidden = !shown.has(card) && !stays(card);
+    this.#label("more", "more", cards.filter(({ hidden }) => hidden).length);
     this.#label("clear", "clear", cards.length > 1 ? cards.length : 0);
     this.toggleAttribute("data-empty", !cards.length);
     this.#name(cards.length > 0);
@@ -155,7 +162,7 @@ export class Announcements extends BroadcastElement {
 
   #label(part, text, n) {
     const button = this.part(part);
-    button.hidden = n === 0;
+    button.hidden = n === 0 || (button.hidden && this.#isPointedAt);
     button.textContent = this.text(text, n);
   }
 
@@ -183,7 +190,7 @@ export class Announcements extends BroadcastElement {
 
   /** Time goes by only for those who could read. */
   #pass(timed) {
-    const isRead = document.hidden || this.frame.matches(":is(:hover, :focus-within)");
+    const isRead = document.hidden || this.#isPointedAt || this.frame.matches(ENTERED);
     const over = isRead ? [] : timed.filter(({ dataset }) => (dataset.leftMs -= TICK_MS) <= 0);
     for (const card of over) this.#leave(card);
     this.#run();
@@ -191,17 +198,30 @@ export class Announcements extends BroadcastElement {
 
   // What the reader does
 
-  #entered({ relatedTarget }) {
-    if (relatedTarget && !this.frame.contains(relatedTarget)) this.#before = relatedTarget;
+  /** Then nothing that comes moves what is there: a click would land on another. */
+  get #isPointedAt() {
+    return matchMedia(POINTING).matches && this.frame.matches(":hover");
+  }
+
+  #release() {
+    if (!this.isConnected || this.#isPointedAt) return;
+    for (const card of this.#cards) card.removeAttribute("data-aside");
+    this.#arrange();
   }
 
   #clicked(event) {
     const button = event.target.closest("button");
     if (!button) return;
     event.preventDefault(); // without a script it sends a form
-    if (button.hasAttribute("data-clear")) for (const card of this.#cards) this.#dismiss(card);
+    if (button.hasAttribute("data-clear")) this.#clear();
     else if (button.hasAttribute("data-more")) this.#expand();
     else this.#dismiss(button.closest("article"));
+  }
+
+  #clear() {
+    const { isWithin } = this.#keyboard;
+    for (const card of this.#cards) this.#dismiss(card);
+    if (isWithin) this.#keyboard.goBack();
   }
 
   #expand() {
@@ -210,36 +230,29 @@ export class Announcements extends BroadcastElement {
     this.frame.focus();
   }
 
-  #pressed(event) {
-    const { frame } = this;
-    if (event.key === "F6" && this.#cards.length && !event.defaultPrevented) {
-      event.preventDefault();
-      if (frame.matches(":focus-within")) return this.#before?.focus();
-      this.#before = document.activeElement;
-      frame.focus();
-    }
-    if (event.key !== "Escape") return;
-    const card = frame.querySelector("article:focus-within") ?? frame.querySelector("article:hover");
-    if (card) this.#dismiss(card);
-  }
-
   #dismiss(card) {
     const { epoch, offset, group } = card.dataset;
     if (epoch && offset) dismiss({ epoch, offset, group }, this.getAttribute("dismiss-url"));
     this.#leave(card);
   }
 
-  /** Takes one away for good. */
+  /** Takes one away for good; the keyboard goes on to the next, and at last back to where it was. */
   #leave(card) {
     if (!card) return;
-    const hadFocus = card.matches(":focus-within");
+    const cards = this.#cards;
+    const hadFocus = card.matches(":focus-within") || (this.#keyboard.isWithin && cards.length === 1);
     const key = keyOf(card.dataset);
     if (key) page.gone.add(key);
     card.setAttribute("data-leaving", "");
+    card.inert = true;
     vanish(card);
-    if (this.#cards.length <= 1) this.#isExpanded = false;
+    if (cards.length <= 2) this.#isExpanded = false;
     this.#arrange();
-    if (hadFocus) (this.part("cards").querySelector("article:not([data-leaving], [hidden]) button") ?? this.#before)?.focus();
+    if (!hadFocus) return;
+    const at = cards.indexOf(card);
+    const next = [...cards.slice(at + 1), ...cards.slice(0, at).reverse()].find(({ hidden }) => !hidden);
+    if (next) next.querySelector("button").focus();
+    else this.#keyboard.goBack();
   }
 }
 

@@ -18,7 +18,7 @@ export class Swipe {
 
   #begin({ target, pointerType, clientX, isPrimary }) {
     const card = target.closest("article");
-    if (!card || !isPrimary || pointerType === "mouse" || target.closest("button, a")) return;
+    if (!card || !isPrimary || pointerType === "mouse" || target.closest("button")) return;
     this.#card = card;
     this.#from = clientX;
     this.#way = 0;

@@ -1,8 +1,11 @@
-/** The places of toasts, and where they make way to. */
-const OPPOSITE = { bottom: "top", top: "bottom" };
-const PLACES = ["top-start", "top", "top-end", "bottom-start", "bottom", "bottom-end"];
-const IN_USE = ":hover, :focus-within";
-const WRITING = "input, textarea, select, [contenteditable]:not([contenteditable=false])";
+import { around, focused } from "./focus.js";
+import { Place } from "./place.js";
+
+/** What is set on the element, and goes with what it shows. */
+const LOOKS = [
+  ...["paper", "ink", "quiet", "line", "accent", "success", "warning", "error"],
+  ...["gap", "layer", "font", "size", "radius"],
+].map((name) => `--broadcast-${name}`);
 
 /**
  * Keeps toasts above all else on the page, and usable: in the top layer; within a modal dialog, for what is outside one
@@ -12,9 +15,13 @@ export class TopLayer {
   /** Has the frame while a modal dialog is open: in that dialog, in a root of its own. */
   #portal;
   #observer;
+  #place;
+  /** The modal dialogs that are open, in the order in which they were opened. */
+  #modals = [];
 
   constructor(element, frame) {
     Object.assign(this, { element, frame });
+    this.#place = new Place(frame);
   }
 
   open(signal) {
@@ -36,24 +43,15 @@ export class TopLayer {
   raise() {
     if (!this.#isToasts || this.frame.matches(":focus-within")) return;
     this.#follow();
+    const { scrollTop } = this.frame;
     this.frame.hidePopover();
     this.frame.showPopover();
+    this.frame.scrollTop = scrollTop;
   }
 
   /** Makes way again; a frame that is in use stays where it is, or a click on it would come to nothing. */
   place() {
-    if (!this.frame.matches(IN_USE)) this.#place();
-  }
-
-  /** Where the option says, unless somebody would have to write beneath it. */
-  #place() {
-    if (!this.#isToasts) return;
-    const wanted = this.element.getAttribute("position");
-    const place = PLACES.includes(wanted) ? wanted : "bottom-end";
-    this.frame.dataset.position = place;
-    if (!this.#isInTheWay()) return;
-    this.frame.dataset.position = place.replace(/^bottom|^top/, (side) => OPPOSITE[side]);
-    if (this.#isInTheWay()) this.frame.dataset.position = place;
+    if (this.#isToasts) this.#place.take(this.element.getAttribute("position"));
   }
 
   get #isToasts() {
@@ -68,29 +66,44 @@ export class TopLayer {
 
   #watch(signal) {
     this.#observer ??= new MutationObserver(() => this.#follow());
-    this.#observer.observe(document, { attributeFilter: ["open"], subtree: true });
-    addEventListener("resize", () => this.place(), { signal });
-    const isWithin = (event) => event.composedPath().includes(this.frame);
-    document.addEventListener("focusin", (event) => isWithin(event) || this.#place(), { signal });
+    this.#observe(document);
+    this.#place.watch(() => this.place(), signal);
+    document.addEventListener("focusin", () => this.#follow(), { signal }); // of a dialog in a root, nothing else tells
+  }
+
+  #observe(root) {
+    this.#observer.observe(root, { attributeFilter: ["open"], subtree: true });
   }
 
   /** Into the dialog that was opened last, or home. */
   #follow() {
     if (!this.frame.hasAttribute("popover")) return this.#goHome();
-    const dialog = [...document.querySelectorAll("dialog:modal")].at(-1);
+    const dialog = this.#modal;
     if (!dialog) this.#goHome();
     else if (this.#portal?.parentNode !== dialog) this.#goTo(dialog);
     if (this.frame.isConnected && !this.frame.matches(":popover-open")) this.frame.showPopover();
+  }
+
+  /** The modal dialog that was opened last. Of several that are new, it is the one with the focus. */
+  get #modal() {
+    const last = around(focused(), "dialog:modal");
+    const others = [...document.querySelectorAll("dialog:modal")].filter((each) => each !== last);
+    const known = this.#modals.filter((each) => each.isConnected && each.matches(":modal"));
+    this.#modals = [...new Set([...known, ...others, ...(last ? [last] : [])])];
+    return this.#modals.at(-1);
   }
 
   #goTo(dialog) {
     const portal = document.createElement("broadcast-portal");
     portal.shadowRoot.adoptedStyleSheets = [this.element.constructor.sheet];
     portal.shadowRoot.append(this.frame);
+    const looks = getComputedStyle(this.element);
+    for (const name of LOOKS) portal.style.setProperty(name, looks.getPropertyValue(name));
     portal.left = () => this.#portal === portal && this.#follow();
     this.#portal?.remove();
     this.#portal = portal;
     dialog.append(portal);
+    this.#observe(dialog.getRootNode());
   }
 
   #goHome() {
@@ -100,23 +113,7 @@ export class TopLayer {
     this.#portal = undefined;
     portal.remove();
   }
-
-  #isInTheWay() {
-    const frame = this.frame.getBoundingClientRect();
-    return frame.height > 0 && writingPlaces().some((place) => overlap(frame, place.getBoundingClientRect()));
-  }
 }
-
-/** The boxes of the page's feeds, and where the reader is writing. */
-function writingPlaces() {
-  const feeds = [...document.querySelectorAll("broadcast-feed")];
-  const forms = feeds.map((feed) => (feed.shadowRoot ?? feed).querySelector("form"));
-  const active = document.activeElement?.matches(WRITING) ? document.activeElement : null;
-  return [...forms, active].filter((place) => place !== null);
-}
-
-const overlap = (a, b) =>
-  b.width > 0 && b.height > 0 && a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
 /** Says when a dialog is gone from the page together with what it has. */
 class Portal extends HTMLElement {

@@ -4,13 +4,14 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """The elements of a page, and the texts in them but for the times."""
+    """The elements of a page, and the texts in them but for the times; what buttons say stands by itself."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.html = html
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
+        self.buttons: list[str] = []
         self.open = ""
         self.feed(html)
 
@@ -23,7 +24,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open != "time" and (text := data.strip()):
-            self.texts.append(text)
+            (self.buttons if self.open == "button" else self.texts).append(text)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+from django.contrib import messages
 from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import include, path
 
-PAGES = ("toasts", "banner", "bell", "feed", "reading", "several", "by_hand")
+PAGES = ("toasts", "banner", "bell", "feed", "reading", "several", "by_hand", "chat", "messages")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -26,6 +27,9 @@ def guarded(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[Ht
 
 
 def page(request: HttpRequest, name: str) -> HttpResponse:
+    """A page by its name; `?error=…` leaves one of Django's messages for it."""
+    if "error" in request.GET:
+        messages.error(request, request.GET["error"])
     return render(request, f"pages/{name}.html", {"group": request.GET.get("group", "lobby")})
 
 
