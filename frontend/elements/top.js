@@ -31,7 +31,7 @@ export class TopLayer {
     if (isBanner) this.#sink();
     else this.frame.setAttribute("popover", "manual");
     this.#follow();
-    this.#place();
+    this.place();
   }
 
   close() {

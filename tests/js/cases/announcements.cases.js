@@ -197,16 +197,18 @@ test("they make way to who writes, and stay where they are while they are used",
   say(it, 4, "four");
   const field = document.body.appendChild(document.createElement("textarea"));
   field.style.cssText = "position: fixed; inset: auto 0 0; block-size: 99px";
-  const place = () => it.element.frame.dataset.position;
-  equal(place(), "bottom-end");
+  const place = async () => {
+    dispatchEvent(new Event("resize"));
+    await frame();
+    return it.element.frame.dataset.position;
+  };
+  equal(await place(), "bottom-end");
   field.focus();
-  equal(place(), "top-end");
+  equal(await place(), "top-end");
   toast("four").querySelector("button").focus();
-  dispatchEvent(new Event("resize"));
-  equal(place(), "top-end");
+  equal(await place(), "top-end");
   focused().blur();
-  dispatchEvent(new Event("resize"));
-  equal(place(), "bottom-end");
+  equal(await place(), "bottom-end");
 });
 
 test("what is dismissed in one tab is dismissed in the others", async () => {
