@@ -17,7 +17,7 @@ AT_ONCE := --numprocesses 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test ways frameworks simulate matrix mutants bench chaos abuse screenshots lint format clean
+.PHONY: firefox help run admin test ways frameworks simulate matrix mutants bench chaos abuse screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -43,6 +43,10 @@ ways: $(INSTALLED) ## try every way of a page to have a browser announce, in Chr
 	@.ci/system-packages with-firefox
 	ALL_WAYS=1 $(PYTEST) tests/browser/test_cross_site.py $(ARGS)
 	$(BIN)/python -m docs.ways
+
+firefox: $(INSTALLED) ## try the elements in Firefox
+	@.ci/system-packages with-firefox
+	$(PYTEST) tests/browser/test_firefox.py $(ARGS)
 
 frameworks: $(INSTALLED) ## try the elements in pages of each framework and print a table (ARGS='-k vue', needs `npm ci`)
 	@.ci/system-packages
