@@ -17,7 +17,7 @@ AT_ONCE := --numprocesses 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run admin test ways simulate matrix mutants bench chaos abuse screenshots lint format clean
+.PHONY: firefox help run admin test ways frameworks simulate matrix mutants bench chaos abuse screenshots lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -44,6 +44,14 @@ ways: $(INSTALLED) ## try every way of a page to have a browser announce, in Chr
 	ALL_WAYS=1 $(PYTEST) tests/browser/test_cross_site.py $(ARGS)
 	$(BIN)/python -m docs.ways
 
+firefox: $(INSTALLED) ## try the elements in Firefox
+	@.ci/system-packages with-firefox
+	$(PYTEST) tests/browser/test_firefox.py $(ARGS)
+
+frameworks: $(INSTALLED) ## try the elements in pages of each framework and print a table (ARGS='-k vue', needs `npm ci`)
+	@.ci/system-packages
+	ALL_FRAMEWORKS=1 $(PYTEST) tests/frameworks $(ARGS)
+
 simulate: $(INSTALLED) ## see what overlaps in a thousand made-up sites (ARGS='--seeds=1000 --first=1', ARGS=--help for more)
 	@.ci/system-packages
 	$(BIN)/python -m tests.simulation $(ARGS)
@@ -66,9 +74,9 @@ chaos: $(INSTALLED) ## break a fleet for five minutes and see that nothing is lo
 abuse: $(INSTALLED) ## let hostile clients loose on a site and see that honest ones notice nothing (ARGS='--seconds=60 --seed=1')
 	$(BIN)/python -W error -m abuse $(ARGS)
 
-screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew
+screenshots: $(INSTALLED) ## take the pictures in docs/screenshots anew (ARGS=DIRECTORY for all 100 there, needs `npm ci`)
 	@.ci/system-packages
-	$(BIN)/python -m docs.pictures
+	$(BIN)/python -m docs.pictures $(ARGS)
 
 lint: $(INSTALLED) ## check style, format, types and who imports whom
 	$(BIN)/ruff check

@@ -39,10 +39,7 @@ def bell(
         return ""
     if not context:
         return ""
-    links = page_state.is_first("bell")
-    return render_to_string(
-        "broadcast/bell.html", {**context, "links": links, "nonce": page_state.nonce, "shadow": shadow}
-    )
+    return render_to_string("broadcast/bell.html", {**context, **page_state.delivery("bell", shadow)})
 
 
 def bell_context(request: HttpRequest, group: Any, limit: int, *, personal: bool) -> dict[str, Any]:

@@ -50,10 +50,19 @@ class PageState:
     nonce: str = ""
 
     def is_first(self, kind: str) -> bool:
-        """True for the page's first element of a kind, which brings script and messages along."""
+        """True for the page's first of a kind."""
         is_first = kind not in self.kinds
         self.kinds.add(kind)
         return is_first
+
+    def delivery(self, kind: str, shadow: bool) -> dict[str, Any]:
+        """What an element of a kind loads for the page: its script, and in the page's own tree a sheet, once each."""
+        return {
+            "shadow": shadow,
+            "links": self.is_first(kind),
+            "sheet": not shadow and self.is_first(f"{kind} in the page"),
+            "nonce": self.nonce,
+        }
 
 
 # Announcements
@@ -111,15 +120,13 @@ def announcements(
         {
             **texts,
             "more_text": texts["texts"]["more"].replace("{n}", str(len(current.waiting))),
-            "links": page_state.is_first("announcements"),
-            "nonce": page_state.nonce,
+            **page_state.delivery("announcements", display.shadow),
             "names": names,
             "board": current,
             "shape": display.shape,
             "timeout": display.timeout,
             "max": display.max,
             "position": display.position,
-            "shadow": display.shadow,
             "user_name": public_name(user) if user is not None else "",
             "has_account": user is not None,
             "dismiss_url": url_of("broadcast:dismissed"),
@@ -199,10 +206,7 @@ def feed(
     except LogUnavailable as error:
         current_process().health.log.fail(error)
         return ""
-    links = page_state.is_first("feed")
-    return render_to_string(
-        "broadcast/feed.html", {**context, "links": links, "nonce": page_state.nonce, "shadow": shadow}
-    )
+    return render_to_string("broadcast/feed.html", {**context, **page_state.delivery("feed", shadow)})
 
 
 def feed_context(request: HttpRequest, name: str, limit: int, *, write: bool, title: str) -> dict[str, Any]:

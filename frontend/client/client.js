@@ -90,7 +90,10 @@ export class Client extends EventTarget {
   }
 
   #opened() {
-    for (const stream of this.#streams.values()) stream.ask();
+    for (const [group, stream] of this.#streams) {
+      this.#drop(group, stream);
+      stream.ask();
+    }
     this.#greet();
   }
 
@@ -104,7 +107,8 @@ export class Client extends EventTarget {
       case Type.WELCOME:
         this.#meet(frame.user);
         this.#connection.establish(frame.ping_ms);
-        return stream?.welcome(frame);
+        stream?.welcome(frame);
+        return stream && this.#drop(frame.group, stream);
       case Type.MESSAGE:
         if (!frame.duplicate) stream?.message(frame);
         return this.#outbox?.deliver(frame);
@@ -132,9 +136,13 @@ export class Client extends EventTarget {
 
   #excluded(frame, stream) {
     const ended = stream.refuse(frame);
-    if (!stream.subscriptions.size) this.#streams.delete(frame.group);
+    this.#drop(frame.group, stream);
     for (const subscription of ended) subscription.end(frame);
     this.#greet();
+  }
+
+  #drop(group, stream) {
+    if (!stream.subscriptions.size) this.#streams.delete(group);
   }
 
   #leave(subscription, stream) {
@@ -142,9 +150,8 @@ export class Client extends EventTarget {
     Object.assign(subscription, { live: false, isOver: true });
     stream.subscriptions.delete(subscription);
     if (stream.subscriptions.size || this.#streams.get(group) !== stream) return;
-    stream.pause();
-    this.#streams.delete(group);
     this.#connection.send({ type: Type.UNSUBSCRIBE, group });
+    if (!stream.isAsking) this.#streams.delete(group); // else its answer is to come, and is nobody's
     this.#greet();
   }
 

@@ -15,10 +15,15 @@ export class Stream {
     Object.assign(this, { group, send, clock });
   }
 
+  /** Whether an answer is to come. */
+  get isAsking() {
+    return Boolean(this.#question);
+  }
+
   /** Asks for all that any of them misses: one question at a time, to know each answer for what it is. */
   ask() {
     this.clock.clearTimeout(this.#retry);
-    if (this.#question) return;
+    if (this.#question || !this.subscriptions.size) return;
     const names = [...this.subscriptions].map(({ name }) => name);
     this.#name = names.findLast((name) => name !== this.group) ?? this.group;
     const place = this.#earliestPlace();

@@ -68,7 +68,7 @@ export class Announcements extends BroadcastElement {
       hear: (message, subscription) => this.#hear(message, subscription),
       moved: () => this.#keep(),
     });
-    this.#streams.open();
+    this.#follow();
     this.#arrange();
   }
 
@@ -80,7 +80,10 @@ export class Announcements extends BroadcastElement {
   }
 
   changed(names) {
-    if (names.has("group") || names.has("socket") || names.has("user")) this.#follow(names.has("group"));
+    if (["group", "socket", "user"].some((name) => names.has(name))) {
+      this.#streams.close();
+      this.#follow();
+    }
     this.#top.open();
     this.#arrange();
   }
@@ -101,13 +104,9 @@ export class Announcements extends BroadcastElement {
 
   // What comes
 
-  #follow(isOther) {
-    this.#streams.close();
-    if (isOther) {
-      for (const card of this.#cards) if (card.dataset.epoch) card.remove();
-      this.forgetPosition();
-    }
+  #follow() {
     this.#streams.open();
+    for (const card of this.#cards) if (card.dataset.epoch && !this.#streams.has(card.dataset.group ?? "")) card.remove();
   }
 
   #keep() {

@@ -85,7 +85,6 @@ export class Bell extends BroadcastElement {
     if (this.#wanted !== this.#followed) {
       this.#empty();
       this.#streams.close();
-      this.forgetPosition();
       this.#follow();
       this.#ask();
     } else if (["url", "limit", "personal"].some((name) => names.has(name))) this.#ask();

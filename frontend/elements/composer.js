@@ -65,7 +65,7 @@ export class Composer {
   #rename() {
     const problem = this.name?.change(this.nameBox.value) ?? "";
     this.say(problem);
-    this.nameBox?.setAttribute("aria-invalid", String(problem !== ""));
+    if (this.nameBox) mark(this.nameBox, problem !== "");
     if (problem) this.nameBox.focus();
     else if (this.name) this.nameBox.value = this.name.value;
     return problem === "";
@@ -83,7 +83,13 @@ export class Composer {
   #measure() {
     const surplus = this.#surplus();
     this.counter.textContent = surplus > -this.maxBody() / 10 ? String(-surplus) : "";
-    this.box.setAttribute("aria-invalid", String(surplus > 0));
+    mark(this.box, surplus > 0);
     this.say(surplus > 0 ? this.#tooLong() : "");
   }
+}
+
+/** Marks what will not do. What does has no mark: some style sheets give it one of their own. */
+function mark(box, isInvalid) {
+  if (isInvalid) box.setAttribute("aria-invalid", "true");
+  else box.removeAttribute("aria-invalid");
 }

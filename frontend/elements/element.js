@@ -5,6 +5,8 @@ import { textsOf } from "./texts.js";
 const COPY_MS = 300;
 /** When pages are written down by htmx 2 and 4 and by Turbo, or the browser puts this one away. */
 const WRITING_DOWN = ["htmx:beforeHistorySave", "htmx:before:history:update", "turbo:before-cache", "pagehide"];
+/** The sheet of before the script. */
+const LOOKS = "link[data-looks]";
 
 /**
  * What all elements have in common: a tree of their own, and properties that reflect their attributes.
@@ -23,6 +25,8 @@ export class BroadcastElement extends HTMLElement {
   #ending;
   #copy;
   #copying;
+  /** Whether groups were asked for: frameworks take the attribute away where they have no name yet. */
+  #hasAsked = false;
   /** Names of attributes that were changed from outside, and are not yet acted upon. @type {Set<string>} */
   #changed = new Set();
   /** The position after what is shown. */
@@ -60,9 +64,17 @@ export class BroadcastElement extends HTMLElement {
   connectedMoveCallback() {}
 
   attributeChangedCallback(name, before, now) {
-    if (before === now || !this.root || !this.isConnected) return;
+    if (name === "group" && now !== null) this.#hasAsked = true;
+    if (before === now || !this.root) return;
+    if (name === "group" && groups(before) !== groups(now)) this.#forgetPosition();
+    if (!this.isConnected) return;
     if (!this.#changed.size) queueMicrotask(() => this.#act());
     this.#changed.add(name);
+  }
+
+  /** The names of the groups that it is to follow: the default one, unless others were ever asked for. */
+  get asked() {
+    return this.getAttribute("group") ?? (this.#hasAsked ? "" : "broadcast");
   }
 
   /** A part of what is shown, by the name of its `data-` attribute. */
@@ -87,12 +99,13 @@ export class BroadcastElement extends HTMLElement {
   keep(positions) {
     const epoch = positions.map(({ epoch }) => epoch).join(" ");
     this.#kept = { epoch, offset: positions.map(({ offset }) => offset ?? "").join(" ") };
-    if (this.root === this) return this.#writePosition();
+    if (this.root === this || !this.hasAttribute("epoch")) return this.#writeDown();
     this.#copying ??= setTimeout(() => this.#writeDown(), COPY_MS);
   }
 
-  /** The group is another one: the position was that of the one before, unless it was set along with it. */
-  forgetPosition() {
+  /** The position was that of the group before, unless another was set along with this one. */
+  #forgetPosition() {
+    this.#kept = {};
     const isOwn = ["epoch", "offset"].every((name) => (this.getAttribute(name) ?? "") === (this.#written[name] ?? ""));
     if (isOwn) for (const name of ["epoch", "offset"]) this.removeAttribute(name);
   }
@@ -127,14 +140,15 @@ export class BroadcastElement extends HTMLElement {
     if (this.root === this) {
       template?.replaceWith(template.content);
     } else {
-      if (template && !this.root.firstElementChild) this.root.append(template.content);
       this.root.adoptedStyleSheets = [this.constructor.sheet];
-      this.root.querySelector("link")?.remove();
+      this.root.querySelector(LOOKS)?.remove();
+      if (template && !this.root.firstElementChild) this.root.append(withoutLooks(template.content));
       this.#copy = template;
     }
     this.#written = { epoch: this.getAttribute("epoch"), offset: this.getAttribute("offset") };
     this.frame = this.root.querySelector("[data-frame]");
     if (!this.frame) this.root.append((this.frame = this.build()));
+    if (!template) this.#writeDown();
   }
 
   #writeDown() {
@@ -150,6 +164,16 @@ export class BroadcastElement extends HTMLElement {
     for (const [name, value] of Object.entries(this.#kept)) this.setAttribute(name, value);
     Object.assign(this.#written, this.#kept);
   }
+}
+
+/** The groups of names, which may be signed ones. */
+const groups = (names) => names?.replace(/:\S*/g, "");
+
+/** A copy of a tree to put into the page: a sheet in it would be fetched there, and refused if its nonce is another page's. */
+function withoutLooks(content) {
+  const tree = document.importNode(content, true);
+  tree.querySelector(LOOKS)?.remove();
+  return tree;
 }
 
 /**

@@ -20,6 +20,8 @@ export class Feed extends BroadcastElement {
   /** What is in the log and not heard yet, by its ref: the answer overtook what was missed. */
   #answered = new Map();
   #listening;
+  /** Whose messages are shown; it may not be a name that a group can have. */
+  #group;
   /** Whose box it is: known of one that was made here. */
   #writer;
   #text = (...words) => this.text(...words);
@@ -47,20 +49,12 @@ export class Feed extends BroadcastElement {
 
   changed(names) {
     if (["write", "user", "texts"].some((name) => names.has(name))) this.#removeBox();
-    if (["group", "socket", "user"].some((name) => names.has(name))) this.#follow(names.has("group"));
+    if (["group", "socket", "user"].some((name) => names.has(name))) {
+      this.#unsubscribe();
+      this.#subscribe();
+    }
     this.#compose();
     this.#addBox();
-  }
-
-  #follow(isOther) {
-    this.#unsubscribe();
-    if (isOther) {
-      this.#rows.clear();
-      this.#answered.clear();
-      this.log.clear();
-      this.forgetPosition();
-    }
-    this.#subscribe();
   }
 
   #keep() {
@@ -83,9 +77,10 @@ export class Feed extends BroadcastElement {
   /** A box that was asked for by hand comes when it is known whose it is. */
   #addBox() {
     const isKnown = this.hasAttribute("user") || this.client.user !== undefined;
-    if (![undefined, this.#reader].includes(this.#writer)) this.#removeBox();
+    if (this.#writer !== undefined && !(this.hasAttribute("write") && this.#writer === this.#reader)) this.#removeBox();
     if (!this.hasAttribute("write") || !isKnown || this.frame.querySelector("form")) return;
     this.#writer = this.#reader;
+    this.part("reading")?.remove(); // that one may not write
     this.frame.append(form(this.text, this.#writer));
     this.#compose();
   }
@@ -122,13 +117,27 @@ export class Feed extends BroadcastElement {
     this.status.follow(this.client, this.subscription, signal);
   }
 
-  /** None where the group has no name that could be one: then nothing is read or sent, rather than something else. */
-  #subscription() {
+  /**
+   * From where it had got in the group, or else from where the attributes say. None where the group has no name that could
+   * be one: then nothing is read or sent, rather than something else.
+   */
+  #subscription(before = this.subscription) {
+    const name = this.asked;
+    const [group] = name.split(":");
+    if (![undefined, group].includes(this.#group)) this.#empty();
+    this.#group = group;
     try {
-      return this.client.subscribe(this.getAttribute("group") ?? "broadcast", this.places[0]);
+      return this.client.subscribe(name, before?.group === group ? before.position : this.places[0]);
     } catch (error) {
       console.error(`<${this.localName}>: ${error.message}`);
     }
+  }
+
+  /** It shows another group from now on. */
+  #empty() {
+    this.#rows.clear();
+    this.#answered.clear();
+    this.log.clear();
   }
 
   #unsubscribe() {

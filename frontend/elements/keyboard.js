@@ -27,7 +27,7 @@ export class Keyboard {
   #pressed(event) {
     if (event.defaultPrevented) return;
     if (event.key === "F6") this.#switch(event);
-    if (event.key === "Escape") this.#escape(event);
+    if (event.key === "Escape") this.#quit(event);
   }
 
   /** To the first element of the page that has something, on to the next, and back. */
@@ -43,7 +43,7 @@ export class Keyboard {
     this.#remember(before);
   }
 
-  #escape(event) {
+  #quit(event) {
     const { frame } = this;
     const card = frame.querySelector("article:focus-within") ?? frame.querySelector("article:hover");
     if (!card && !frame.matches(":focus")) return;

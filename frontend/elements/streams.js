@@ -12,7 +12,12 @@ export class Streams {
 
   /** The names that the element asks for. */
   get names() {
-    return (this.element.getAttribute("group") ?? "broadcast").split(" ").filter(Boolean);
+    return this.element.asked.split(" ").filter(Boolean);
+  }
+
+  /** Whether it follows the group of a name. */
+  has(name) {
+    return this.#subscriptions.some(({ group }) => group === plain(name));
   }
 
   /** Where each of them stands. */
@@ -26,16 +31,18 @@ export class Streams {
     return known.map(({ name, position }) => ({ group: name, ...position }));
   }
 
+  /** Goes on in each group from where it had got there, or else from where the attributes say. */
   open() {
     const { element, names } = this;
     const { places } = element;
+    const before = new Map(this.#subscriptions.map(({ group, position }) => [group, position]));
     this.#listening = new AbortController();
     this.#subscriptions = [];
     if (!names.length) return element.tell("closed", "");
     const { signal } = this.#listening;
     const client = connect(element.getAttribute("socket") || undefined);
     client.expect(element.getAttribute("user"));
-    this.#subscriptions = names.flatMap((name, i) => this.#subscribed(client, name, places[i]) ?? []);
+    this.#subscriptions = names.flatMap((name, i) => this.#subscribed(client, name, before.get(plain(name)) ?? places[i]) ?? []);
     const tell = () => this.#tell(client);
     client.addEventListener("state", tell, { signal });
     for (const one of this.#subscriptions) for (const event of ["live", "ended"]) one.addEventListener(event, tell, { signal });
@@ -64,3 +71,6 @@ export class Streams {
     this.element.tell(!followed.length ? "closed" : isWaiting ? "connecting" : client.state, client.reason);
   }
 }
+
+/** The group of a name, which may be a signed one. */
+const plain = (name) => name.split(":")[0];

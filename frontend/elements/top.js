@@ -49,7 +49,7 @@ export class TopLayer {
     this.frame.scrollTop = scrollTop;
   }
 
-  /** Where the option says, unless somebody would have to write beneath it. */
+  /** Makes way again; a frame that is in use stays where it is, or a click on it would come to nothing. */
   place() {
     if (this.#isToasts) this.#place.take(this.element.getAttribute("position"));
   }

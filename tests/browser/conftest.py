@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
+from tests.chromium import QUIET, chromium_path
+
 
 class Tab:
     """One person's view of the chat."""
@@ -51,3 +53,12 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def tab(context: BrowserContext) -> Callable[[], Tab]:
     """`tab()` is a new tab of the same browser."""
     return lambda: Tab(context.new_page())
+
+
+@pytest.fixture
+def keeping_page(browser: Browser) -> Iterator[Page]:
+    """A page of a Chromium that keeps pages to go back to, which Playwright otherwise turns off."""
+    off = "--disable-back-forward-cache"
+    keeping = browser.browser_type.launch(executable_path=chromium_path(), args=list(QUIET), ignore_default_args=[off])
+    yield keeping.new_page()
+    keeping.close()

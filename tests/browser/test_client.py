@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
 import pytest
 from daphne.server import Server as DaphneServer
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
-from tests.chromium import QUIET, chromium_path, sign_in
+from tests.chromium import sign_in
 from tests.site import Daphne, Site
 
 OpenScript = Callable[[], "Script"]
@@ -264,15 +264,6 @@ def test_a_network_that_goes_and_returns(server: Daphne, script: OpenScript, con
     context.set_offline(False)
     one.is_live("lobby")
     one.hears("lobby", "meanwhile")
-
-
-@pytest.fixture
-def keeping_page(browser: Browser) -> Iterator[Page]:
-    """A page of a Chromium that keeps pages to go back to, which Playwright otherwise turns off."""
-    off = "--disable-back-forward-cache"
-    keeping = browser.browser_type.launch(executable_path=chromium_path(), args=list(QUIET), ignore_default_args=[off])
-    yield keeping.new_page()
-    keeping.close()
 
 
 def test_a_page_in_the_back_forward_cache_misses_nothing(server: Daphne, keeping_page: Page) -> None:

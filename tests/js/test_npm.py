@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -80,9 +81,12 @@ def test_all_that_package_json_names_is_in_the_package(app: Path) -> None:
     assert not (package / "broadcast" / "static" / "broadcast" / "base.css").exists()
 
 
+EXACT = re.compile(r"(npm:[\w.@/-]+@)?\d+\.\d+\.\d+")
+
+
 def test_versions_are_exact_and_the_lock_names_no_registry() -> None:
     needed = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]
     lock = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))["packages"]
-    assert [f"{name} {version}" for name, version in needed.items() if not version[0].isdigit()] == []
+    assert [f"{name} {version}" for name, version in needed.items() if not EXACT.fullmatch(version)] == []
     assert [name for name, entry in lock.items() if "resolved" in entry] == []
     assert [name for name, entry in lock.items() if name and "integrity" not in entry] == []

@@ -192,6 +192,25 @@ test("F6 leads to them and back, and is the browser's own where there are none",
   ok(focused() === field, "the focus back");
 });
 
+test("they make way to who writes, and stay where they are while they are used", async () => {
+  const it = await page(AT);
+  say(it, 4, "four");
+  const field = document.body.appendChild(document.createElement("textarea"));
+  field.style.cssText = "position: fixed; inset: auto 0 0; block-size: 99px";
+  const place = async () => {
+    dispatchEvent(new Event("resize"));
+    await frame();
+    return it.element.frame.dataset.position;
+  };
+  equal(await place(), "bottom-end");
+  field.focus();
+  equal(await place(), "top-end");
+  toast("four").querySelector("button").focus();
+  equal(await place(), "top-end");
+  focused().blur();
+  equal(await place(), "bottom-end");
+});
+
 test("what is dismissed in one tab is dismissed in the others", async () => {
   const it = await page(AT);
   for (const [offset, body] of [[4, "four"], [5, "five"]]) say(it, offset, body);
@@ -307,7 +326,7 @@ test("what another element was served with comes once as well", async () => {
   const other = document.createElement("broadcast-announcements");
   for (const [name, value] of Object.entries({ ...AT, offset: "4" })) other.setAttribute(name, value);
   other.append(drawn("as served"));
-  Object.assign(other.firstChild.content.querySelector("article").dataset, { epoch: "e1", offset: "4", leftMs: "5000" });
+  Object.assign(other.firstChild.content.querySelector("article").dataset, { epoch: "e1", offset: "4", group: "broadcast", leftMs: "5000" });
   document.body.append(other);
   it.server.welcome({ offset: 3 });
   say(it, 4, "as served");

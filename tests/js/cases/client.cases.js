@@ -382,6 +382,19 @@ test("a subscription that was closed while it was asked for never comes to life"
   equal([events.length, one.live, two.live], [0, false, true]);
 });
 
+test("who asks for a group while an answer is due to somebody who is gone gets one of their own", () => {
+  const { server, client } = connecting();
+  server.open();
+  client.subscribe("lobby").close();
+  const lobby = client.subscribe("lobby");
+  const messages = heard(lobby, "message");
+  server.welcome({ group: "lobby", offset: 3 }); // the next that is asked is read after four was said
+  equal([lobby.live, server.socket.sent.map(({ type }) => type)], [false, ["ping", "subscribe", "unsubscribe", "subscribe"]]);
+  server.welcome({ group: "lobby", offset: 4 });
+  server.message(5, { group: "lobby" });
+  equal([lobby.live, lobby.position.offset, offsets(messages)], [true, 5, [5]]);
+});
+
 test("a subscription may be closed by its own listener", () => {
   const { server, lobby, in: here } = live();
   const messages = heard(lobby, "message");

@@ -304,7 +304,7 @@ test("over-long text is told before it is sent", async () => {
   press(it.box);
   equal([it.server.received.length, [...it.box.value].length], [0, 101]);
   write(it, "😀".repeat(100));
-  equal([part("notice").textContent, it.box.getAttribute("aria-invalid")], ["", "false"]);
+  equal([part("notice").textContent, it.box.getAttribute("aria-invalid")], ["", null]);
   press(it.box);
   equal(it.server.received.length, 1);
 });
@@ -738,6 +738,10 @@ test("a group that was asked for and is none is not the default one", async () =
     await settled();
     equal(it.server.asked.at(-1), { group: "lobby" });
   }
+  it.element.group = "";
+  it.element.removeAttribute("group"); // as Vue does
+  await settled();
+  equal(it.element.dataset.state, "closed");
 });
 
 test("a property that was set before the script was there counts", async () => {
@@ -757,4 +761,32 @@ test("without a root of its own an element keeps one for its copies", async () =
   it.server.message(5, { group: "lobby", body: "five" });
   equal([...copy.root.querySelectorAll("[data-body]")].map((body) => body.textContent), ["four", "five"]);
   equal([copy.root === copy.shadowRoot, copy.querySelectorAll("template").length], [true, 1]);
+});
+
+test("the same group by another name goes on, whatever a fresh page says of the position", async () => {
+  const it = await made({ group: "lobby:old", epoch: "e1", offset: "3" });
+  it.server.recover({ group: "lobby", after: 3 });
+  it.server.message(4, { group: "lobby", body: "four" });
+  Object.assign(it.element, { group: "lobby:new", offset: "9" }); // as a page that is morphed has it
+  await settled();
+  equal([it.server.asked.at(-1), it.texts()], [{ group: "lobby:new", epoch: "e1", after: 4 }, ["four"]]);
+});
+
+test("a group that was changed while the element was away is another one when it is back", async () => {
+  const it = await made({ group: "lobby", epoch: "e1", offset: "3" });
+  it.server.recover({ group: "lobby", after: 3 });
+  it.server.message(4, { group: "lobby", body: "four" });
+  it.element.remove();
+  it.element.group = "desk";
+  document.body.append(it.element);
+  equal([it.server.asked.at(-1), it.texts()], [{ group: "desk" }, []]);
+});
+
+test("a clone that is made as soon as the place is known misses nothing", async () => {
+  const it = await made({ group: "lobby" });
+  it.server.welcome({ group: "lobby", offset: 7 });
+  const copy = it.element.cloneNode(true);
+  it.server.message(8, { group: "lobby" });
+  it.element.replaceWith(copy);
+  equal(it.server.asked.at(-1), { group: "lobby", epoch: "e1", after: 7 });
 });

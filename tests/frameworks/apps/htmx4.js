@@ -1,0 +1,5 @@
+import htmx from "htmx4/dist/htmx.esm.js";
+import { byParts } from "./parts.js";
+
+byParts((address) => htmx.ajax("GET", address, { target: "#root", swap: "innerHTML" }));
+app.htmx = htmx;
