@@ -241,6 +241,15 @@ def test_what_matters_most_is_shown_then_the_newest_and_the_rest_waits(page, db)
         assert it.buttons == [*([f"{len(hidden)} more"] if hidden else []), "Dismiss all"]
 
 
+@pytest.mark.parametrize("data", [{"level": "error"}, {"timeout": 0}])
+def test_what_must_be_dismissed_is_pushed_out_by_nothing(page, db, data):
+    send("read this", data=data)
+    send_many([f"info {number}" for number in range(30)])
+    assert page("broadcast_announcements").texts[:2] == ["read this", "info 11"]
+    dismissed = f"{epoch()}:" + ".".join(map(str, range(12, 32)))
+    assert page("broadcast_announcements", cookie=dismissed).texts[-1] == "info 9"
+
+
 @pytest.mark.parametrize("age", [11, 86_000])
 def test_an_error_stays_until_it_is_dismissed(page, db, age):
     aged(send("outage", data={"level": "error"}), age)

@@ -29,7 +29,7 @@ LINK = re.compile(r"(?:https?://|mailto:|tel:|[/?#.]|[^:/?#\s]+(?:[/?#]|$))[^\x0
 DAY = 24 * 3600  # seconds for which one that stays until it is dismissed is current
 MAX_AGE = 7 * DAY  # seconds after which none is current
 
-COOKIE = "broadcast_dismissed"  # written by announcements.js
+COOKIE = "broadcast_dismissed"  # written by dismissed.js
 
 MessageKey = tuple[str, str]
 """Epoch and offset of one, as text: in all groups there is no other with them."""
@@ -107,7 +107,8 @@ def current_announcements(
     """
     now = timezone.now()
     try:
-        positions, newest = current_process().log.newest_of_site(groups, now - timedelta(seconds=MAX_AGE), user)
+        since = now - timedelta(seconds=MAX_AGE)
+        positions, newest = current_process().log.newest_of_site(groups, since, len(without), user)
     except NoLog:
         return CurrentAnnouncements()
     found = [announcement(message, epoch, timeout, now) for message, epoch in newest]
@@ -152,4 +153,4 @@ def level_of(message: Any) -> str:
 def dismissed(cookie: str) -> set[MessageKey]:
     """The dismissed announcements, from ``<epoch>:<offset>.<offset>~<epoch>:…``."""
     entries = [entry.partition(":") for entry in cookie.split("~")]
-    return {(epoch, offset) for epoch, _, offsets in entries for offset in offsets.split(".")}
+    return {(epoch, offset) for epoch, _, offsets in entries for offset in offsets.split(".") if offset}

@@ -1,4 +1,4 @@
-"""The two elements of a page, as they are served: what is there already, and where the script goes on from."""
+"""The elements of a page, as they are served: what is there already, and where the script goes on from."""
 
 from __future__ import annotations
 

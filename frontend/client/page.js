@@ -7,6 +7,8 @@ export const page = (globalThis[Symbol.for("django-live-broadcast")] ??= {
   clients: new Map(),
   /** What sends, once a script has brought it along. @type {typeof import("./outbox.js").Outbox | undefined} */
   Outbox: undefined,
+  /** The elements that are in the page, in whichever root. @type {Set<HTMLElement>} */
+  elements: new Set(),
   /** Announcements that are shown, by the frames they came in: one element of the page has each. @type {WeakSet<object>} */
   shown: new WeakSet(),
   /** What was dismissed here, or had its time, by its key: no copy of the page brings it back. @type {Set<string>} */

@@ -2,7 +2,7 @@ import { page } from "../client/page.js";
 import sheet from "./announcements.css" with { type: "css" };
 import { draw, isUrgent, keyOf, rankOf, spoken } from "./card.js";
 import { dismiss, isDismissed, onDismissed } from "./dismissed.js";
-import { BroadcastElement, reflect } from "./element.js";
+import { BroadcastElement, elementsOf, reflect } from "./element.js";
 import { Keyboard } from "./keyboard.js";
 import { make } from "./make.js";
 import { localise } from "./moment.js";
@@ -27,7 +27,7 @@ const AWAY_MS = 500;
 export class Announcements extends BroadcastElement {
   static sheet = sheet;
   static texts = { ...LEVELS, ...ANNOUNCEMENTS };
-  static observedAttributes = ["group", "socket", "user", "texts", "as", "position", "timeout", "max"];
+  static observedAttributes = ["data-state", "group", "socket", "user", "texts", "as", "position", "timeout", "max"];
 
   #streams;
   #next;
@@ -269,8 +269,7 @@ function isGone(one) {
 /** Whether an element of the page has it: heard it first, or was served with it. */
 function isShown(frame, epoch) {
   const key = keyOf({ ...frame, epoch });
-  const others = [...document.querySelectorAll("broadcast-announcements")].filter(({ root }) => root);
-  return page.shown.has(frame) || others.some((other) => other.has(key));
+  return page.shown.has(frame) || elementsOf("broadcast-announcements").some((other) => other.has(key));
 }
 
 reflect(Announcements, {

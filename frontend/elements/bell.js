@@ -1,5 +1,5 @@
 import sheet from "./bell.css" with { type: "css" };
-import { parts } from "./card.js";
+import { keyOf, parts } from "./card.js";
 import { isDismissed, onDismissed } from "./dismissed.js";
 import { BroadcastElement, reflect } from "./element.js";
 import { make } from "./make.js";
@@ -11,12 +11,13 @@ import { BELL, LEVELS } from "./texts.js";
 
 const MOST_COUNTED = 99;
 const LIMIT = 20;
+const MOST_LISTED = 100;
 
 /** How many announcements and messages to the reader came since its list was last opened, and the list. */
 export class Bell extends BroadcastElement {
   static sheet = sheet;
   static texts = { ...LEVELS, ...BELL };
-  static observedAttributes = ["group", "socket", "user", "own", "personal", "url", "limit", "texts"];
+  static observedAttributes = ["data-state", "group", "socket", "user", "own", "personal", "url", "limit", "texts"];
 
   /** How many are new that the list has no room for. */
   #unlisted = 0;
@@ -77,6 +78,7 @@ export class Bell extends BroadcastElement {
 
   closed() {
     this.#asking?.abort();
+    this.#asking = undefined;
     this.#streams.close();
     this.#keep();
   }
@@ -102,6 +104,10 @@ export class Bell extends BroadcastElement {
     return ["group", "socket", "user"].map((name) => this.getAttribute(name) ?? "").join("\n");
   }
 
+  get #limit() {
+    return Math.min(Math.max(1, Math.floor(this.number("limit", LIMIT))), MOST_LISTED);
+  }
+
   get #isGuests() {
     return !this.getAttribute("user") || !this.getAttribute("url");
   }
@@ -120,23 +126,32 @@ export class Bell extends BroadcastElement {
 
   /** Asks the server, once: what is here may come out of a cache, and be made for somebody else. */
   async #ask() {
-    this.#hasAsked = true;
     const address = this.getAttribute("url");
     if (!address) return;
     const url = new URL(address, location.href);
     const own = this.getAttribute("own");
     for (const name of this.#streams.names) if (name !== own) url.searchParams.append("group", name);
     if (this.personal) url.searchParams.set("personal", "1");
-    url.searchParams.set("limit", this.number("limit", LIMIT));
+    url.searchParams.set("limit", this.#limit);
     this.#asking?.abort();
     this.#asking = new AbortController();
     const { signal } = this.#asking;
     try {
       const answer = await fetch(url, { headers: { Accept: "application/json" }, credentials: "same-origin", signal });
       if (answer.ok) this.#take(await answer.json());
+      else if ([403, 404].includes(answer.status)) this.#forgetReader();
+      this.#hasAsked = true;
     } catch {
       // What is here stays.
     }
+  }
+
+  /** What is here was for somebody who may read it. */
+  #forgetReader() {
+    this.#empty();
+    this.setAttribute("user", "");
+    this.removeAttribute("own");
+    this.#show();
   }
 
   /** What came since the answer was made stays, and what was read meanwhile is read. */
@@ -201,7 +216,7 @@ export class Bell extends BroadcastElement {
   }
 
   #trim() {
-    const limit = this.number("limit", LIMIT);
+    const limit = this.#limit;
     for (const row of this.#rows.slice(limit)) {
       if (row.dataset.unread === "") this.#unlisted++;
       row.remove();
@@ -246,7 +261,7 @@ export class Bell extends BroadcastElement {
   /** Another tab has opened its list. */
   #readTo(places) {
     const isUpTo = ({ dataset }) => places.some(({ epoch, offset }) => epoch === dataset.epoch && Number(dataset.offset) <= offset);
-    this.#unlisted = 0;
+    if (this.#streams.positions.some((own) => places.some(({ epoch }) => epoch === own.epoch))) this.#unlisted = 0;
     this.#read(isUpTo);
   }
 
@@ -282,8 +297,6 @@ export class Bell extends BroadcastElement {
     if (left < 0 || right > document.documentElement.clientWidth) panel.dataset.side = "start";
   }
 }
-
-const keyOf = ({ epoch, offset }) => `${epoch}:${offset}`;
 
 /** Whether this browser's guest has read or dismissed it. */
 const isReadHere = (epoch, offset) => Number(offset) <= readUpTo(epoch) || isDismissed(epoch, offset);

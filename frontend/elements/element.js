@@ -1,3 +1,4 @@
+import { page } from "../client/page.js";
 import { make } from "./make.js";
 import { textsOf } from "./texts.js";
 
@@ -25,6 +26,8 @@ export class BroadcastElement extends HTMLElement {
   #ending;
   #copy;
   #copying;
+  /** That of the connection. */
+  #state = "";
   /** Whether groups were asked for: frameworks take the attribute away where they have no name yet. */
   #hasAsked = false;
   /** Names of attributes that were changed from outside, and are not yet acted upon. @type {Set<string>} */
@@ -55,6 +58,7 @@ export class BroadcastElement extends HTMLElement {
 
   disconnectedCallback() {
     this.#ending.abort();
+    page.elements.delete(this);
     if (!this.root) return;
     this.closed();
     this.#writeDown();
@@ -65,6 +69,7 @@ export class BroadcastElement extends HTMLElement {
 
   attributeChangedCallback(name, before, now) {
     if (name === "group" && now !== null) this.#hasAsked = true;
+    if (name === "data-state") return this.#showState();
     if (before === now || !this.root) return;
     if (name === "group" && groups(before) !== groups(now)) this.#forgetPosition();
     if (!this.isConnected) return;
@@ -88,11 +93,19 @@ export class BroadcastElement extends HTMLElement {
     return value !== null && value.trim() !== "" && Number(value) >= 0 ? Number(value) : fallback;
   }
 
+  /** Where its socket is; the site's own place, where that is not said in words that make an address. */
+  get socketAddress() {
+    const address = this.getAttribute("socket") || undefined;
+    const isAddress = () => URL.canParse(address, location) && /^(http|ws)s?:$/.test(new URL(address, location).protocol);
+    if (address === undefined || isAddress()) return address;
+    console.error(`<${this.localName}>: socket must be an address of a WebSocket; it came as ${address}`);
+  }
+
   /** The position to go on from in each group: as many as were told. */
   get places() {
     const list = (name) => (this.getAttribute(name) ?? "").split(" ");
     const offsets = list("offset");
-    return list("epoch").map((epoch, i) => (epoch ? { epoch, offset: Number(offsets[i]) } : {}));
+    return list("epoch").map((epoch, i) => (isPlace(epoch, Number(offsets[i])) ? { epoch, offset: Number(offsets[i]) } : {}));
   }
 
   /** What is shown or where it stands has changed: a copy of the page, put back, goes on from here. */
@@ -113,6 +126,7 @@ export class BroadcastElement extends HTMLElement {
   #start(signal) {
     this.text = textsOf(this);
     if (!this.root) this.#takeRoot();
+    page.elements.add(this);
     for (const event of WRITING_DOWN) addEventListener(event, () => this.#writeDown(), { signal, capture: true });
     this.opened(signal);
   }
@@ -120,10 +134,16 @@ export class BroadcastElement extends HTMLElement {
   /** The state of the connection: in `data-state` for style sheets, as an event for scripts. */
   tell(state, reason) {
     const before = this.dataset.state;
-    this.dataset.state = state;
+    this.#state = state;
+    this.#showState();
     if (state === before) return;
     const detail = { state, reason };
     this.dispatchEvent(new CustomEvent("broadcast-state", { bubbles: true, composed: true, detail }));
+  }
+
+  /** Also where a page is morphed into a fresh one, in which it has not begun. */
+  #showState() {
+    if (this.#state && this.dataset.state !== this.#state) this.dataset.state = this.#state;
   }
 
   #act() {
@@ -156,7 +176,8 @@ export class BroadcastElement extends HTMLElement {
     this.#copying = undefined;
     this.#writePosition();
     if (this.root === this) return;
-    if (!this.#copy) this.append((this.#copy = make("template", { shadowrootmode: "open" })));
+    this.#copy ??= make("template", { shadowrootmode: "open" });
+    if (this.#copy.parentNode !== this) this.append(this.#copy);
     this.#copy.content.replaceChildren(this.frame.cloneNode(true));
   }
 
@@ -165,6 +186,11 @@ export class BroadcastElement extends HTMLElement {
     Object.assign(this.#written, this.#kept);
   }
 }
+
+const isPlace = (epoch, offset) => /^[\w-]{1,64}$/.test(epoch) && Number.isSafeInteger(offset) && offset >= 0;
+
+/** The elements of the page that have this name, in whichever root. */
+export const elementsOf = (name) => [...page.elements].filter(({ localName }) => localName === name);
 
 /** The groups of names, which may be signed ones. */
 const groups = (names) => names?.replace(/:\S*/g, "");

@@ -13,7 +13,7 @@ import { FEED } from "./texts.js";
 export class Feed extends BroadcastElement {
   static sheet = sheet;
   static texts = FEED;
-  static observedAttributes = ["group", "socket", "user", "texts", "write", "max-body"];
+  static observedAttributes = ["data-state", "group", "socket", "user", "texts", "write", "max-body"];
 
   /** What was written here and is on its way, by its ref. */
   #rows = new Map();
@@ -28,6 +28,11 @@ export class Feed extends BroadcastElement {
 
   build() {
     return frame(this.text);
+  }
+
+  /** None but the one that is asked for: what is written must not go to another. */
+  get asked() {
+    return this.getAttribute("group") ?? "";
   }
 
   opened() {
@@ -105,7 +110,7 @@ export class Feed extends BroadcastElement {
   #subscribe() {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
-    this.client = connect(this.getAttribute("socket") || undefined);
+    this.client = connect(this.socketAddress);
     this.client.expect(this.getAttribute("user"));
     this.client.addEventListener("delayed", ({ detail }) => this.#note(detail.ref, detail.body), { signal });
     this.subscription = this.#subscription();

@@ -1,4 +1,5 @@
 import { page } from "../client/page.js";
+import { elementsOf } from "./element.js";
 import { around, focused } from "./focus.js";
 
 const BOARDS = "broadcast-announcements";
@@ -32,7 +33,7 @@ export class Keyboard {
 
   /** To the first element of the page that has something, on to the next, and back. */
   #switch(event) {
-    const all = [...document.querySelectorAll(BOARDS)].map(({ frame }) => frame);
+    const all = elementsOf(BOARDS).map(({ frame }) => frame);
     const frames = all.filter((frame) => frame?.hasAttribute("tabindex"));
     if (!frames.length) return;
     event.preventDefault();

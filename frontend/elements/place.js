@@ -1,3 +1,4 @@
+import { elementsOf } from "./element.js";
 import { focused } from "./focus.js";
 
 const OPPOSITE = { bottom: "top", top: "bottom" };
@@ -63,8 +64,7 @@ export class Place {
   #fields() {
     const active = focused();
     if (!this.frame.contains(active)) this.#field = active?.matches(WRITING) ? active : null;
-    const feeds = [...document.querySelectorAll("broadcast-feed")];
-    const forms = feeds.map((feed) => (feed.shadowRoot ?? feed).querySelector("form"));
+    const forms = elementsOf("broadcast-feed").map(({ frame }) => frame.querySelector("form"));
     return [...forms, this.#field].filter((field) => field !== null);
   }
 }

@@ -40,7 +40,7 @@ export class Streams {
     this.#subscriptions = [];
     if (!names.length) return element.tell("closed", "");
     const { signal } = this.#listening;
-    const client = connect(element.getAttribute("socket") || undefined);
+    const client = connect(element.socketAddress);
     client.expect(element.getAttribute("user"));
     this.#subscriptions = names.flatMap((name, i) => this.#subscribed(client, name, before.get(plain(name)) ?? places[i]) ?? []);
     const tell = () => this.#tell(client);

@@ -61,7 +61,7 @@ export function textsOf(element, own = element.constructor.texts) {
 function told(element) {
   const json = element.getAttribute("texts");
   try {
-    return json && Object(JSON.parse(json));
+    return json && Object.fromEntries(Object.entries(JSON.parse(json)).filter(([, text]) => typeof text === "string"));
   } catch {
     console.error(`<${element.localName}>: texts must be a JSON object; it came as ${json.slice(0, 80)}`);
   }

@@ -213,16 +213,18 @@ class Log:
         connection = connections[alias()]
         return self._reading(lambda: changes_since(connection, mark)) if can_tell(connection) else None
 
-    def newest_of_site(self, names: Sequence[str], since: datetime, user: Any = None) -> tuple[list[Head], list[Found]]:
+    def newest_of_site(
+        self, names: Sequence[str], since: datetime, more: int = 0, user: Any = None
+    ) -> tuple[list[Head], list[Found]]:
         """Where these groups stand, and what the site itself said there last; by two queries at most.
 
-        Without what the user with this key has dismissed.
+        Without what the user with this key has dismissed; ``more`` makes up for what others are left out for.
         """
 
         def look() -> tuple[list[Head], list[Found]]:
             connection = connections[alias()]
             positions = positions_of(connection, names)
-            return positions, newest_of_site(connection, names, positions, since, user)
+            return positions, newest_of_site(connection, names, positions, since, more, user)
 
         return self._reading(look)
 

@@ -30,10 +30,16 @@ def positions_of(connection: BaseDatabaseWrapper, names: Sequence[str]) -> list[
 
 
 def newest_of_site(
-    connection: BaseDatabaseWrapper, names: Sequence[str], positions: Sequence[Head], since: datetime, user: Any = None
+    connection: BaseDatabaseWrapper,
+    names: Sequence[str],
+    positions: Sequence[Head],
+    since: datetime,
+    more: int = 0,
+    user: Any = None,
 ) -> list[Found]:
     """The site's own last messages in these groups, up to where they stand; no query where there are none at all.
 
+    Of each group up to ``MAX_FOUND``, and so many ``more``: errors and what stays until it is dismissed first.
     Without those that the user with this key has dismissed.
     """
     asked = [(name, head) for name, head in zip(names, positions, strict=True) if head.offset > head.floor]
@@ -41,7 +47,7 @@ def newest_of_site(
         return []
     own = () if user is None else (prepared(connection, Receipt, "user", user),)
     condition = OF_SITE if user is None else f"{OF_SITE} {not_dismissed(connection)}"
-    look = within(newest_in_one(connection, condition, MAX_FOUND))
+    look = within(newest_in_one(connection, condition, MAX_FOUND + more, what_stays(connection)))
     parameters: list[Any] = []
     for name, head in asked:
         parameters += (*range_of(connection, name, head, since), *own)
@@ -88,8 +94,11 @@ def within(select: str) -> str:
     return f"SELECT * FROM ({select}) part"  # noqa: S608 (its own names)
 
 
-def newest_in_one(connection: BaseDatabaseWrapper, condition: str, limit: int) -> str:
-    """The look into one group, in which a message has its epoch first. Its parameters come from ``range_of``."""
+def newest_in_one(connection: BaseDatabaseWrapper, condition: str, limit: int, first: str = "") -> str:
+    """The look into one group, in which a message has its epoch first. Its parameters come from ``range_of``.
+
+    Where there are more than ``limit``, those are left out that ``first`` does not say to take, then the oldest.
+    """
     quote = connection.ops.quote_name
     message, group = quote(Message._meta.db_table), quote(Group._meta.db_table)
     fields = ", ".join(f"{message}.{quote(str(field.column))}" for field in Message._meta.concrete_fields)
@@ -99,8 +108,19 @@ def newest_in_one(connection: BaseDatabaseWrapper, condition: str, limit: int) -
         f"FROM {message} INNER JOIN {group} ON {group}.name = {message}.group_name "
         f"WHERE {group}.name = %s AND {group}.epoch = %s AND {offset} > %s AND {offset} <= %s "
         f"AND sent_at > %s {condition} "
-        f"ORDER BY {offset} DESC {connection.ops.limit_offset_sql(0, limit)}"
+        f"ORDER BY {first}{offset} DESC {connection.ops.limit_offset_sql(0, limit)}"
     )
+
+
+def what_stays(connection: BaseDatabaseWrapper) -> str:
+    """The order by which errors, and what stays until it is dismissed, come before the rest."""
+    data = f"{connection.ops.quote_name(Message._meta.db_table)}.data"
+    level, timeout = {
+        "postgresql": (f"{data} ->> 'level'", f"({data} ->> 'timeout') IN ('0', '0.0')"),
+        "mysql": (f"JSON_UNQUOTE(JSON_EXTRACT({data}, '$.level'))", f"JSON_EXTRACT({data}, '$.timeout') = 0"),
+        "sqlite": (f"JSON_EXTRACT({data}, '$.level')", f"JSON_EXTRACT({data}, '$.timeout') = 0"),
+    }.get(connection.vendor, ("NULL", "1 = 0"))
+    return f"CASE WHEN {level} = 'error' OR {timeout} THEN 0 ELSE 1 END, "
 
 
 def range_of(connection: BaseDatabaseWrapper, name: str, head: Head, since: datetime) -> tuple[Any, ...]:

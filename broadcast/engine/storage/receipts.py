@@ -13,6 +13,7 @@ from ...models import Receipt
 from ..system import System
 from .database import PATIENCE, alias, in_own_transaction
 from .log import Log
+from .newest import SCAN_LIMIT
 
 
 @dataclass(slots=True)
@@ -60,7 +61,8 @@ class Receipts:
     def keep(self, user: Any, kind: str, found: Sequence[Place], since: datetime) -> None:
         """Keeps that a user has read up to each of these places, or dismissed it, if that is in the log.
 
-        What it makes needless goes, and what is from before ``since``. Servers and tabs may do so at once.
+        What it makes needless goes, what no page looks at any more, and what is from before ``since``: so a user has no
+        more than ``SCAN_LIMIT`` of a group. Servers and tabs may do so at once.
         """
         heads = self._log.heads_in_log([place.group for place in found])
         rows: list[Receipt] = []
@@ -70,12 +72,12 @@ class Receipts:
             if head is None or head.epoch != place.epoch:
                 continue
             offset = min(place.offset, head.offset) if kind == Receipt.Kind.READ else place.offset
-            if not head.floor < offset <= head.offset:
+            out_of_sight = max(head.floor, head.offset - SCAN_LIMIT)
+            if not out_of_sight < offset <= head.offset:
                 continue
             where = {"group": place.group, "epoch": place.epoch, "kind": kind}
             rows.append(Receipt(user_id=user, offset=offset, at=self._system.now(), **where))
-            if kind == Receipt.Kind.READ:
-                needless |= Q(offset__lt=offset, **where)
+            needless |= Q(offset__lte=offset - 1 if kind == Receipt.Kind.READ else out_of_sight, **where)
         if rows:
             self._write(user, rows, needless)
 

@@ -629,7 +629,7 @@ test("a feed that was written by hand makes its parts itself", async () => {
 
 function byHand(root) {
   root.replaceChildren();
-  for (const name of ["epoch", "offset", "user", "max-body", "socket", "group"]) root.removeAttribute(name);
+  for (const name of ["epoch", "offset", "user", "max-body", "socket"]) root.removeAttribute(name);
   root.setAttribute("write", "");
 }
 
@@ -725,8 +725,9 @@ test("another group with a position goes on from there", async () => {
   equal(it.server.asked.slice(-2), [{ group: "lobby", epoch: "e9", after: 3 }, { group: "desk", epoch: "e7", after: 5 }]);
 });
 
-test("a group that was asked for and is none is not the default one", async () => {
-  const it = await made({ group: undefined, user: "", write: true });
+test("a feed without a group has none, not even the default one", async () => {
+  const it = await made({ user: "", write: true }); // as React and Preact leave out what is undefined
+  equal([it.element.dataset.state, it.server.asked.length], ["closed", 1]);
   for (const nothing of [undefined, null, "", "bad name!"]) {
     const before = it.server.asked.length;
     it.element.group = nothing;
@@ -789,4 +790,17 @@ test("a clone that is made as soon as the place is known misses nothing", async 
   it.server.message(8, { group: "lobby" });
   it.element.replaceWith(copy);
   equal(it.server.asked.at(-1), { group: "lobby", epoch: "e1", after: 7 });
+});
+
+test("attributes that will not do leave an element that works", async () => {
+  const texts = '{"live":5,"connecting":null,"closed":"Aus"}';
+  const it = await made({ group: "lobby", epoch: "e".repeat(65), offset: "-1", texts, socket: "http://[" });
+  equal(it.server.asked.at(-1), { group: "lobby" });
+  it.server.welcome({ group: "lobby", offset: 1 });
+  equal([it.element.dataset.state, it.element.part("status").textContent], ["live", "Live"]);
+  it.element.dataset.state = "static"; // as a page that is morphed has it
+  it.element.querySelector("template").remove();
+  it.server.message(2, { group: "lobby" });
+  it.clock.pass(300);
+  equal([it.element.dataset.state, it.element.querySelector("template").content.querySelectorAll("li").length], ["live", 1]);
 });
