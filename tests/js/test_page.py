@@ -142,7 +142,7 @@ def test_texts_are_the_same_in_both_languages_of_the_code() -> None:
 def test_motion_is_only_for_those_who_want_it(chat_page: OpenPage) -> None:
     page = chat_page()
     moving = """() => {
-      document.querySelector("broadcast-feed").dataset.state = "connecting";
+      document.querySelector("broadcast-feed").tell("connecting", "");
       return document.getAnimations().length;
     }"""
     page.emulate_media(reduced_motion="no-preference")
