@@ -46,7 +46,7 @@ ways: $(INSTALLED) ## try every way of a page to have a browser announce, in Chr
 
 firefox: $(INSTALLED) ## try the elements in Firefox
 	@.ci/system-packages with-firefox
-	$(PYTEST) tests/browser/test_firefox.py $(ARGS)
+	IN_FIREFOX=1 $(PYTEST) tests/browser/test_firefox.py $(ARGS)
 
 frameworks: $(INSTALLED) ## try the elements in pages of each framework and print a table (ARGS='-k vue', needs `npm ci`)
 	@.ci/system-packages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,9 +13,7 @@ from tests.kit.browsers import Firefox, FirefoxTab, firefox
 from tests.kit.waiting import wait_until
 from tests.site import Daphne, Site
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("firefox-esr") or shutil.which("firefox")), reason="needs Firefox: make firefox installs it"
-)
+pytestmark = pytest.mark.skipif("IN_FIREFOX" not in os.environ, reason="has a target of its own: make firefox")
 SETTINGS = "tests.pages.settings"
 ELEMENT = "document.querySelector('broadcast-{}')"
 BODIES = "JSON.stringify([...({}).frame.querySelectorAll('{} [data-body]')].map((body) => body.textContent))"

@@ -300,8 +300,8 @@ def follow(stage: Stage, link: str, room: str) -> None:
 
 
 SHORT = {
-    "react": ("mount", "change", "undefined", "move", "leak"),
-    "htmx2": ("change-before", "clone", "navigate", "sign-in", "form"),
+    "react": ("mount", "undefined", "leak"),
+    "htmx2": ("clone", "sign-in", "form"),
 }
 CELLS = list(product(PACKAGES, CASES)) if ALL else [(app, name) for app, names in SHORT.items() for name in names]
 

@@ -108,14 +108,14 @@ def same(expected: Probes, found: Probes) -> None:
     assert not differing, "\n".join(differing)
 
 
-@pytest.mark.parametrize("style", [name for name in SHEETS if name != "none"] if EVERY else ["pico", "theme"])
+@pytest.mark.parametrize("style", [name for name in SHEETS if name != "none"] if EVERY else ["theme"])
 def test_nothing_of_a_style_sheet_comes_in(probe: Callable[..., dict[str, Probes]], style: str) -> None:
     bare = probe("none")["inside"]
     assert len(bare) > 30 * 5
     same(bare, probe(style)["inside"])
 
 
-@pytest.mark.parametrize("style", list(SHEETS) if EVERY else ["pico", "theme"])
+@pytest.mark.parametrize("style", list(SHEETS) if EVERY else ["theme"])
 def test_nothing_of_the_elements_goes_out(probe: Callable[..., dict[str, Probes]], style: str) -> None:
     without = probe(style, shown="")["outside"]
     assert len(without) > 30 * 5

@@ -51,6 +51,16 @@ class Server(Daphne):
             return f"ssl:{self.port}:privateKey={key}:certKey={certificate}:interface=127.0.0.1"
         return super().endpoint()
 
+    @property
+    def address(self) -> str | tuple[str, int]:
+        return str(self.path) if self.way == "unix" else ("127.0.0.1", self.port)
+
+    def is_listening(self) -> bool:
+        """Without a handshake: Python leaves a socket open where one ends in the middle of it."""
+        with socket.socket(socket.AF_UNIX if self.way == "unix" else socket.AF_INET) as found:
+            found.settimeout(WAIT)
+            return found.connect_ex(self.address) == 0
+
     def socket(self, receive_buffer: int = 0) -> socket.socket:
         """A connection to the server; with TLS where it speaks that."""
         found = socket.socket(socket.AF_UNIX if self.way == "unix" else socket.AF_INET)
@@ -58,7 +68,7 @@ class Server(Daphne):
             found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         found.settimeout(WAIT)
         try:
-            found.connect(str(self.path) if self.way == "unix" else ("127.0.0.1", self.port))
+            found.connect(self.address)
             if self.way == "tls":
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
