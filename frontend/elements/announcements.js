@@ -97,9 +97,9 @@ export class Announcements extends BroadcastElement {
     return { dismiss: () => this.#leave(card) };
   }
 
-  /** Whether it is among what is shown or waits: by its key, or by its ref, where its group has begun anew meanwhile. */
-  has(key, ref) {
-    return this.#cards.some(({ dataset }) => keyOf(dataset) === key || (ref && dataset.ref === ref));
+  /** Whether it is among what is shown or waits, by its key. */
+  has(key) {
+    return this.#cards.some(({ dataset }) => keyOf(dataset) === key);
   }
 
   // What comes
@@ -269,7 +269,7 @@ function isGone(one) {
 /** Whether an element of the page has it: heard it first, or was served with it. */
 function isShown(frame, epoch) {
   const key = keyOf({ ...frame, epoch });
-  return page.shown.has(frame) || elementsOf("broadcast-announcements").some((other) => other.has(key, frame.ref));
+  return page.shown.has(frame) || elementsOf("broadcast-announcements").some((other) => other.has(key));
 }
 
 reflect(Announcements, {
