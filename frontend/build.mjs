@@ -1,9 +1,10 @@
 /**
  * Makes the files that the app serves from the sources beside this: `npm run build`.
  *
- * Each element becomes one script and one style sheet (for its root, or for where it stays in the page's tree), whole: a hashed name and a cache for years are safe with them. The
- * scripts of elements are classic ones, which need no CORS where static files have an origin of their own; the client
- * library is a module, for it has exports. A hash of the sources stands at the head of each, by which tests see what is stale.
+ * Each element becomes one script and one style sheet (for its root, or for where it stays in the page's tree), whole: a
+ * hashed name and a cache for years are safe with them. The scripts of elements are classic ones, which need no CORS where
+ * static files have an origin of their own; the client library is a module, for it has exports. A hash of the sources stands
+ * at the head of each, by which tests see what is stale.
  */
 import { createHash } from "node:crypto";
 import { copyFile, readFile, readdir, writeFile } from "node:fs/promises";

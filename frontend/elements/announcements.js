@@ -153,7 +153,6 @@ export class Announcements extends BroadcastElement {
     for (const card of cards) card.hidden = !shown.has(card) && !stays(card);
     this.#label("more", "more", cards.filter(({ hidden }) => hidden).length);
     this.#label("clear", "clear", cards.length > 1 ? cards.length : 0);
-    this.toggleAttribute("data-empty", !cards.length);
     this.#name(cards.length > 0);
     this.#top.place();
     this.#run();

@@ -52,7 +52,6 @@ def foreign_site(
     """The server of all tests of a module: each has groups of its own."""
     database = Path(shutil.copy(migrated_database, tmp_path_factory.mktemp("site") / "site.sqlite3"))
     server = Daphne(database, DJANGO_SETTINGS_MODULE=SETTINGS, FOREIGN_FILES=str(foreign_files))
-    server.shell("from django.contrib.auth.models import User; User.objects.create_user('ann', password='secret')")
     server.start()
     yield server
     server.end()
